@@ -1,0 +1,67 @@
+# The verbs. Each one installs what it needs, and says so before; settings travel through the environment.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DELETE_ON_ERROR:
+
+COURSE ?= course.toml
+export COURSE MIRROR STRICT ACCEL CACHE V
+
+# $(call verb,build|test,arguments of the command line)
+verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox.cli $(2)
+
+.PHONY: help
+help: ## print this page
+	@echo "Build a deep-learning course in a box.  make VERB [SETTING=value …]"
+	@echo
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@awk '/^## / { print "  " substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
+
+## COURSE=FILE  the course file, course.toml unless named
+## MIRROR=PLACE a folder or URL to look for downloads first; several are separated by spaces
+## STRICT=1     stop where a locked file or a data set has no source any more, instead of replacing it
+## ACCEL=NAME   kvm or tcg for try, test and bench, instead of what was found to work
+## CACHE=1      for clean: the stage results in the cache, too
+## V=1          show the output of the tools
+
+.PHONY: ova
+ova: ## build dist/<name>-<version>.ova from course.toml and locks/
+	$(call verb,build,build-ova)
+
+.PHONY: try
+try: ## boot the built OVA here, in QEMU, and say where to click
+	$(call verb,build,try)
+
+.PHONY: test
+test: ## build the OVA and prove on that very file that it works
+	$(call verb,test,test)
+
+.PHONY: test-quick
+test-quick: ## unit tests and linters, less than two minutes
+	$(call verb,test,test-quick)
+
+.PHONY: bench
+bench: ## measure the build and the machine, and print a table
+	$(call verb,build,bench)
+
+.PHONY: repro
+repro: ## build twice under different circumstances and compare the bytes
+	$(call verb,build,repro)
+
+.PHONY: lock
+lock: ## resolve what goes in and write locks/ anew
+	$(call verb,build,lock)
+
+.PHONY: fetch
+fetch: ## download all that is locked into the cache
+	$(call verb,build,fetch)
+
+.PHONY: doctor
+doctor: ## tell what is here, what is missing, and what to do about it
+	$(call verb,build,doctor)
+
+.PHONY: clean
+clean: ## remove dist/ and build/
+	$(call verb,build,clean)

@@ -1,0 +1,74 @@
+"""`make ova`: the stages in their order, from the locks to dist/."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from coursebox import report
+from coursebox.appliance.stage import build_ova as build_appliance
+from coursebox.appliance.stage import build_vmdk
+from coursebox.console import say
+from coursebox.course import Course
+from coursebox.disk.image import build_disk, identity
+from coursebox.host.packages import ensure_packages
+from coursebox.paths import CHECKOUT, Cache
+from coursebox.prune import prune
+from coursebox.sources.fetch import Fetched, fetch
+from coursebox.sources.locks import read_locks
+from coursebox.stage import Result, Stages, exclusive
+from coursebox.tree.bootstrap import build_tools, build_tree
+from coursebox.tree.course_tree import build_course, build_system
+from coursebox.tree.packer import unpack_packer
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build: the delivered file, the sealed tree and the tools that made it, and all stages in order."""
+
+    ova: Path
+    sha256: str
+    tree: Result
+    tools: Result
+    disk: Result
+    stages: Stages
+    fetched: Fetched
+
+
+def build_ova(course: Course, *, dist: Path | None = None) -> Built:
+    """Build the course's OVA into `dist` (dist/ of the checkout), with digests, package lists and a report.
+
+    Raises CourseboxError for whatever goes wrong; finished stages stay in the cache.
+    """
+    start = time.monotonic()
+    ensure_packages("build")
+    cache = Cache.from_environment()
+    locks = read_locks(course.locks.folder)
+    with exclusive(cache):
+        log = cache.root / "logs" / "ova.log"
+        log.parent.mkdir(exist_ok=True)
+        log.unlink(missing_ok=True)
+        fetched = fetch(course, locks, cache, strict=os.environ.get("STRICT", "") not in ("", "0"))
+        fetching = time.monotonic() - start
+        stages = Stages(cache)
+        epoch = locks.epoch
+        tools = build_tools(stages, fetched.debs["tools"], epoch=epoch, log=log)
+        packer = unpack_packer(stages, *fetched.tools["packer"])
+        bootstrap = build_tree(stages, "vm", fetched.debs["vm"], tools=tools, epoch=epoch, log=log)
+        root = str(identity(course.name, course.version, "root"))
+        system = build_system(stages, bootstrap, fetched, course, root_uuid=root, epoch=epoch, packer=packer, log=log)
+        tree = build_course(stages, system, fetched, course, epoch=epoch, packer=packer, log=log)
+        disk = build_disk(stages, tree, course=course.name, version=course.version, gib=course.machine.disk,
+                          epoch=epoch, tools=tools, log=log)  # fmt: skip
+        vmdk = build_vmdk(stages, disk)
+        name = f"{course.name}-{course.version}"
+        appliance = build_appliance(stages, vmdk, course, name=name, epoch=epoch)
+        folder = dist or CHECKOUT / "dist"
+        ova = report.deliver(appliance, f"{name}.ova", folder)
+        built = Built(ova, appliance.files[f"{name}.ova"], tree, tools, disk, stages, fetched)
+        report.write(folder, name, course, locks, built, fetching)
+        prune(cache, keep=[result.folder for result in stages.results])
+    say(report.summary(course, built, fetching, time.monotonic() - start))
+    return built

@@ -1,0 +1,1 @@
+"""Run what was built: QEMU, Docker, VirtualBox."""

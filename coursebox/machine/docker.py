@@ -1,0 +1,68 @@
+"""The Docker engine as the builder uses it: images from tars, and throw-away containers without network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from coursebox.host.docker import ensure_engine
+from coursebox.run import capture, run
+
+LABEL = "org.coursebox.build"
+"""Marks what a build starts, so that the next build can clear away what a killed one left."""
+
+
+def have_image(name: str) -> bool:
+    """Whether the engine holds the image `name` (repository:tag)."""
+    return capture(["docker", "image", "inspect", "--format", "{{.Id}}", name]).returncode == 0
+
+
+def import_image(tar: Path, name: str, *, log: Path) -> None:
+    """Make the root file system `tar` an image called `name`, unless the engine has it already.
+
+    Starts the engine when none answers: a build with nothing to do never comes here, and needs none.
+    """
+    ensure_engine()
+    remove_leftovers()
+    if not have_image(name):
+        run(["docker", "import", "--change", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", tar, name],
+            what=f"loading {name} into the Docker engine", log=log)  # fmt: skip
+
+
+def run_container(
+    image: str,
+    command: Sequence[str],
+    *,
+    what: str,
+    log: Path,
+    mounts: Mapping[Path, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: IO[bytes] | None = None,
+    stdin: bytes | None = None,
+    as_me: bool = False,
+    scratch: str | None = None,
+) -> None:
+    """Run `command` in a new container of `image`, without network, and remove the container.
+
+    mounts: host path → path in the container, `:ro` at its end for read-only. as_me: run with the caller's uid and
+    gid, so that files written to a mount belong to the caller. scratch: a path inside that gets an anonymous volume,
+    which is as fast as the engine's disk.
+    """
+    words: list[str] = ["docker", "run", "--rm", "--network", "none", "--label", LABEL]
+    words += ["--interactive"] if stdin is not None else []
+    words += ["--user", f"{os.getuid()}:{os.getgid()}"] if as_me else []
+    words += ["--volume", scratch] if scratch else []
+    for host, inside in (mounts or {}).items():
+        words += ["--volume", f"{host}:{inside}"]
+    for name, value in (env or {}).items():
+        words += ["--env", f"{name}={value}"]
+    run([*words, image, *command], what=what, log=log, stdout=stdout, stdin=stdin)
+
+
+def remove_leftovers() -> None:
+    """Remove containers that a killed build left behind."""
+    left = capture(["docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}"]).stdout.split()
+    if left:
+        capture(["docker", "rm", "--force", "--volumes", *left])

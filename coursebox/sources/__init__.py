@@ -1,0 +1,1 @@
+"""Locks and mirrors → verified files in the cache."""

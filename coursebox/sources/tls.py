@@ -1,0 +1,58 @@
+"""One HTTP client for everything: the machine's own certificates and proxies, no decompression, few redirects."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+
+from coursebox import __version__
+
+BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
+
+
+def ssl_context(extra: str | None = None, environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
+    """The system's certificates, those of the usual variables ($SSL_CERT_FILE, …), and `extra` (pip's `cert`)."""
+    context = ssl.create_default_context()
+    for bundle in dict.fromkeys([*(environment.get(name) for name in BUNDLES), extra]):
+        if bundle and Path(bundle).is_dir():
+            context.load_verify_locations(capath=bundle)
+        elif bundle and Path(bundle).is_file():
+            context.load_verify_locations(cafile=bundle)
+    return context
+
+
+def make_client(
+    connections: int = 8,
+    *,
+    connect: float = 10.0,
+    stall: float = 30.0,
+    cert: str | None = None,
+    proxies: Iterable[tuple[str, str]] = (),
+) -> httpx.Client:
+    """A client that several threads may share.
+
+    connect, stall: seconds until a connection stands, and that a server may stay silent
+    proxies: (address, proxy) for hosts that have a proxy of their own, next to $http_proxy and its kin
+    """
+    # The resolver's default is to wait 5 s for each lost answer (resolv.conf(5)), which hundreds of files add up.
+    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
+    context = ssl_context(cert)
+    mounts: dict[str, httpx.BaseTransport | None] = {}
+    for address, proxy in proxies:
+        parts = urlsplit(address)
+        if parts.hostname:
+            mounts[f"{parts.scheme}://{parts.hostname}"] = httpx.HTTPTransport(proxy=proxy, verify=context)
+    return httpx.Client(
+        verify=context,
+        mounts=mounts,
+        follow_redirects=True,
+        max_redirects=5,
+        timeout=httpx.Timeout(stall, connect=connect, pool=None),
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
+        headers={"User-Agent": f"coursebox/{__version__}", "Accept-Encoding": "identity"},
+    )

@@ -1,0 +1,1 @@
+"""From verified package files to a sealed root file system."""

@@ -1,0 +1,88 @@
+"""Packer and Ansible turn a root file system into the next one, in a container without network."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coursebox.machine.docker import LABEL, import_image
+from coursebox.paths import CHECKOUT
+from coursebox.run import capture, run
+
+PACKER = CHECKOUT / "packer"
+ANSIBLE = CHECKOUT / "ansible"
+CODE = [Path(__file__), PACKER / "tree.pkr.hcl", ANSIBLE / "ansible.cfg"]
+
+
+def provision(
+    base: Path,
+    base_key: str,
+    target: Path,
+    *,
+    playbook: str,
+    variables: Mapping[str, Any],
+    mounts: Mapping[Path, str],
+    packer: Path,
+    log: Path,
+    work: Path,
+) -> None:
+    """Run `ansible/<playbook>.yml` in a container made of the tar `base`, and export the container to `target`.
+
+    base_key names the image of `base` in the engine, so that it is loaded once. variables: what the roles read, handed
+    over in a file of mode 0600, because a password may be among them. mounts: host path → path inside, read-only.
+    packer: the Packer binary. work: a private folder for what Ansible writes.
+    """
+    image = f"coursebox-tree:{base_key}"
+    import_image(base, image, log=log)
+    work.mkdir(parents=True, exist_ok=True)
+    handed_over = work / "variables.json"
+    handed_over.touch(mode=0o600)
+    handed_over.write_text(json.dumps(variables, ensure_ascii=False), encoding="utf-8")
+    settings = {
+        "image": image,
+        "playbook": os.fspath(ANSIBLE / f"{playbook}.yml"),
+        "ansible_playbook": os.fspath(Path(sys.executable).with_name("ansible-playbook")),
+        "variables": os.fspath(handed_over),
+        "volumes": {os.fspath(path): f"{inside}:ro" for path, inside in mounts.items()},
+        "label": LABEL,
+        "target": os.fspath(target),
+    }
+    (work / "settings.pkrvars.json").write_text(json.dumps(settings), encoding="utf-8")
+    try:
+        run([packer, "build", "-color=false", f"-var-file={work / 'settings.pkrvars.json'}", template(packer)],
+            what=f"provisioning by ansible/{playbook}.yml", log=log, cwd=work,
+            env=environment(work))  # fmt: skip
+    finally:
+        handed_over.unlink(missing_ok=True)
+
+
+def environment(work: Path) -> dict[str, str]:
+    """What Packer and Ansible see: no telemetry, no colours, their caches in `work`, the engine's default socket."""
+    return {
+        "CHECKPOINT_DISABLE": "1",
+        "PACKER_CACHE_DIR": os.fspath(work / "packer"),
+        "PACKER_CONFIG_DIR": os.fspath(work),
+        "ANSIBLE_CONFIG": os.fspath(ANSIBLE / "ansible.cfg"),
+        "ANSIBLE_HOME": os.fspath(work / "ansible"),
+        "ANSIBLE_LOCAL_TEMP": os.fspath(work / "ansible"),
+        "ANSIBLE_NOCOLOR": "1",
+        "LC_ALL": "C.UTF-8",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+
+
+def template(packer: Path) -> Path:
+    """What to hand to this Packer: since 1.7 builders are plugins, declared in a second file that 1.6 cannot read."""
+    version = capture([packer, "version"]).stdout.split("v", 1)[-1].split()[0]
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return PACKER if (major, minor) >= (1, 7) else PACKER / "tree.pkr.hcl"
+
+
+def remove_work(work: Path) -> None:
+    """Remove what Ansible and Packer wrote."""
+    shutil.rmtree(work, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""An exported container → the canonical tar: the same tree always has the same bytes.
+
+Entries are sorted, times clamped to the epoch, owners numeric, extended attributes kept (`docker export` writes
+security.capability as a PAX record). What the engine mounted over the tree is replaced by what a machine needs.
+The files of the course come last, so that an edited lab leaves the disk's earlier blocks where they were.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import tarfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from coursebox.errors import CourseboxError
+
+# Folders that a machine fills itself at every start; the container's contents of them are the engine's.
+EMPTY = ("dev", "proc", "run", "sys", "tmp", "var/tmp")
+STRAY = (".dockerenv", "coursebox")
+COURSE = ("home/", "usr/share/coursebox/")
+XATTR = "SCHILY.xattr."
+
+
+def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes], links: Mapping[str, str]) -> int:
+    """Write the canonical tar (POSIX.1-2001 PAX) of `exported` to `target`; return the number of its entries.
+
+    epoch: the latest time (seconds since 1970) that any entry may have. files: path → contents of files that the
+    engine mounts over a container (/etc/hostname, /etc/hosts). links: path → target of symbolic links, likewise.
+    Raises CourseboxError when the tar holds what no machine may have, such as a file with two kinds.
+    """
+    with tarfile.open(exported, "r:") as source, tarfile.open(target, "w:", format=tarfile.PAX_FORMAT) as sealed:
+        kept = {member.name: member for member in source if belongs(member.name)}
+        follow_hard_links(kept)
+        for name in [*files, *links]:
+            kept.pop(name, None)
+        entries = [(member, None) for member in kept.values()]
+        entries += [(made_file(name, len(data)), data) for name, data in files.items()]
+        entries += [(made_link(name, to), None) for name, to in links.items()]
+        for member, data in sorted(entries, key=lambda entry: order(entry[0])):
+            clean = canonical(member, epoch)
+            if data is not None:
+                sealed.addfile(clean, io.BytesIO(data))
+            elif member.isreg():
+                sealed.addfile(clean, source.extractfile(member))
+            else:
+                sealed.addfile(clean)
+    return len(entries)
+
+
+def belongs(name: str) -> bool:
+    """Whether an entry of the container is part of the machine."""
+    top = name.split("/", 1)[0]
+    if top in STRAY:
+        return False
+    return not any(name.startswith(f"{folder}/") for folder in EMPTY)
+
+
+def order(member: tarfile.TarInfo) -> tuple[bool, bool, tuple[str, ...]]:
+    """System before course; files before the hard links to them; otherwise by path, folders before what they hold."""
+    course = f"{member.name}/".startswith(COURSE)
+    return course, member.islnk(), tuple(member.name.split("/"))
+
+
+def follow_hard_links(members: dict[str, tarfile.TarInfo]) -> None:
+    """Let the first name of each hard-linked file, in sorted order, be the file, and all others links to it."""
+    groups: dict[str, list[tarfile.TarInfo]] = {}
+    for member in members.values():
+        if member.islnk():
+            if member.linkname not in members:
+                raise CourseboxError(f"the exported tree has a hard link {member.name} to {member.linkname}, which is not in it.")
+            groups.setdefault(member.linkname, []).append(member)
+    for first, links in groups.items():
+        file = members[first]
+        names = sorted([first, *(link.name for link in links)])
+        for name in names:
+            made = copy.copy(file)
+            made.name = name
+            if name != names[0]:
+                made.type, made.linkname, made.size = tarfile.LNKTYPE, names[0], 0
+            members[name] = made
+
+
+def canonical(member: tarfile.TarInfo, epoch: int) -> tarfile.TarInfo:
+    """A copy of `member` that says nothing of the machine it was made on."""
+    clean = tarfile.TarInfo(member.name)
+    clean.type, clean.linkname, clean.mode = member.type, member.linkname, member.mode & 0o7777
+    clean.size = member.size if member.isreg() else 0
+    clean.uid, clean.gid = member.uid, member.gid
+    clean.mtime = min(int(member.mtime), epoch)
+    clean.devmajor, clean.devminor = member.devmajor, member.devminor
+    clean.pax_headers = {key: value for key, value in sorted(member.pax_headers.items()) if key.startswith(XATTR)}
+    return clean
+
+
+def made_file(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.mode, member.size, member.mtime = 0o644, size, 2**40
+    return member
+
+
+def made_link(name: str, target: str) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname, member.mode, member.mtime = tarfile.SYMTYPE, target, 0o777, 2**40
+    return member
+
+
+def listing(sealed: Path) -> Iterable[tarfile.TarInfo]:
+    """The entries of a sealed tar, in its order."""
+    with tarfile.open(sealed, "r:") as tar:
+        yield from tar

@@ -1,0 +1,78 @@
+"""The OVA holds the sealed tree, the whole tree and nothing else; so what is true of the tree is true of the file."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from coursebox.appliance.ova import extract_disk, open_ova
+from coursebox.digests import sha256_file
+
+ROOT_OFFSET = 66 << 20  # BIOS boot and EFI system partitions before it
+LOST_AND_FOUND = "lost+found"  # mke2fs makes it
+
+
+@pytest.fixture(scope="module")
+def disk(delivered, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw: Path = tmp_path_factory.mktemp("disk") / "disk.raw"
+    extract_disk(open_ova(delivered.ova), raw)
+    return raw
+
+
+def in_tools(image: str, disk: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["docker", "run", "--rm", "--network", "none", "--volume", f"{disk.parent}:/disk", image, *command],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_digest_stands_in_sha256sums(delivered):
+    sums = dict(reversed(line.split("  ")) for line in (delivered.ova.parent / "SHA256SUMS").read_text().splitlines())
+    assert sums[delivered.ova.name] == sha256_file(delivered.ova) == delivered.report["file"]["sha256"]
+    for name, digest in sums.items():
+        assert sha256_file(delivered.ova.parent / name) == digest
+
+
+def test_file_system_is_clean(disk: Path, tools_image: str):
+    done = in_tools(tools_image, disk, "e2fsck", "-fn", f"/disk/disk.raw?offset={ROOT_OFFSET}")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_partition_table_is_whole(disk: Path, tools_image: str):
+    done = in_tools(tools_image, disk, "sfdisk", "--verify", "/disk/disk.raw")
+    assert done.returncode == 0 and "No errors detected" in done.stdout, done.stdout + done.stderr
+
+
+def test_file_system_holds_the_sealed_tree(delivered, disk: Path, tools_image: str):
+    done = in_tools(
+        tools_image, disk, "sh", "-c",
+        f"mkdir /disk/tree && debugfs -R 'rdump / /disk/tree' '/disk/disk.raw?offset={ROOT_OFFSET}' && cd /disk/tree"
+        " && tar --create --format=pax --sort=name --numeric-owner --file=/disk/dumped.tar . && rm -r /disk/tree",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    dumped = described(disk.parent / "dumped.tar")
+    dumped.pop(LOST_AND_FOUND)
+    assert dumped == described(delivered.tree)
+
+
+def described(tar: Path) -> dict[str, tuple[object, ...]]:
+    """Path → kind, mode, owner and content of each entry; hard links as the files that they are."""
+    found: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(tar, "r:") as source:
+        for member in source:
+            name = member.name.removeprefix("./")
+            if name == ".":
+                continue
+            content: object = member.linkname if member.issym() else None
+            if member.isreg() or member.islnk():
+                file = source.extractfile(member)
+                assert file is not None
+                content = hashlib.sha256(file.read()).hexdigest()
+            kind = "file" if member.islnk() or member.isreg() else member.type
+            mode = 0o777 if member.issym() else member.mode & 0o7777
+            found[name] = (kind, mode, member.uid, member.gid, content)
+    return found

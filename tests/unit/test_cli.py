@@ -1,0 +1,84 @@
+"""The command line: sentences and exit codes instead of tracebacks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from coursebox import cli
+from coursebox.errors import CourseboxError
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """A place for the verb `doctor` to be replaced, with a cache of its own."""
+    monkeypatch.setenv("COURSEBOX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    return monkeypatch
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def raise_it(options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_doctor", raise_it)
+
+
+def test_success_and_a_verbs_own_exit_code(verb: pytest.MonkeyPatch) -> None:
+    verb.setattr(cli, "_doctor", lambda options: None)
+    assert cli.main(["doctor"]) == 0
+    verb.setattr(cli, "_doctor", lambda options: 3)
+    assert cli.main(["doctor"]) == 3
+
+
+def test_a_users_mistake_is_a_sentence_and_a_hint(verb: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fail_with(verb, CourseboxError("port 8888 is in use", hint="stop the other program"))
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == "error: port 8888 is in use\n  hint: stop the other program\n"
+
+
+def test_a_bug_is_a_sentence_and_a_file(
+    verb: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    fail_with(verb, ZeroDivisionError("division by zero"))
+    assert cli.main(["doctor"]) == 70
+    file = tmp_path / "cache" / "traceback.txt"
+    assert capsys.readouterr().err == (
+        f"error: a bug in coursebox (ZeroDivisionError: division by zero)\n  hint: report it with the file {file}\n"
+    )
+    assert file.read_text(encoding="utf-8").startswith("Traceback")
+
+
+def test_an_interruption(verb: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fail_with(verb, KeyboardInterrupt())
+    assert cli.main(["doctor"]) == 130
+    assert capsys.readouterr().err == "interrupted; what was finished stays in the cache\n"
+
+
+def test_the_course_comes_from_the_environment_or_the_option(verb: pytest.MonkeyPatch) -> None:
+    seen: list[Path] = []
+    verb.setattr(cli, "_doctor", lambda options: seen.append(options.course))
+    verb.delenv("COURSE", raising=False)
+    cli.main(["doctor"])
+    verb.setenv("COURSE", "other course.toml")
+    cli.main(["doctor"])
+    cli.main(["doctor", "--course", "third.toml"])
+    assert seen == [Path("course.toml"), Path("other course.toml"), Path("third.toml")]
+
+
+def test_tools_of_the_environment_are_on_the_path(verb: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    verb.setattr(cli, "_doctor", lambda options: seen.append(os.environ["PATH"]))
+    verb.setattr(cli.sys, "executable", "/environment/bin/python")
+    cli.main(["doctor"])
+    assert seen[0].split(os.pathsep)[0] == "/environment/bin"
+
+
+@pytest.mark.parametrize("arguments", [[], ["build"], ["doctor", "--fast"]])
+def test_wrong_usage(verb: pytest.MonkeyPatch, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: coursebox" in capsys.readouterr().err

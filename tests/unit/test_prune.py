@@ -1,0 +1,153 @@
+"""The cache's limit: what was used last goes last, and what the running build needs stays."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from coursebox.errors import CourseboxError
+from coursebox.paths import Cache
+from coursebox.prune import cache_limit, clean, disk_usage, entries, prune, sizes
+
+MEGABYTE = 1_000_000
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Cache:
+    return Cache(tmp_path / "cache")
+
+
+def put(path: Path, *, used: int, megabytes: float = 1.0) -> Path:
+    """A file of this size, as if last used `used` seconds after 1970."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x" * int(megabytes * MEGABYTE))
+    os.utime(path, (used, used))
+    return path
+
+
+def stage(cache: Cache, name: str, *, used: int) -> Path:
+    folder = put(cache.stages / name / f"key{used}" / "tree.tar", used=1).parent
+    os.utime(folder, (used, used))
+    return folder
+
+
+def environment(cache: Cache, name: str, *, used: int) -> Path:
+    folder = cache.root / "python" / name
+    put(folder / "lib" / "module.py", used=1)
+    (folder / "complete").write_text("1500000\n", encoding="ascii")
+    os.utime(folder / "complete", (used, used))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("20", 20e9),
+        ("20 GB", 20e9),
+        ("20gb", 20e9),
+        ("1.5T", 1.5e12),
+        ("500 MB", 5e8),
+        ("7k", 7e3),
+        ("0", 0),
+        ("", 20e9),
+    ],
+)
+def test_limit(text: str, size: float) -> None:
+    assert cache_limit({"COURSEBOX_CACHE_LIMIT": text}) == int(size)
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "20 GiB", "1,5 GB", "GB"])
+def test_bad_limit(text: str) -> None:
+    with pytest.raises(CourseboxError) as caught:
+        cache_limit({"COURSEBOX_CACHE_LIMIT": text})
+    assert str(caught.value) == (
+        f'COURSEBOX_CACHE_LIMIT={text} is no size\n  hint: write it as in "20 GB"; 0 is no limit'
+    )
+
+
+def test_stages_go_before_environments_before_downloads_oldest_first(cache: Cache) -> None:
+    expected = [
+        stage(cache, "disk", used=5),
+        stage(cache, "bootstrap-vm", used=7),
+        stage(cache, "disk", used=9),
+        environment(cache, "build-old", used=2),
+        environment(cache, "build-new", used=4),
+        put(cache.object("b" * 64), used=1),
+        put(cache.object("a" * 64), used=3),
+    ]
+    assert [entry.path for entry in entries(cache)] == expected
+
+
+def test_the_size_of_an_environment_is_what_was_noted(cache: Cache) -> None:
+    folder = environment(cache, "build-1", used=2)
+    assert entries(cache)[0].size == 1_500_000
+    (folder / "complete").unlink()
+    assert MEGABYTE <= entries(cache)[0].size < 1_500_000
+    assert entries(cache)[0].used == 0.0
+
+
+def test_nothing_goes_below_the_limit_or_without_one(cache: Cache) -> None:
+    stage(cache, "disk", used=5)
+    assert prune(cache, (), limit=10 * MEGABYTE) == 0
+    assert prune(cache, (), limit=0) == 0
+    assert len(entries(cache)) == 1
+
+
+def test_only_as_much_goes_as_is_needed(cache: Cache) -> None:
+    old, new = stage(cache, "disk", used=5), stage(cache, "disk", used=6)
+    freed = prune(cache, (), limit=int(1.5 * MEGABYTE))
+    assert not old.exists()
+    assert new.exists()
+    assert freed >= MEGABYTE
+    assert not list(cache.tmp.iterdir())
+
+
+def test_the_running_build_keeps_what_it_uses(cache: Cache) -> None:
+    kept_stage, other_stage = stage(cache, "disk", used=1), stage(cache, "disk", used=2)
+    kept_object, other_object = put(cache.object("a" * 64), used=1), put(cache.object("b" * 64), used=2)
+    prune(cache, [kept_stage, kept_object], limit=1)
+    assert kept_stage.exists()
+    assert kept_object.exists()
+    assert not other_stage.exists()
+    assert not other_object.exists()
+
+
+def test_the_running_environments_stay(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    test = environment(cache, "test-1", used=1)
+    build = environment(cache, "build-1", used=2)
+    other = environment(cache, "build-0", used=3)
+    monkeypatch.setattr(sys, "prefix", str(test))
+    monkeypatch.setattr(sys, "path", [*sys.path, str(build / "lib")])
+    prune(cache, (), limit=1)
+    assert test.exists()
+    assert build.exists()
+    assert not other.exists()
+
+
+def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
+    first = put(tmp_path / "a" / "one", used=1)
+    once = disk_usage(tmp_path / "a")
+    os.link(first, tmp_path / "a" / "two")
+    assert disk_usage(tmp_path / "a") == once >= MEGABYTE
+
+
+def test_sizes(cache: Cache) -> None:
+    stage(cache, "disk", used=1)
+    put(cache.object("a" * 64), used=1, megabytes=2)
+    found = sizes(cache)
+    assert set(found) == {"stages", "objects"}
+    assert 2 * MEGABYTE <= found["objects"] < 3 * MEGABYTE
+
+
+def test_clean(cache: Cache, tmp_path: Path) -> None:
+    made = [put(tmp_path / place / "file", used=1) for place in ("dist", "build", "labs")]
+    folder, download = stage(cache, "disk", used=1), put(cache.object("a" * 64), used=1)
+    clean(stages=False, checkout=tmp_path, cache=cache)
+    assert [path.parent.exists() for path in made] == [False, False, True]
+    assert folder.exists()
+    clean(stages=True, checkout=tmp_path, cache=cache)
+    assert not folder.exists()
+    assert download.exists()

@@ -1,0 +1,235 @@
+"""The delivered OVA, unpacked as VirtualBox would, and the starts of it that the tests of this folder share."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import tarfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from coursebox.course import Course, load_course
+from coursebox.errors import CourseboxError
+from coursebox.machine import guest, qemu
+from coursebox.machine.guest import Guest
+from coursebox.machine.qemu import LOCALHOST, Forward, Qemu, Spec, free_port
+from coursebox.paths import CHECKOUT
+
+BUILD = CHECKOUT / "build"
+ARTIFACTS = BUILD / "vm-artifacts"
+SCREENSHOTS = BUILD / "screenshots"
+MEASUREMENTS = BUILD / "measurements.json"
+
+# Limits in seconds, several times what two slow cores need without KVM: they end a test that hangs, they judge nothing.
+START, LOGIN, COMMAND, TORCH, POWER_OFF = 600, 300, 180, 900, 300
+
+# How the menu and the console page behind it are recognised on the first console.
+MENU = r"Which keyboard do you have"
+CONSOLE_PAGE = r"login: *$"
+
+WRITER = Path(__file__).with_name("power_cut_writer.py")
+WRITER_PLACE = "/var/lib/coursebox-power-cut/writer"
+
+
+def record(**figures: float) -> None:
+    """Add measured figures to build/measurements.json, for `make bench`."""
+    known = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
+    MEASUREMENTS.parent.mkdir(parents=True, exist_ok=True)
+    MEASUREMENTS.write_text(json.dumps(known | figures, indent=2, sort_keys=True) + "\n")
+
+
+@dataclass(frozen=True)
+class DirectStart:
+    """The guest's own kernel and initial RAM disk, and the device of its root file system."""
+
+    kernel: Path
+    initrd: Path
+    root: str
+
+
+@dataclass
+class Session:
+    """One start of the machine, and the ways into it."""
+
+    machine: Qemu
+    course: Course
+    jupyter: int
+    ssh: int
+    neighbour_jupyter: int = 0
+    neighbour_ssh: int = 0
+    _guest: Guest | None = field(default=None, repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOCALHOST}:{self.jupyter}"
+
+    @property
+    def guest(self) -> Guest:
+        """An ssh login that stays open; made when first asked for."""
+        if self._guest is None:
+            self._guest = self.login(self.ssh)
+        return self._guest
+
+    def login(self, port: int) -> Guest:
+        user = self.course.user
+        return Guest.wait_for(port, user.name, user.password, LOGIN, alive=self.machine.running)
+
+    def root(self, command: str, timeout: float = COMMAND) -> str:
+        """What a command prints that root runs and that must succeed."""
+        done = self.guest.as_root(command, timeout=timeout)
+        assert done.rc == 0, f"`{command}` ended with status {done.rc}: {done.err or done.out}"
+        return done.out.rstrip("\n")
+
+    def screen(self) -> str:
+        """The text on the first console, line by line."""
+        # Bytes of the console's character set; the frames of the menu are no text.
+        shown = self.root("tr '\\200-\\377' '?' < /dev/vcs1 | tr '\\0' ' '")
+        width = int(self.root("stty size < /dev/tty1").split()[1])
+        return "\n".join(shown[start : start + width].rstrip() for start in range(0, len(shown), width))
+
+    def wait_for_screen(self, pattern: str, timeout: float = COMMAND) -> str:
+        """The console's text as soon as it matches."""
+        end = time.monotonic() + timeout
+        while not re.search(pattern, text := self.screen(), re.MULTILINE):
+            assert time.monotonic() < end, f"no {pattern!r} on the console after {timeout} s, but:\n{text}"
+            time.sleep(2)
+        return text
+
+    def wait_until_started(self) -> str:
+        """Wait for the end of the start; systemd's word for the state: running, degraded, …"""
+        return self.guest.run("systemctl is-system-running --wait", timeout=START).out.strip()
+
+    def jupyter_answers(self, port: int, seconds: float = 30) -> bool:
+        return guest.answers_http(f"http://{LOCALHOST}:{port}/api", seconds)
+
+    def photograph(self, name: str) -> Path:
+        return self.machine.screenshot(SCREENSHOTS / f"{name}.png")
+
+    def save_evidence(self, name: str) -> None:
+        """After a failure: what the screen shows and what the journal says, as far as the machine still tells."""
+        with suppress(CourseboxError, OSError):
+            self.machine.screenshot(ARTIFACTS / f"{name}.png")
+        if self._guest is not None and self.machine.running():
+            with suppress(CourseboxError, OSError):
+                told = self._guest.as_root("systemctl --failed --no-pager; journalctl -b --no-pager", timeout=60)
+                (ARTIFACTS / f"{name}.journal.txt").write_text(told.out + told.err)
+
+
+class Delivered:
+    """dist/<name>-<version>.ova, and the one disk on which all starts of these tests leave their traces."""
+
+    def __init__(self) -> None:
+        self.course = load_course(Path(os.environ.get("COURSE") or CHECKOUT / "course.toml"))
+        self.ova = CHECKOUT / "dist" / f"{self.course.name}-{self.course.version}.ova"
+        assert self.ova.is_file(), f"{self.ova} is missing: these tests need the delivered file, `make ova` builds it"
+        self.work = BUILD / "vm"
+        self.overlay = self.work / "disk.qcow2"
+        self.session: Session | None = None
+        self.keyboard_chosen = False
+        self.direct: DirectStart | None = None
+        self.facts: dict[str, str] = {}  # what a later start compares with
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+        ARTIFACTS.mkdir(parents=True, exist_ok=True)
+        self.vmdk = self._unpack()
+
+    def _unpack(self) -> Path:
+        with tarfile.open(self.ova) as archive:
+            (member,) = [member for member in archive if member.name.endswith(".vmdk")]
+            content = archive.extractfile(member)
+            assert content is not None
+            with content, (self.work / "disk.vmdk").open("wb") as file:
+                shutil.copyfileobj(content, file, 1 << 20)
+        return self.work / "disk.vmdk"
+
+    def spec(self, **changes: object) -> Spec:
+        machine = self.course.machine
+        given: dict[str, object] = {"memory": machine.memory, "processors": machine.processors}
+        return Spec(self.vmdk, overlay=self.overlay, **(given | changes))  # type: ignore[arg-type]
+
+    @contextmanager
+    def start(self, name: str, *, neighbour: bool = False, **changes: object) -> Iterator[Session]:
+        """Switch the machine on; its serial console is kept in build/vm-artifacts/<name>.serial.log."""
+        jupyter, ssh = free_port(), free_port()
+        changes["forwards"] = (Forward(jupyter, 8888), Forward(ssh, 22))
+        session_ports = (0, 0)
+        if neighbour:
+            session_ports = free_port(), free_port()
+            changes["neighbour"] = (Forward(session_ports[0], 8888), Forward(session_ports[1], 22))
+        with Qemu(self.spec(**changes), folder=self.work, serial_log=ARTIFACTS / f"{name}.serial.log") as machine:
+            self.session = Session(machine, self.course, jupyter, ssh, *session_ports)
+            try:
+                yield self.session
+            finally:
+                if self.session._guest is not None:
+                    self.session._guest.close()
+                self.session = None
+
+    def wait_for_jupyter(self, session: Session) -> float:
+        """Seconds from the power switch until JupyterLab's page is there."""
+        alive = session.machine.running
+        guest.wait_for_http(f"{session.url}/api", START, alive=alive)
+        took = session.machine.uptime()
+        page = httpx.get(f"{session.url}/lab", timeout=COMMAND, trust_env=False)
+        assert page.status_code == httpx.codes.OK, f"/lab answers {page.status_code}"
+        return took
+
+    def choose_keyboard(self, session: Session) -> str:
+        """Answer the menu by keystrokes with German; the choice as the machine stored it."""
+        session.wait_for_screen(MENU)
+        # The list jumps to the next entry that begins with the typed letter; German (Switzerland) is another one.
+        for _ in range(8):
+            if re.search(r"German {2,}", self.highlighted(session)):
+                break
+            session.machine.qmp.press("g")
+            time.sleep(1)
+        else:
+            raise AssertionError(f"German cannot be chosen by typing g:\n{session.screen()}")
+        session.photograph("keyboard-menu")
+        session.machine.qmp.press("ret")
+        end = time.monotonic() + COMMAND
+        while (stored := session.guest.run("cat /etc/coursebox/keyboard").out.strip()) == "":
+            assert time.monotonic() < end, f"no choice was stored; the console shows:\n{session.screen()}"
+            time.sleep(2)
+        self.keyboard_chosen = True
+        return stored
+
+    def highlighted(self, session: Session) -> str:
+        """The text of the menu's chosen line: /dev/vcsa1 holds the cursor's place, then character and colour pairs."""
+        dump = bytes.fromhex(session.root("od -An -v -tx1 /dev/vcsa1").replace("\n", ""))
+        rows, columns, _, row = dump[:4]
+        assert row < rows
+        line = dump[4 + 2 * columns * row :][: 2 * columns]
+        return line[::2].decode("latin-1")
+
+    def prepare_power_cuts(self, session: Session) -> None:
+        """Put the writer of the power cuts into the guest, and get its kernel out."""
+        session.guest.write("writer", WRITER.read_text())
+        home = session.guest.output("pwd")
+        session.root(f"install -D -m 0755 {home}/writer {WRITER_PLACE}")
+        self.direct = DirectStart(
+            session.guest.fetch("/vmlinuz", self.work / "vmlinuz"),
+            session.guest.fetch("/initrd.img", self.work / "initrd.img"),
+            session.guest.output("findmnt -no SOURCE /"),
+        )
+
+    def ensure_first_start(self) -> None:
+        """For a test that runs without those of the first start: choose the keyboard, then switch off."""
+        if not self.keyboard_chosen:
+            with self.start("first-start-only") as session:
+                self.choose_keyboard(session)
+                session.root("sync; systemctl poweroff")
+                session.machine.wait_until_off(POWER_OFF)
+
+
+__all__ = [
+    "ARTIFACTS", "COMMAND", "CONSOLE_PAGE", "LOGIN", "MENU", "POWER_OFF", "SCREENSHOTS", "START", "TORCH",
+    "WRITER_PLACE", "Delivered", "DirectStart", "Session", "qemu", "record",
+]  # fmt: skip

@@ -1,0 +1,86 @@
+"""The second start, by UEFI, on a processor without AVX, and with a neighbour on a second network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from delivered import CONSOLE_PAGE, MENU, POWER_OFF, TORCH, Delivered, Session, qemu
+
+TRAINING = """
+import math
+import torch
+import dlc_practical_prologue as prologue
+inputs, targets, _, _ = prologue.load_data(cifar=False, normalize=True, flatten=False)
+model = torch.nn.Sequential(
+    torch.nn.Conv2d(1, 8, 5), torch.nn.ReLU(), torch.nn.MaxPool2d(4), torch.nn.Flatten(), torch.nn.Linear(288, 10)
+)
+optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+for epoch in range(8):
+    loss = torch.nn.functional.cross_entropy(model(inputs), targets)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    print("loss", loss.item())
+"""
+
+
+@pytest.fixture(scope="module")
+def session(delivered: Delivered) -> Iterator[Session]:
+    delivered.ensure_first_start()
+    with delivered.start("second-start", firmware="uefi", cpu=qemu.WITHOUT_AVX, neighbour=True) as started:
+        delivered.wait_for_jupyter(started)
+        delivered.prepare_power_cuts(started)
+        yield started
+
+
+def test_firmware_and_processor_are_those_of_this_test(session: Session) -> None:
+    assert session.guest.run("test -d /sys/firmware/efi").rc == 0
+    flags = session.guest.output("grep -m1 ^flags /proc/cpuinfo").split()
+    assert "sse4_2" in flags
+    assert [flag for flag in flags if flag.startswith("avx")] == []
+
+
+def test_menu_does_not_come_back_and_the_layout_is_in_force(session: Session) -> None:
+    page = session.wait_for_screen(CONSOLE_PAGE)
+    session.photograph("second-start")
+    assert not re.search(MENU, page)
+    session.machine.qmp.press("y")
+    session.wait_for_screen(r"login: z *$")
+    session.machine.qmp.press("backspace")
+
+
+def test_neighbour_reaches_ssh_but_not_jupyterlab(session: Session) -> None:
+    with session.login(session.neighbour_ssh) as neighbour:
+        # The neighbour is there, and has an address of its own: so the refusal below is one.
+        origin = neighbour.output("echo $SSH_CONNECTION").split()
+    assert (origin[0], origin[2]) == (qemu.NEIGHBOUR_HOST, qemu.NEIGHBOUR_GUEST)
+    assert session.jupyter_answers(session.jupyter)
+    assert not session.jupyter_answers(session.neighbour_jupyter)
+
+
+def test_torch_imports_and_trains_without_avx(session: Session) -> None:
+    session.guest.write("trains.py", TRAINING)
+    done = session.guest.run("cd labs && PYTHONPATH=. bash -lc 'python ~/trains.py --tiny'", timeout=TORCH)
+    assert done.rc == 0, done.err
+    losses = [float(number) for number in re.findall(r"^loss (\S+)$", done.out, re.MULTILINE)]
+    assert len(losses) == 8
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_no_failed_unit(session: Session) -> None:
+    assert session.wait_until_started() == "running"
+
+
+def test_identity_of_the_machine_stays(session: Session, delivered: Delivered) -> None:
+    if not delivered.facts:
+        pytest.fail("the tests of the first start did not run: nothing to compare with")
+    assert session.guest.output("cat /etc/ssh/ssh_host_*_key.pub") == delivered.facts["host keys"]
+    assert session.guest.output("cat /etc/machine-id") == delivered.facts["machine-id"]
+
+
+def test_bye_in_a_terminal_switches_the_machine_off(session: Session) -> None:
+    shell = session.guest.client.invoke_shell()
+    shell.send(b"bye\n")
+    session.machine.wait_until_off(POWER_OFF)
