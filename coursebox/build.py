@@ -14,6 +14,7 @@ from coursebox.console import say
 from coursebox.course import Course
 from coursebox.disk.image import build_disk, identity
 from coursebox.host.packages import ensure_packages
+from coursebox.machine.docker import image_name, remove_images
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.prune import prune
 from coursebox.sources.fetch import Fetched, fetch
@@ -35,6 +36,15 @@ class Built:
     disk: Result
     stages: Stages
     fetched: Fetched
+
+
+def make_tools(course: Course) -> Result:
+    """Only the tools tree of the course's locks: the one stage that the machine's own mmdebstrap makes."""
+    cache = Cache.from_environment()
+    locks = read_locks(course.locks.folder)
+    with exclusive(cache):
+        fetched = fetch(course, locks, cache, strict=False, trees=("tools",), data=False)
+        return build_tools(Stages(cache), fetched.debs["tools"], epoch=locks.epoch, log=cache.root / "logs" / "ova.log")
 
 
 def build_ova(course: Course, *, dist: Path | None = None) -> Built:
@@ -69,6 +79,8 @@ def build_ova(course: Course, *, dist: Path | None = None) -> Built:
         ova = report.deliver(appliance, f"{name}.ova", folder)
         built = Built(ova, appliance.files[f"{name}.ova"], tree, tools, disk, stages, fetched)
         report.write(folder, name, course, locks, built, fetching)
+        if not all(result.reused for result in stages.results):
+            remove_images(keep=[image_name("tools", tools), image_name("tree", system)])
         prune(cache, keep=[result.folder for result in stages.results])
     say(report.summary(course, built, fetching, time.monotonic() - start))
     return built

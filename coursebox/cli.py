@@ -53,7 +53,9 @@ def _parser() -> argparse.ArgumentParser:
         )
         return made
 
-    verb("build-ova", _build_ova, "build dist/<name>-<version>.ova")
+    verb("build-ova", _build_ova, "build dist/<name>-<version>.ova").add_argument(
+        "--dist", type=Path, help="where the file goes (default: dist/ of the checkout)"
+    )
     verb("try", _try, "boot the built OVA in QEMU and use it from this machine's browser")
     verb("test", _test, "build, then test the delivered file as a student would use it").add_argument(
         "pytest", nargs="*", metavar="PYTEST", help="instead of everything: files or options for pytest"
@@ -86,7 +88,7 @@ def _course(options: argparse.Namespace) -> Course:
 def _build_ova(options: argparse.Namespace) -> None:
     from coursebox.build import build_ova
 
-    build_ova(_course(options))
+    build_ova(_course(options), dist=options.dist)
 
 
 def _try(options: argparse.Namespace) -> None:
@@ -111,7 +113,7 @@ def _test_quick(options: argparse.Namespace) -> int:
     from coursebox.host.packages import ensure_packages
 
     ensure_packages("test-quick")
-    return _pytest(["tests/unit", *options.pytest])
+    return _pytest(["--numprocesses=auto", "tests/unit", *options.pytest])
 
 
 def _pytest(arguments: list[str]) -> int:
@@ -148,7 +150,7 @@ def _lock(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from coursebox.sources.fetch import fetch_course
 
-    fetch_course(_course(options), strict=_is_set("STRICT"))
+    fetch_course(_course(options))
 
 
 def _doctor(options: argparse.Namespace) -> int:

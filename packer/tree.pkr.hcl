@@ -34,6 +34,12 @@ variable "label" {
   description = "Marks the container, so that a later build can remove it if this one is killed."
 }
 
+variable "processors" {
+  type        = string
+  default     = ""
+  description = "Which processors the container may use; all when empty."
+}
+
 variable "target" {
   type        = string
   description = "Where the exported tar goes."
@@ -49,6 +55,7 @@ source "docker" "tree" {
     "--network", "none",
     "--hostname", "coursebox",
     "--label", var.label,
+    "--cpuset-cpus", var.processors,
     "--entrypoint", "/bin/sh",
     "--", "{{.Image}}",
   ]

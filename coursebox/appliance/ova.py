@@ -66,7 +66,7 @@ class Ova:
 
 def vmdk_name(name: str) -> str:
     """The disk's file name in the OVA called `name`, as it must stand in the descriptor."""
-    return f"{name}-disk1.vmdk"
+    return f"{_stem(name)}-disk1.vmdk"
 
 
 def write_ova(
@@ -81,16 +81,14 @@ def write_ova(
 ) -> OvaInfo:
     """Write `target` from a descriptor and a disk.
 
-    name: the stem of the member names. epoch: the members' modification time, seconds since 1970.
-    on_progress: called with bytes of the disk that were copied. The disk is digested again on the way: raises
-    CourseboxError when the file is not the one that `disk` speaks of. `target` appears complete or not at all.
+    name: the stem of the member names, ASCII; more than 80 characters are cut. epoch: the members' modification
+    time, seconds since 1970. on_progress: called with bytes of the disk that were copied.
+    The disk is digested again on the way: raises CourseboxError when the file is not the one that `disk` speaks of.
+    `target` appears complete or not at all.
     """
     part = target.with_name(target.name + ".part")
-    if len(vmdk_name(name)) > tarfile.LENGTH_NAME:
-        raise CourseboxError(
-            f'"{name}" is too long for a file name in an OVA', hint="choose a shorter name or version for the course"
-        )
-    manifest = f"SHA256({name}.ovf)= {sha256_bytes(ovf)}\nSHA256({vmdk_name(name)})= {disk.sha256}\n".encode("ascii")
+    stem = _stem(name)
+    manifest = f"SHA256({stem}.ovf)= {sha256_bytes(ovf)}\nSHA256({vmdk_name(name)})= {disk.sha256}\n".encode("ascii")
     try:
         with vmdk.open("rb", buffering=0) as source, part.open("wb") as sink, ThreadPoolExecutor(2) as pool:
             whole, copied = hashlib.sha256(), hashlib.sha256()
@@ -99,7 +97,7 @@ def write_ova(
                 sink.write(data)
                 whole.update(data)
 
-            for member, content in ((f"{name}.ovf", ovf), (f"{name}.mf", manifest)):
+            for member, content in ((f"{stem}.ovf", ovf), (f"{stem}.mf", manifest)):
                 put(_header(member, len(content), epoch) + content + _padding(len(content)))
             put(_header(vmdk_name(name), disk.size, epoch))
             buffer = memoryview(bytearray(BLOCK))
@@ -175,6 +173,11 @@ def extract_member(ova: Ova, member: Member, target: Path) -> None:
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _stem(name: str) -> str:
+    """What the members' names begin with: a tar header has room for 100 characters."""
+    return name[:80]
 
 
 def _header(name: str, size: int, epoch: int) -> bytes:

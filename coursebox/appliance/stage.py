@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import deflate
+
 from coursebox.appliance.ova import vmdk_name, write_ova
 from coursebox.appliance.ovf import make_ovf
 from coursebox.appliance.vmdk import VmdkInfo, write_vmdk
@@ -30,7 +32,7 @@ def build_vmdk(stages: Stages, disk: Result) -> Result:
                               on_progress=lambda count: bar.advance(0, count))  # type: ignore[arg-type]  # fmt: skip
         return asdict(info)
 
-    return stages.run("vmdk", {"disk": disk.files["disk.raw"]}, make, code=VMDK_CODE)
+    return stages.run("vmdk", {"disk": disk.files["disk.raw"], "deflate": deflate.__version__}, make, code=VMDK_CODE)
 
 
 def build_ova(stages: Stages, vmdk: Result, course: Course, *, name: str, epoch: int) -> Result:

@@ -78,7 +78,9 @@ def stop_engine_we_started() -> bool:
         return False
     if not ours:
         return False
-    subprocess.run([*root_prefix("stopping the Docker engine", f"kill {pid}"), "kill", str(pid)], check=True)
+    # The shell's own kill: the program of that name is not on every machine.
+    command = [*root_prefix("stopping the Docker engine", f"kill {pid}"), "sh", "-c", f"kill {pid}"]
+    subprocess.run(command, check=True)
     deadline = time.monotonic() + PATIENCE
     while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
         with suppress(ChildProcessError):  # only where this very process started it

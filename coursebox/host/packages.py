@@ -24,15 +24,15 @@ BUILD = (
 )
 TRY = ("ovmf", "qemu-system-x86", "qemu-utils")
 LINTERS = ("git", "shellcheck")
-TEST = ("chromium", "diffoscope-minimal", *LINTERS)
+TEST = ("chromium", *LINTERS)
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "build": BUILD,
     "try": TRY,
     "bench": (*BUILD, *TRY),
-    "repro": (*BUILD, "diffoscope-minimal"),
+    "repro": (*BUILD, "diffoscope-minimal", "faketime", "git"),
     "test": (*BUILD, *TRY, *TEST),
-    "test-quick": LINTERS,
+    "test-quick": (*LINTERS, "qemu-utils"),
 }
 
 

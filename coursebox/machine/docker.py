@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 from coursebox.host.docker import ensure_engine
 from coursebox.run import capture, run
+from coursebox.stage import Result
 
 LABEL = "org.coursebox.build"
 """Marks what a build starts, so that the next build can clear away what a killed one left."""
+
+
+def image_name(kind: str, stage: Result) -> str:
+    """What the tree.tar of `stage` is called in the engine: named by its content, it never stands for another."""
+    return f"coursebox-{kind}:{stage.files['tree.tar'][:32]}"
 
 
 def have_image(name: str) -> bool:
@@ -54,11 +60,25 @@ def run_container(
     words += ["--interactive"] if stdin is not None else []
     words += ["--user", f"{os.getuid()}:{os.getgid()}"] if as_me else []
     words += ["--volume", scratch] if scratch else []
+    words += ["--cpuset-cpus", processors()] if processors() else []
     for host, inside in (mounts or {}).items():
         words += ["--volume", f"{host}:{inside}"]
     for name, value in (env or {}).items():
         words += ["--env", f"{name}={value}"]
     run([*words, image, *command], what=what, log=log, stdout=stdout, stdin=stdin)
+
+
+def processors() -> str:
+    """Which processors the build's containers may use: `$COURSEBOX_CPUS` such as "0" or "0-3"; all when empty."""
+    return os.environ.get("COURSEBOX_CPUS", "")
+
+
+def remove_images(keep: Collection[str]) -> None:
+    """Remove the images of earlier builds, but those named in `keep`; a container that uses one keeps it."""
+    command = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=coursebox-t*"]
+    old = [name for name in capture(command).stdout.split() if name not in keep]
+    if old:
+        capture(["docker", "rmi", *old])
 
 
 def remove_leftovers() -> None:

@@ -88,7 +88,7 @@ def lock_data(sets: Sequence[str]) -> tuple[DataFile, ...]:
         raise CourseboxError(
             f"there is no data set {', '.join(map(repr, unknown))}", hint=f"there are {', '.join(STAND_INS)}"
         )
-    return tuple(item for item in KNOWN if item.set in sets)
+    return tuple(sorted(item for item in KNOWN if item.set in sets))
 
 
 def fetch_data(

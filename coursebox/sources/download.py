@@ -32,12 +32,16 @@ from coursebox.sources.tls import make_client
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
+class Aside(str):
+    """An address worth a try whose answer decides nothing: that it has not the file, or does not answer, is no news."""
+
+
 @dataclass(frozen=True)
 class Want:
     """A file to have: its digest, its size in bytes (None: unknown, up to `limit`), and where it may lie.
 
-    addresses: URLs and paths in the order to try; a function, asked only when the file is missing, may raise
-        ConnectionError when it cannot tell
+    addresses: URLs and paths in the order to try, those that may well be in vain as `Aside`; a function, asked only
+        when the file is missing, may raise ConnectionError when it cannot tell
     """
 
     name: str
@@ -61,7 +65,7 @@ class Patience:
 
 @dataclass(frozen=True)
 class Downloads:
-    """paths: digest → verified file; gone: digest → why no source has it (they answered, and had it not)."""
+    """paths: digest → verified file; gone: digest → why no source has it (all answered, and had it not)."""
 
     paths: dict[str, Path]
     gone: dict[str, str] = field(default_factory=dict)
@@ -191,8 +195,8 @@ class _Worker:
 
     def fetch(self, want: Want) -> Path | _Gone | _Trouble:
         """One file from the first source that delivers it; else why none does."""
-        gone: list[str] = []
-        trouble: list[str] = []
+        answers: list[str] = []
+        trouble = False
         with self.store.part(want.sha256, want.name, self._pause) as part:
             place = self.store.cache.object(want.sha256)
             if part is None:
@@ -206,17 +210,16 @@ class _Worker:
                         self._from(address, want, part)
                         part.finish()
                         return place
-                    except _Gone as no:
-                        gone.append(f"{source}: {no}")
-                    except _Trouble as no:
-                        trouble.append(f"{source}: {no}")
+                    except (_Gone, _Trouble) as no:
+                        answers.append(f"{source}: {no}")
+                        trouble |= isinstance(no, _Trouble) and not isinstance(address, Aside)
             except ConnectionError as no:
-                trouble.append(str(no))
+                answers.append(str(no))
+                trouble = True
             if not part.size:
                 part.discard()
-        if trouble and not gone:
-            return _Trouble("; ".join(trouble))
-        return _Gone("; ".join(gone + trouble) or "no source offers it")
+        why = "; ".join(answers) or "no source offers it"
+        return _Trouble(why) if trouble else _Gone(why)
 
     def _from(self, address: str, want: Want, part: Part) -> None:
         """Fill `part` from one address; returns when the digest is right."""

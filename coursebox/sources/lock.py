@@ -133,7 +133,7 @@ def make_locks(
         wheels=wheels,
         requests=dict(requests),
         data=data,
-        tools=tuple(tools),
+        tools=tuple(sorted(tools)),
     )
     write_locks(folder, locks)
     say(f"  locks written: {folder}")

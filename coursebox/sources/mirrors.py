@@ -46,13 +46,14 @@ class AptMirrors:
     security: tuple[str, ...]
     snapshot: str | None = None
 
-    def bases(self, archive: str, moments: Iterable[str] = ()) -> tuple[str, ...]:
-        """All bases for "main" or "security"; `moments` are the snapshots worth asking (YYYYMMDDTHHMMSSZ)."""
+    def bases(self, archive: str) -> tuple[str, ...]:
+        """The current bases of "main" or "security"."""
+        return self.security if archive == "security" else self.main
+
+    def snapshots(self, archive: str, moments: Iterable[str]) -> tuple[str, ...]:
+        """The bases of "main" or "security" at these moments (YYYYMMDDTHHMMSSZ), where there is a snapshot service."""
         folder = "debian-security" if archive == "security" else "debian"
-        current = self.security if archive == "security" else self.main
-        if self.snapshot is None:
-            return current
-        return current + tuple(f"{self.snapshot}/archive/{folder}/{moment}" for moment in moments)
+        return tuple(f"{self.snapshot}/archive/{folder}/{moment}" for moment in moments if self.snapshot)
 
 
 @dataclass(frozen=True)

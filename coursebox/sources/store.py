@@ -38,11 +38,8 @@ class Store:
     def __init__(self, cache: Cache) -> None:
         self.cache = cache
         self._file = cache.root / "verified.json"
-        self._stamps: dict[str, list[int]] = {}
-        self._changed = False
-        with contextlib.suppress(OSError, ValueError):
-            stamps = json.loads(self._file.read_text(encoding="utf-8"))
-            self._stamps = stamps if isinstance(stamps, dict) else {}
+        self._stamps = self._load()
+        self._news: dict[str, list[int]] = {}
 
     def verified(self, names: Mapping[str, str]) -> dict[str, Path]:
         """Those of `names` (digest → what messages call the file) that are there and whole, with their places.
@@ -74,18 +71,23 @@ class Store:
         """Note that the object has just been found to be whole."""
         now = stamp(self.cache.object(sha256))
         if now is not None:
-            self._stamps[sha256] = now
-            self._changed = True
+            self._stamps[sha256] = self._news[sha256] = now
 
     def save(self) -> None:
-        """Write the stamps down; losing them costs only another check."""
-        if not self._changed:
+        """Write new stamps down, beside those that others have written; losing one costs only another check."""
+        if not self._news:
             return
         with contextlib.suppress(OSError):
             beside = self._file.with_name(f"{self._file.name}.{os.getpid()}.{threading.get_ident()}")
-            beside.write_text(json.dumps(self._stamps), encoding="utf-8")
+            beside.write_text(json.dumps(self._load() | self._news), encoding="utf-8")
             beside.replace(self._file)
-            self._changed = False
+            self._news.clear()
+
+    def _load(self) -> dict[str, list[int]]:
+        with contextlib.suppress(OSError, ValueError):
+            stamps = json.loads(self._file.read_text(encoding="utf-8"))
+            return stamps if isinstance(stamps, dict) else {}
+        return {}
 
     def forget_parts(self, names: Iterable[str]) -> None:
         """Delete what was begun of these objects, to give room back."""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import httpx
 
-from coursebox.sources.download import Want
+from coursebox.sources.download import Aside, Want
 from coursebox.sources.indexes import find_wheel
 from coursebox.sources.locks import Deb, Locks, Wheel
 from coursebox.sources.mirrors import (
@@ -95,15 +95,16 @@ class Supply:
                 yield str(place)
 
     def _urls(self, path: str) -> Iterator[str]:
-        yield from (join(mirror, path) for mirror in self._mirrors if local_path(mirror) is None)
+        yield from (Aside(join(mirror, path)) for mirror in self._mirrors if local_path(mirror) is None)
 
     def _places_of_deb(self, deb: Deb) -> Iterator[str]:
         with self._lock:
-            moments = snapshot_moments(self._locks.snapshot)
-            bases = self._apt.bases(deb.archive, moments)
+            bases = self._apt.bases(deb.archive)
+            snapshots = self._apt.snapshots(deb.archive, snapshot_moments(self._locks.snapshot))
             folders, urls = list(self._folders(deb.filename)), list(self._urls(deb.filename))
         yield from folders
         yield from (join(base, deb.filename) for base in bases)
+        yield from (Aside(join(base, deb.filename)) for base in snapshots)
         yield from urls
 
     def _places_of_wheel(self, wheel: Wheel) -> Iterator[str]:

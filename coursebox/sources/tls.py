@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import ssl
 from collections.abc import Iterable, Mapping
@@ -17,11 +18,16 @@ BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 
 def ssl_context(extra: str | None = None, environment: Mapping[str, str] = os.environ) -> ssl.SSLContext:
     """The system's certificates, those of the usual variables ($SSL_CERT_FILE, …), and `extra` (pip's `cert`)."""
+    return _context(tuple(dict.fromkeys(bundle for bundle in [*map(environment.get, BUNDLES), extra] if bundle)))
+
+
+@functools.cache
+def _context(bundles: tuple[str, ...]) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    for bundle in dict.fromkeys([*(environment.get(name) for name in BUNDLES), extra]):
-        if bundle and Path(bundle).is_dir():
+    for bundle in bundles:
+        if Path(bundle).is_dir():
             context.load_verify_locations(capath=bundle)
-        elif bundle and Path(bundle).is_file():
+        elif Path(bundle).is_file():
             context.load_verify_locations(cafile=bundle)
     return context
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from coursebox.machine.docker import import_image, run_container
+from coursebox.machine.docker import image_name, import_image, run_container
 from coursebox.paths import Cache
 from coursebox.run import run
 from coursebox.sources.locks import Deb
@@ -55,7 +55,7 @@ def build_tools(stages: Stages, debs: Debs, *, epoch: int, log: Path) -> Result:
 
 def tools_image(tools: Result, *, log: Path) -> str:
     """The tools tree as an image in the Docker engine, loaded when it is not there; returns its name."""
-    image = f"coursebox-tools:{tools.key}"
+    image = image_name("tools", tools)
     import_image(tools.path("tree.tar"), image, log=log)
     return image
 

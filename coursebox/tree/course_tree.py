@@ -32,7 +32,7 @@ def build_system(stages: Stages, bootstrap: Result, fetched: Fetched, course: Co
         folder.mkdir()
         for wheel, path in wheels:
             link_or_copy(path, folder / wheel.filename)
-        provision.provision(bootstrap.path("tree.tar"), bootstrap.key, work / "tree.tar", playbook="system",
+        provision.provision(bootstrap, work / "tree.tar", playbook="system",
                             variables=variables, mounts={folder: "/coursebox/wheels"}, packer=packer, log=log,
                             work=stages.cache.tmp / "system")  # fmt: skip
 
@@ -57,7 +57,7 @@ def build_course(stages: Stages, system: Result, fetched: Fetched, course: Cours
         exported = stages.cache.tmp / "exported.tar"
         labs = stages.cache.tmp / "labs"
         copy_labs(course.labs.folder, labs)
-        provision.provision(system.path("tree.tar"), system.key, exported, playbook="course", variables=variables,
+        provision.provision(system, exported, playbook="course", variables=variables,
                             mounts={data.path: "/coursebox/data", labs: "/coursebox/labs"}, packer=packer,
                             log=log, work=stages.cache.tmp / "course")  # fmt: skip
         entries = seal(

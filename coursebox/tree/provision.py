@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coursebox.machine.docker import LABEL, import_image
+from coursebox.machine.docker import LABEL, image_name, import_image, processors
 from coursebox.paths import CHECKOUT
 from coursebox.run import capture, run
+from coursebox.stage import Result
 
 PACKER = CHECKOUT / "packer"
 ANSIBLE = CHECKOUT / "ansible"
@@ -20,8 +20,7 @@ CODE = [Path(__file__), PACKER / "tree.pkr.hcl", ANSIBLE / "ansible.cfg"]
 
 
 def provision(
-    base: Path,
-    base_key: str,
+    base: Result,
     target: Path,
     *,
     playbook: str,
@@ -31,14 +30,14 @@ def provision(
     log: Path,
     work: Path,
 ) -> None:
-    """Run `ansible/<playbook>.yml` in a container made of the tar `base`, and export the container to `target`.
+    """Run `ansible/<playbook>.yml` in a container made of the tree.tar of `base`, and export the container to `target`.
 
-    base_key names the image of `base` in the engine, so that it is loaded once. variables: what the roles read, handed
+    The image of the base is named by its content, so that it is loaded once and never stands for another. variables: what the roles read, handed
     over in a file of mode 0600, because a password may be among them. mounts: host path → path inside, read-only.
     packer: the Packer binary. work: a private folder for what Ansible writes.
     """
-    image = f"coursebox-tree:{base_key}"
-    import_image(base, image, log=log)
+    image = image_name("tree", base)
+    import_image(base.path("tree.tar"), image, log=log)
     work.mkdir(parents=True, exist_ok=True)
     handed_over = work / "variables.json"
     handed_over.touch(mode=0o600)
@@ -50,6 +49,7 @@ def provision(
         "variables": os.fspath(handed_over),
         "volumes": {os.fspath(path): f"{inside}:ro" for path, inside in mounts.items()},
         "label": LABEL,
+        "processors": processors(),
         "target": os.fspath(target),
     }
     (work / "settings.pkrvars.json").write_text(json.dumps(settings), encoding="utf-8")
@@ -71,6 +71,7 @@ def environment(work: Path) -> dict[str, str]:
         "ANSIBLE_HOME": os.fspath(work / "ansible"),
         "ANSIBLE_LOCAL_TEMP": os.fspath(work / "ansible"),
         "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.profile_tasks",  # the log says how long each task took
         "LC_ALL": "C.UTF-8",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
@@ -81,8 +82,3 @@ def template(packer: Path) -> Path:
     version = capture([packer, "version"]).stdout.split("v", 1)[-1].split()[0]
     major, minor = (int(part) for part in version.split(".")[:2])
     return PACKER if (major, minor) >= (1, 7) else PACKER / "tree.pkr.hcl"
-
-
-def remove_work(work: Path) -> None:
-    """Remove what Ansible and Packer wrote."""
-    shutil.rmtree(work, ignore_errors=True)

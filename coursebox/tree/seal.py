@@ -17,7 +17,7 @@ from coursebox.errors import CourseboxError
 
 # Folders that a machine fills itself at every start; the container's contents of them are the engine's.
 EMPTY = ("dev", "proc", "run", "sys", "tmp", "var/tmp")
-STRAY = (".dockerenv", "coursebox")
+STRAY = (".dockerenv", "coursebox", "packer-files")
 COURSE = ("home/", "usr/share/coursebox/")
 XATTR = "SCHILY.xattr."
 

@@ -33,7 +33,7 @@ class Delivered:
     tree_key: str
     disk: Path
     tools: Path
-    tools_key: str
+    tools_digest: str
 
     def members(self) -> dict[str, tarfile.TarInfo]:
         """Path → entry of the sealed tree."""
@@ -60,7 +60,7 @@ def delivered() -> Delivered:
         stages["course"]["key"],
         file("disk", "disk.raw"),
         file("tools", "tree.tar"),
-        stages["tools"]["key"],
+        stages["tools"]["files"]["tree.tar"],
     )
 
 
@@ -71,7 +71,7 @@ def members(delivered: Delivered) -> dict[str, tarfile.TarInfo]:
 
 @pytest.fixture(scope="session")
 def tools_image(delivered: Delivered, tmp_path_factory: pytest.TempPathFactory) -> str:
-    image = f"coursebox-tools:{delivered.tools_key}"
+    image = f"coursebox-tools:{delivered.tools_digest[:32]}"
     import_image(delivered.tools, image, log=tmp_path_factory.mktemp("log") / "tools.log")
     return image
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 import tarfile
 from pathlib import Path
@@ -59,8 +60,29 @@ def test_file_system_holds_the_sealed_tree(delivered, disk: Path, tools_image: s
     assert dumped == described(delivered.tree)
 
 
+def test_file_system_holds_special_bits_and_capabilities(members, disk: Path, tools_image: str):
+    """rdump loses setuid, setgid and sticky bits and extended attributes; debugfs shows them inode by inode."""
+    special = {name: member for name, member in members.items()
+               if not member.islnk() and (member.mode & 0o7000 or has_capability(member))}  # fmt: skip
+    assert len(special) > 10
+    (disk.parent / "requests").write_text("".join(f'stat "/{name}"\nea_list "/{name}"\n' for name in special))
+    done = in_tools(tools_image, disk, "debugfs", "-f", "/disk/requests", f"/disk/disk.raw?offset={ROOT_OFFSET}")
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.split('debugfs: stat "/')[1:]
+    assert len(shown) == len(special)
+    for answer in shown:
+        name, text = answer.split('"\n', 1)
+        mode = re.search(r"Mode: +(\d+)", text)
+        assert mode is not None and int(mode[1], 8) & 0o7777 == members[name].mode & 0o7777, name
+        assert ("security.capability" in text) == has_capability(members[name]), name
+
+
+def has_capability(member: tarfile.TarInfo) -> bool:
+    return "SCHILY.xattr.security.capability" in member.pax_headers
+
+
 def described(tar: Path) -> dict[str, tuple[object, ...]]:
-    """Path → kind, mode, owner and content of each entry; hard links as the files that they are."""
+    """Path → kind, permissions, owner and content of each entry; hard links as the files that they are."""
     found: dict[str, tuple[object, ...]] = {}
     with tarfile.open(tar, "r:") as source:
         for member in source:
@@ -73,6 +95,6 @@ def described(tar: Path) -> dict[str, tuple[object, ...]]:
                 assert file is not None
                 content = hashlib.sha256(file.read()).hexdigest()
             kind = "file" if member.islnk() or member.isreg() else member.type
-            mode = 0o777 if member.issym() else member.mode & 0o7777
+            mode = 0o777 if member.issym() else member.mode & 0o777
             found[name] = (kind, mode, member.uid, member.gid, content)
     return found

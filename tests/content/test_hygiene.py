@@ -61,7 +61,7 @@ def test_nothing_is_world_writable(members: Members):
 def test_setuid_files_are_the_known_ones(members: Members):
     setuid = {name for name, member in members.items() if member.mode & 0o4000}
     assert setuid == {
-        "usr/bin/chfn", "usr/bin/chsh", "usr/bin/gpasswd", "usr/bin/mount", "usr/bin/newgrp", "usr/bin/passwd",
+        "usr/bin/chfn", "usr/bin/chsh", "usr/bin/gpasswd", "usr/bin/mount", "usr/bin/passwd",
         "usr/bin/su", "usr/bin/umount", "usr/lib/dbus-1.0/dbus-daemon-launch-helper", "usr/lib/openssh/ssh-keysign",
     }  # fmt: skip
 

@@ -60,8 +60,9 @@ def test_unit_that_delays_the_start_is_off(host: Host, unit: str):
 
 
 def test_units_are_well_formed(host: Host):
-    done = host.run("systemd-analyze verify --man=no --recursive-errors=no /etc/systemd/system/*.service"
-                    " /etc/systemd/system/*.path /etc/systemd/system/*.timer")  # fmt: skip
+    own = host.check_output("find /etc/systemd/system -maxdepth 1 -type f").split()
+    assert len(own) >= 7
+    done = host.run(f"systemd-analyze verify --man=no --recursive-errors=no {' '.join(own)}")
     assert done.rc == 0 and done.stderr == "", done.stderr
 
 
@@ -113,7 +114,7 @@ def test_keyboards_of_the_menu_exist(host: Host):
     layouts = [line.split(" ", 1)[0] for line in host.file("/usr/lib/coursebox/keyboards").content_string.splitlines()]
     assert len(layouts) == len(set(layouts)) > 30
     for layout in layouts:
-        done = host.run("loadkeys --parse %s", layout)
+        done = host.run("loadkeys --mktable %s > /dev/null", layout)
         assert done.rc == 0, f"{layout}: {done.stderr}"
 
 

@@ -22,6 +22,7 @@ from coursebox.appliance import vmdk_layout as layout
 from coursebox.appliance.vmdk import extract_raw, read_vmdk, write_vmdk
 from coursebox.digests import sha256_file
 from coursebox.errors import CourseboxError
+from coursebox.paths import CHECKOUT
 
 GRAIN, SECTOR = layout.GRAIN, layout.SECTOR
 # What the reader knows: sector numbers of the disk that `small` makes.
@@ -255,7 +256,7 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
     )
     command = [sys.executable, "-c", program, str(raw), str(tmp_path / "disk.vmdk"), str(tmp_path / "back.raw")]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 120_000
 
 

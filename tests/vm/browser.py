@@ -78,7 +78,7 @@ class Browser:
     def rendered_markdown(self) -> str:
         """Text of the Markdown page in front, as it is rendered."""
         body = self.page.locator(".jp-MarkdownViewer .jp-RenderedMarkdown")
-        body.wait_for()
+        body.get_by_role("heading").first.wait_for()  # the viewer is there before its text
         return body.inner_text()
 
     def _launch(self, category: str) -> None:

@@ -19,6 +19,7 @@ case "$1 $2" in
 "-m venv") mkdir -p "$3/bin" "$3/lib/python3.11/site-packages"; cp "$0" "$3/bin/python" ;;
 "-m pip")
     echo "$*" >>"$CALLS"
+    while [ -e "$CALLS.wait" ]; do sleep 0.05; done
     for word; do case $word in --requirement=*) file=${word#*=};; esac; done
     if grep -q wrong "$file"; then echo "noise"; echo "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES"; exit 1; fi
     touch "$here/bin/tool-of-$(basename "$file" .txt)"; chmod 755 "$here/bin/"tool-* ;;
@@ -40,7 +41,7 @@ class Clone:
         (folder / "python").write_text(PYTHON, encoding="utf-8")
         (folder / "python").chmod(0o755)
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.folder),
@@ -49,7 +50,13 @@ class Clone:
             "CALLS": str(self.folder / "calls"),
         }
         script = self.folder / "clone" / "tools" / "bootstrap"
-        return subprocess.run([script, *arguments], env=environment, capture_output=True, text=True, check=False)
+        pipe = subprocess.PIPE
+        return subprocess.Popen([script, *arguments], env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def calls(self) -> list[str]:
         return (self.folder / "calls").read_text(encoding="utf-8").splitlines()
@@ -104,6 +111,23 @@ def test_one_that_was_interrupted_is_made_anew(clone: Clone) -> None:
     assert clone.run("build").returncode == 0
     assert not (environment / "half").exists()
     assert (environment / "complete").exists()
+
+
+def test_two_at_once_prepare_it_once(clone: Clone) -> None:
+    hold = clone.folder / "calls.wait"
+    hold.touch()
+    first, second = clone.start("build"), clone.start("build")
+    said: list[str] = []
+    try:
+        for process in (first, second):
+            assert process.stderr is not None
+            said.append(process.stderr.readline())
+    finally:
+        hold.unlink()
+    outputs = {process.communicate()[0] for process in (first, second)}
+    assert len(outputs) == 1
+    assert len(clone.calls()) == 1
+    assert "‣ waiting for another coursebox that prepares the Python tools …\n" in said
 
 
 def test_a_wrong_digest_is_told_and_leaves_nothing_complete(clone: Clone) -> None:

@@ -20,7 +20,7 @@ from coursebox.errors import CourseboxError
 from coursebox.paths import Cache
 from coursebox.sources import download as download_module
 from coursebox.sources import store as store_module
-from coursebox.sources.download import Downloads, Patience, Want, download
+from coursebox.sources.download import Aside, Downloads, Patience, Want, download
 
 from .conftest import Server, cut, reply
 
@@ -295,6 +295,20 @@ def test_busy_server_is_not_one_that_has_it_not(server: Server, get: Get) -> Non
     assert caught.value.message == f"1 of 1 file could not be fetched: file.deb ({server.host}: HTTP 503)"
 
 
+def test_one_source_that_says_nothing_may_be_the_one_that_has_it(server: Server, get: Get) -> None:
+    with pytest.raises(CourseboxError, match=r"HTTP 404; .*HTTP 503"):
+        get(server.behave("/no", reply(404)), server.behave("/busy", reply(503)))
+
+
+def test_answers_from_aside_decide_nothing(server: Server, cache: Cache, get: Get) -> None:
+    busy, no = server.behave("/busy", reply(503)), server.behave("/no", reply(404))
+    assert get(no, Aside(busy)).gone == {SHA256: f"{server.host}: HTTP 404; {server.host}: HTTP 503"}
+    with pytest.raises(CourseboxError, match=r"HTTP 503; .*HTTP 404"):
+        get(busy, Aside(no))
+    get(no, Aside(server.put("/file.deb", CONTENT)))
+    assert is_whole(cache)
+
+
 def test_no_sources_at_all(get: Get) -> None:
     assert get().gone == {SHA256: "no source offers it"}
 
@@ -393,7 +407,7 @@ def test_shortened_object_is_found_and_mended(server: Server, cache: Cache, get:
     assert is_whole(cache)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"%s": 3}' % SHA256])
+@pytest.mark.parametrize("text", ["", "[]", "{", f'{{"{SHA256}": 3}}'])
 def test_damaged_list_of_verified_objects_costs_only_a_check(server: Server, cache: Cache, get: Get, text: str) -> None:
     url = server.put("/file.deb", CONTENT)
     get(url)
@@ -507,7 +521,7 @@ def test_full_disk_ends_the_other_downloads_too(server: Server, cache: Cache, mo
         Want("slow.deb", "0" * 64, 1_000_000, lambda: [slow]),
         Want("bad.deb", hashlib.sha256(small).hexdigest(), 10, lambda: [bad]),
     ]
-    with pytest.raises(CourseboxError, match="no space left on the device: bad.deb"):
+    with pytest.raises(CourseboxError, match=r"no space left on the device: bad\.deb"):
         download(wants, cache, patience=Patience(connections=2))
     assert not left_over(cache)
 

@@ -44,7 +44,7 @@ def main() -> None:
     os.umask(0o022)
     files = [path for folder in sys.argv[1:] for path in sources(folder)]
     shares = [files[start::SHARES] for start in range(SHARES)]
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=1) as pool:
+    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0)), maxtasksperchild=1) as pool:
         done = sum(pool.imap_unordered(compile_share, shares, chunksize=1))
     print(f"{done} of {len(files)} files compiled")
 
