@@ -81,6 +81,7 @@ def build_ova(course: Course, *, dist: Path | None = None) -> Built:
         report.write(folder, name, course, locks, built, fetching)
         if not all(result.reused for result in stages.results):
             remove_images(keep=[image_name("tools", tools), image_name("tree", system)])
-        prune(cache, keep=[result.folder for result in stages.results])
+        objects = [path for tree in (*fetched.debs.values(), *fetched.wheels.values()) for _, path in tree]
+        prune(cache, keep=[*(result.folder for result in stages.results), *objects, fetched.tools["packer"][1]])
     say(report.summary(course, built, fetching, time.monotonic() - start))
     return built

@@ -39,6 +39,8 @@ def progress(title: str, total: int | None, *, of_bytes: bool = True) -> Iterato
     """
     columns = [TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn()]
     columns += [DownloadColumn()] if of_bytes else []
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal) as bar:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         bar.add_task(title, total=total)
         yield bar

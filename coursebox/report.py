@@ -39,7 +39,9 @@ def _identity(path: Path) -> str:
 
 def write(folder: Path, name: str, course: Course, locks: Locks, built: Built, fetching: float) -> None:
     """Write `<name>.packages.txt`, `<name>.python.txt`, `<name>.report.json` and SHA256SUMS into `folder`."""
-    debs = "".join(f"{deb.package} {deb.version} {deb.architecture} {deb.sha256}\n" for deb, _ in built.fetched.debs["vm"])
+    debs = "".join(
+        f"{deb.package} {deb.version} {deb.architecture} {deb.sha256}\n" for deb, _ in built.fetched.debs["vm"]
+    )
     wheels = "".join(f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel, _ in built.fetched.wheels["vm"])
     texts = {
         f"{name}.packages.txt": debs,
@@ -57,7 +59,12 @@ def report(course: Course, locks: Locks, built: Built, fetching: float) -> dict[
     """What was built, from what, how long each stage took (seconds), and whether anyone else gets the same bytes."""
     data = built.fetched.data
     return {
-        "course": {"name": course.name, "version": course.version, "title": course.title, "profile": course.security.profile},
+        "course": {
+            "name": course.name,
+            "version": course.version,
+            "title": course.title,
+            "profile": course.security.profile,
+        },
         "file": {"name": built.ova.name, "size": built.ova.stat().st_size, "sha256": built.sha256},
         "reproducible": built.fetched.reproducible,
         "epoch": locks.epoch,
@@ -65,7 +72,13 @@ def report(course: Course, locks: Locks, built: Built, fetching: float) -> dict[
         "substitutes": [str(item) for item in built.fetched.substitutes],
         "fetch_seconds": round(fetching, 1),
         "stages": [
-            {"name": stage.name, "key": stage.key, "seconds": stage.seconds, "reused": stage.reused, "files": dict(stage.files)}
+            {
+                "name": stage.name,
+                "key": stage.key,
+                "seconds": stage.seconds,
+                "reused": stage.reused,
+                "files": dict(stage.files),
+            }
             for stage in built.stages.results
         ],
     }
@@ -81,7 +94,9 @@ def replace_text(path: Path, text: str) -> None:
 def summary(course: Course, built: Built, fetching: float, seconds: float) -> str:
     """The last lines of a build: the file, its size and digest, the time of each stage, and what to do next."""
     times = [f"fetch {fetching:.1f} s"]
-    times += [f"{stage.name} {'cached' if stage.reused else f'{stage.seconds:.1f} s'}" for stage in built.stages.results]
+    times += [
+        f"{stage.name} {'cached' if stage.reused else f'{stage.seconds:.1f} s'}" for stage in built.stages.results
+    ]
     if not built.fetched.reproducible:
         warn("this file is NOT REPRODUCIBLE: locked packages or data had to be replaced; the report names them.")
     try:

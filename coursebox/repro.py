@@ -41,7 +41,9 @@ class Surroundings:
 
 HERE = os.getuid()
 FIRST = Surroundings("first", "022", "UTC", "C.UTF-8", "builder", HERE, "", "+0")
-SECOND = Surroundings("second build, elsewhere/coursé", "077", "Pacific/Chatham", "tr_TR.UTF-8", "elsewhere", 4242, "0", "+400d")
+SECOND = Surroundings(
+    "second build, elsewhere/coursé", "077", "Pacific/Chatham", "tr_TR.UTF-8", "elsewhere", 4242, "0", "+400d"
+)
 
 
 def run(course: Course) -> int:
@@ -50,6 +52,8 @@ def run(course: Course) -> int:
     room = cache.root / "repro"
     shutil.rmtree(room, ignore_errors=True)
     try:
+        for where in (FIRST, SECOND):  # both now, so that nobody edits the checkout between the builds
+            copy_checkout(course, room / where.folder / "checkout")
         one = build(FIRST, room, course, cache)
         two = build(SECOND, room, course, cache)
         return judge(one, two)
@@ -61,11 +65,12 @@ def build(where: Surroundings, room: Path, course: Course, cache: Cache) -> Path
     """One build in its surroundings; returns its dist folder. Only what a comparison needs stays on the disk."""
     place = room / where.folder
     checkout, own = place / "checkout", Cache(place / "cache")
-    copy_checkout(course, checkout)
     share_downloads(cache, own)
-    with step(f"build in {where.folder!r}: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"):
+    with step(
+        f"build in {where.folder!r}: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"
+    ):
         if where.user != HERE:
-            # Only root, or a user with a range of sub-ids, can run mmdebstrap: the tools tree is made before the change.
+            # Only root, or a user with a range of sub-ids, can run mmdebstrap: the tools come before the change.
             start(where, checkout, own, HERE, ["-c", MAKE_TOOLS, os.fspath(course_file(course, checkout))])
             subprocess.run(["chown", "--recursive", "--no-dereference", str(where.user), place], check=True)
             room.chmod(0o755)
@@ -112,17 +117,19 @@ def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments:
         "TZ": where.timezone,
         "LANG": where.language,
         "LC_ALL": where.language,
-        "MIRROR": " ".join([*os.environ.get("MIRROR", "").split(), *data_places()]),
+        "MIRROR": mirrors(),
     }
     done = subprocess.run(command, cwd=checkout, env=environment, check=False)
     if done.returncode != 0:
-        raise CourseboxError(f"the build in {checkout} failed with exit status {done.returncode}; its message is above.")
+        raise CourseboxError(
+            f"the build in {checkout} failed with exit status {done.returncode}; its message is above."
+        )
 
 
-def data_places() -> list[str]:
-    """The data sets beside this checkout: the copies of it have other neighbours."""
+def mirrors() -> str:
+    """$MIRROR and the data sets beside this checkout: copies of it have other neighbours."""
     beside = CHECKOUT.parent / "shared" / "datasets"
-    return [os.fspath(beside)] if beside.is_dir() else []
+    return " ".join([*os.environ.get("MIRROR", "").split(), *([os.fspath(beside)] if beside.is_dir() else [])])
 
 
 def copy_checkout(course: Course, target: Path) -> None:
@@ -134,7 +141,9 @@ def copy_checkout(course: Course, target: Path) -> None:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(source, target / name)
     if not course_file(course, target).is_file():
-        raise CourseboxError(f"{course.source} is outside of the checkout.", hint="Put it into the checkout to compare builds of it.")
+        raise CourseboxError(
+            f"{course.source} is outside of the checkout.", hint="Put it into the checkout to compare builds of it."
+        )
 
 
 def course_file(course: Course, checkout: Path) -> Path:
@@ -178,7 +187,10 @@ def report(dist: Path) -> dict[str, Any]:
 def explain(one: Path, two: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     """Let diffoscope say what differs in the files of a stage, if they are still there."""
     for name in mine["files"]:
-        paths = [place / "cache" / "stages" / side["name"] / side["key"] / name for place, side in ((one, mine), (two, theirs))]
+        paths = [
+            place / "cache" / "stages" / side["name"] / side["key"] / name
+            for place, side in ((one, mine), (two, theirs))
+        ]
         if mine["files"][name] != theirs["files"].get(name) and all(path.exists() for path in paths):
             said = capture(["diffoscope", "--max-report-size", "20000", "--text", "-", *paths]).stdout
             say("\n".join(said.splitlines()[:60]))

@@ -55,7 +55,12 @@ def run(
         )
 
 
-def capture(command: Sequence[str | os.PathLike[str]], *, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a short command and return what it printed, without judging its exit status."""
+def capture(
+    command: Sequence[str | os.PathLike[str]], *, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a short command and return what it printed, without judging its exit status; 127 when it is not installed."""
     data = None if stdin is None else stdin.decode()
-    return subprocess.run(command, input=data, capture_output=True, text=True, check=False)
+    try:
+        return subprocess.run(command, input=data, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        return subprocess.CompletedProcess(command, 127, "", str(error))

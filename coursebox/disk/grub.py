@@ -26,7 +26,9 @@ def install(disk: Path, boot: bytes, core: bytes) -> None:
     Raises CourseboxError when the core image does not fit the partition or the images are not GRUB's.
     """
     if len(boot) != SECTOR or boot[-2:] != b"\x55\xaa":
-        raise CourseboxError("boot.img of the tools tree is not a boot sector.", hint="Run `make lock` for a complete set of tools.")
+        raise CourseboxError(
+            "boot.img of the tools tree is not a boot sector.", hint="Run `make lock` for a complete set of tools."
+        )
     sectors = -(-len(core) // SECTOR)
     if sectors > CORE_SECTORS:
         raise CourseboxError(f"GRUB's core image has {sectors} sectors; its partition holds {CORE_SECTORS}.")

@@ -256,6 +256,9 @@ class Qemu:
         if self.spec.firmware == "uefi":
             shutil.copyfile(OVMF_VARS, variables)
         line = command(self.spec, overlay=overlay.resolve(), variables=variables, serial=self._serial, control=control)
+        if leash := shutil.which("setpriv"):
+            # However this program ends, a kill -9 included, no machine stays behind that holds the ports.
+            line = [leash, "--pdeathsig", "KILL", *line]
         self._log = log
         self.started = time.monotonic()
         with log.open("wb") as file:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from coursebox.machine.docker import image_name, import_image, run_container
 from coursebox.paths import Cache
@@ -30,11 +32,12 @@ LEFT_OUT = [
 LEFT_OUT += [
     f"path-exclude=/usr/lib/modules/*/kernel/{place}/*"
     for place in (
-        "drivers/accel drivers/bluetooth drivers/comedi drivers/gpu/drm/amd drivers/gpu/drm/i915 drivers/gpu/drm/nouveau "
-        "drivers/gpu/drm/radeon drivers/gpu/drm/xe drivers/hwmon drivers/iio drivers/infiniband drivers/isdn drivers/media "
-        "drivers/mtd drivers/net/wireless drivers/net/ethernet/broadcom drivers/net/ethernet/chelsio "
-        "drivers/net/ethernet/mellanox drivers/net/ethernet/netronome drivers/net/ethernet/qlogic drivers/net/ethernet/sfc "
-        "drivers/platform drivers/staging fs/bcachefs fs/ocfs2 fs/gfs2 net/bluetooth net/mac80211 net/wireless sound"
+        "drivers/accel drivers/bluetooth drivers/comedi drivers/hwmon drivers/iio drivers/infiniband drivers/isdn "
+        "drivers/gpu/drm/amd drivers/gpu/drm/i915 drivers/gpu/drm/nouveau drivers/gpu/drm/radeon drivers/gpu/drm/xe "
+        "drivers/media drivers/mtd drivers/platform drivers/staging drivers/net/wireless "
+        "drivers/net/ethernet/broadcom drivers/net/ethernet/chelsio drivers/net/ethernet/mellanox "
+        "drivers/net/ethernet/netronome drivers/net/ethernet/qlogic drivers/net/ethernet/sfc "
+        "fs/bcachefs fs/ocfs2 fs/gfs2 net/bluetooth net/mac80211 net/wireless sound"
     ).split()
 ]
 
@@ -47,7 +50,7 @@ def build_tools(stages: Stages, debs: Debs, *, epoch: int, log: Path) -> Result:
             run(["mmdebstrap", "--variant=essential", "--format=tar", f"--include={names(debs)}",
                  "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
                  *(f"--dpkgopt={option}" for option in LEFT_OUT),
-                 repository.SUITE, work / "tree.tar", f"deb [trusted=yes] copy://{folder} ./"],
+                 repository.SUITE, work / "tree.tar", f"deb [trusted=yes] copy://{quote(os.fspath(folder))} ./"],
                 what="installing the tools tree", log=log, env={"SOURCE_DATE_EPOCH": str(epoch)})  # fmt: skip
 
     return stages.run("tools", inputs(debs, epoch), make, code=CODE)

@@ -32,9 +32,9 @@ def provision(
 ) -> None:
     """Run `ansible/<playbook>.yml` in a container made of the tree.tar of `base`, and export the container to `target`.
 
-    The image of the base is named by its content, so that it is loaded once and never stands for another. variables: what the roles read, handed
-    over in a file of mode 0600, because a password may be among them. mounts: host path → path inside, read-only.
-    packer: the Packer binary. work: a private folder for what Ansible writes.
+    variables: what the roles read, handed over in a file of mode 0600, because a password may be among them.
+    mounts: host path → path inside, read-only. packer: the Packer binary. work: a private folder for what Ansible
+    writes.
     """
     image = image_name("tree", base)
     import_image(base.path("tree.tar"), image, log=log)

@@ -34,7 +34,7 @@ def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes]
         follow_hard_links(kept)
         for name in [*files, *links]:
             kept.pop(name, None)
-        entries = [(member, None) for member in kept.values()]
+        entries: list[tuple[tarfile.TarInfo, bytes | None]] = [(member, None) for member in kept.values()]
         entries += [(made_file(name, len(data)), data) for name, data in files.items()]
         entries += [(made_link(name, to), None) for name, to in links.items()]
         for member, data in sorted(entries, key=lambda entry: order(entry[0])):
@@ -68,7 +68,9 @@ def follow_hard_links(members: dict[str, tarfile.TarInfo]) -> None:
     for member in members.values():
         if member.islnk():
             if member.linkname not in members:
-                raise CourseboxError(f"the exported tree has a hard link {member.name} to {member.linkname}, which is not in it.")
+                raise CourseboxError(
+                    f"the exported tree has a hard link {member.name} to {member.linkname}, which is not in it."
+                )
             groups.setdefault(member.linkname, []).append(member)
     for first, links in groups.items():
         file = members[first]

@@ -52,7 +52,9 @@ def test_logs_are_empty(members: Members):
 
 
 def test_nothing_is_world_writable(members: Members):
-    open_to_all = {name: oct(m.mode) for name, m in members.items() if m.mode & 0o002 and not m.issym() and not m.islnk()}
+    open_to_all = {
+        name: oct(m.mode) for name, m in members.items() if m.mode & 0o002 and not m.issym() and not m.islnk()
+    }
     sticky = {name: mode for name, mode in open_to_all.items() if members[name].isdir() and members[name].mode & 0o1000}
     assert open_to_all == sticky
     assert set(sticky) == {"tmp", "var/tmp"}
@@ -110,7 +112,7 @@ print(count, *wrong[:20])
 
 
 def test_bytecode_is_valid_and_never_checked(host: Host, members: Members):
-    """Each .pyc is marked "unchecked hash" (PEP 552), and is what its source compiles to, says the tree's own Python."""
+    """Each .pyc is marked "unchecked hash" (PEP 552) and made of its source, says the tree's own Python."""
     compiled = sum(name.endswith(".pyc") for name in members)
     assert compiled > 5000
     done = host.run("python3 -c %s /usr /opt", VERIFY)

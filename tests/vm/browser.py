@@ -22,6 +22,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"  # the one in front
 KERNEL_READY = 300  # seconds for a Python kernel to start on an emulated processor
 
 
@@ -31,6 +32,7 @@ class Browser:
     def __init__(self, url: str, folder: Path) -> None:
         self._url, self._folder = url, folder
         self._terminal: list[str] = []
+        self._kernel_answers = False
 
     def __enter__(self) -> Browser:
         chromium = shutil.which("chromium")
@@ -53,9 +55,15 @@ class Browser:
 
     def _listen(self, connection: WebSocket) -> None:
         if "/terminals/" in connection.url:
-            connection.on("framereceived", self._hear)
+            connection.on("framereceived", self._hear_terminal)
+        elif "/kernels/" in connection.url:
+            connection.on("framereceived", self._hear_kernel)
 
-    def _hear(self, frame: str | bytes) -> None:
+    def _hear_kernel(self, frame: str | bytes) -> None:
+        if b"kernel_info_reply" in (frame.encode() if isinstance(frame, str) else frame):
+            self._kernel_answers = True
+
+    def _hear_terminal(self, frame: str | bytes) -> None:
         """Keep what the terminal shows: jupyter_server_terminals sends ["stdout", text]."""
         kind, *rest = json.loads(frame)
         if kind == "stdout":
@@ -91,15 +99,19 @@ class Browser:
 
     def new_notebook(self) -> None:
         """A new notebook in the folder of the welcome page, with a kernel that is ready."""
+        self._kernel_answers = False
         self._launch("Notebook")
-        self.page.locator(".jp-NotebookPanel .jp-Cell .cm-content").first.wait_for(timeout=KERNEL_READY * 1000)
-        self.page.locator(".jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(
-            timeout=KERNEL_READY * 1000
-        )
+        self.page.locator(f"{NOTEBOOK} .jp-Cell .cm-content").first.wait_for(timeout=KERNEL_READY * 1000)
+        # JupyterLab shows a kernel that does not run yet as idle, and forgets cells that are run meanwhile.
+        end = time.monotonic() + KERNEL_READY
+        while not self._kernel_answers:
+            assert time.monotonic() < end, f"no kernel answers after {KERNEL_READY} s"
+            self.page.wait_for_timeout(500)
+        self.page.locator(f"{NOTEBOOK} .jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for()
 
     def send_cell(self, code: str) -> int:
         """Put code into the last cell and run it; the cell's place from the top, from 0."""
-        cells = self.page.locator(".jp-NotebookPanel .jp-CodeCell")
+        cells = self.page.locator(f"{NOTEBOOK} .jp-CodeCell")
         place = cells.count() - 1
         cells.nth(place).locator(".cm-content").click()
         # In one piece: typed keys would be indented and completed by the editor.
@@ -110,7 +122,7 @@ class Browser:
     def run_cell(self, code: str, pattern: str, seconds: float) -> str:
         """Run code in the last cell and return its output as soon as that matches; an error in the cell fails."""
         place = self.send_cell(code)
-        output = self.page.locator(".jp-NotebookPanel .jp-CodeCell").nth(place).locator(".jp-OutputArea")
+        output = self.page.locator(f"{NOTEBOOK} .jp-CodeCell").nth(place).locator(".jp-OutputArea")
         end = time.monotonic() + seconds
         while not re.search(pattern, text := "\n".join(output.all_inner_texts())):
             assert "Traceback" not in text, f"the cell failed:\n{text}"
@@ -120,9 +132,7 @@ class Browser:
 
     def new_terminal(self) -> None:
         self._launch("Other")
-        self.page.locator(".jp-Terminal .xterm-helper-textarea").wait_for(
-            state="attached", timeout=KERNEL_READY * 1000
-        )
+        self.page.locator(".jp-Terminal .xterm-helper-textarea").wait_for(state="attached", timeout=KERNEL_READY * 1000)
 
     def type_in_terminal(self, command: str, pattern: str, seconds: float) -> str:
         """Type a command line; what the terminal has been sent, once that matches."""
@@ -138,4 +148,4 @@ class Browser:
 
     def back_to_notebook(self) -> None:
         self.page.locator("#jp-main-dock-panel .lm-TabBar-tab", has_text=".ipynb").first.click()
-        self.page.locator(".jp-NotebookPanel .jp-CodeCell").last.locator(".cm-content").wait_for()
+        self.page.locator(f"{NOTEBOOK} .jp-CodeCell").last.locator(".cm-content").wait_for()

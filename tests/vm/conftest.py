@@ -11,7 +11,7 @@ import pytest
 # pytest's importlib mode puts no folder of tests on the search path; delivered and browser are for these tests only.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from delivered import Delivered  # noqa: E402
+from delivered import Delivered
 
 
 @pytest.fixture(scope="session")

@@ -178,9 +178,7 @@ def stand_in(folder: Path, name: str, script: str) -> None:
     path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
 
-def test_what_qemu_complains_about_is_passed_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vmdk: Path
-) -> None:
+def test_what_qemu_complains_about_is_passed_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, vmdk: Path) -> None:
     stand_in(tmp_path, "qemu-system-x86_64", "echo 'qemu: no such accelerator' >&2; exit 1")
     stand_in(tmp_path, "qemu-img", "exit 0")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

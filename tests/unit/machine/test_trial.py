@@ -156,9 +156,7 @@ def test_kept_changes_belong_to_the_bytes_of_one_ova(
     assert machines[1].spec.overlay is None
 
 
-def test_a_window_needs_a_screen_and_a_qemu_that_can_draw(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_window_needs_a_screen_and_a_qemu_that_can_draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     program = tmp_path / "qemu-system-x86_64"
     program.write_text("#!/bin/sh\necho 'Available display backend types:'; echo none; echo gtk\n")
     program.chmod(0o755)

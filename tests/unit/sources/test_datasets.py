@@ -50,11 +50,12 @@ def archive(kind: str, folder: str, content: bytes) -> DataFile:
     return DataFile("cifar10", kind, folder, f"{kind}.tar.gz", "cifar10", "tar", len(content), digest)
 
 
-ITEMS = tuple(
+MNIST = [
     DataFile("mnist", "complete", "mnist", f"{name}.gz", f"mnist/MNIST/raw/{name}", "gzip", len(content), digest)
     for name, content in CONTENTS.items()
     for digest in [hashlib.sha256(content).hexdigest()]
-) + (archive("complete", "cifar10", COMPLETE), archive("sample", "cifar10-sample", SAMPLE))
+]
+ITEMS = (*MNIST, archive("complete", "cifar10", COMPLETE), archive("sample", "cifar10-sample", SAMPLE))
 LOCKS = Locks(EPOCH, "20261101T000000Z", "trixie", "amd64", {}, {}, {}, data=ITEMS)
 
 
@@ -291,13 +292,14 @@ def test_flipped_bit_in_an_object_is_mended_from_the_mirror(tmp_path: Path, cach
 
 def test_nothing_leaves_the_folder_when_unpacking(tmp_path: Path) -> None:
     bad = tmp_path / "bad.tar.gz"
-    bad.write_bytes(tar_gz({"../evil": b"x", "/abs": b"x", "a/../../evil": b"x", "link": None, "a/good": b"good"}))
+    absolute = str(tmp_path / "absolute")
+    members = {"../evil": b"x", absolute: b"x", "a/../../evil": b"x", "link": None, "a/good": b"good"}
+    bad.write_bytes(tar_gz(members))
     datasets._unpack(bad, tmp_path / "out")
     assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*")) if not path.is_dir()] == [
         "bad.tar.gz",
         "out/a/good",
     ]
-    assert not Path("/abs").exists()
 
 
 def test_unpacking_has_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -319,11 +321,25 @@ def test_full_disk_leaves_nothing(tmp_path: Path, cache: Cache, monkeypatch: pyt
     assert not (cache.stages / "data").exists()
 
 
+def test_full_disk_while_unpacking_leaves_nothing(
+    tmp_path: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(store_module.Part, "write", full)
+    with pytest.raises(CourseboxError, match=r"no space left on the device: train-images-idx3-ubyte\.gz could not be"):
+        fetch(cache, mirror(tmp_path / "m", "mnist"), sets=["mnist"])
+    assert not list((cache.root / "partial").iterdir())
+
+
 def test_gunzip_stops_at_the_limit() -> None:
     packed = gzip.compress(bytes(1000))
     assert b"".join(gunzip([packed[:10], packed[10:]], 1000)) == bytes(1000)
     with pytest.raises(datasets.zlib.error, match="more than 999 bytes"):
         list(gunzip([packed], 999))
+    with pytest.raises(datasets.zlib.error, match="is cut"):
+        list(gunzip([packed[:-1]], 1000))
 
 
 def test_known_sets_are_locked_with_the_official_digests() -> None:

@@ -199,6 +199,13 @@ def test_another_part_than_asked_for_is_not_taken(server: Server, cache: Cache, 
     assert is_whole(cache)
 
 
+def test_server_that_always_sends_another_part(server: Server, get: Get) -> None:
+    span = f"bytes 100000-{len(CONTENT) - 1}/{len(CONTENT)}"
+    server.behave("/file.deb", cut(CONTENT, 50_000), reply(206, CONTENT[100_000:], Content_Range=span))
+    with pytest.raises(CourseboxError, match=r"gives another part than was asked for \(HTTP 206\)"):
+        get(server.url("/file.deb"))
+
+
 @pytest.mark.parametrize(
     ("announced", "why"),
     [
@@ -397,6 +404,14 @@ def test_flipped_bit_in_the_cache_is_found_and_mended(
     assert is_whole(cache)
 
 
+def test_damaged_object_does_not_stay_when_no_source_has_it(server: Server, cache: Cache, get: Get) -> None:
+    get(server.put("/file.deb", CONTENT))
+    cache.object(SHA256).chmod(0o644)
+    cache.object(SHA256).write_bytes(bytes(len(CONTENT)))
+    assert get(server.url("/none")).gone
+    assert not cache.object(SHA256).exists()
+
+
 @pytest.mark.parametrize("length", [0, 1000])
 def test_shortened_object_is_found_and_mended(server: Server, cache: Cache, get: Get, length: int) -> None:
     url = server.put("/file.deb", CONTENT)
@@ -444,31 +459,45 @@ def test_old_leftovers_are_swept(server: Server, cache: Cache, get: Get) -> None
     assert [path.name for path in partial.iterdir()] == ["young"]
 
 
-def test_two_at_once_fetch_once(server: Server, cache: Cache, patience: Patience) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+@pytest.mark.parametrize("first_fails", [False, True])
+def test_two_at_once_fetch_once(
+    server: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch, first_fails: bool
+) -> None:
+    """The second waits until the first is done, and does what is left to do."""
+    begun, waits = threading.Event(), threading.Event()
+    flock = store_module.fcntl.flock
+
+    def watch(file: Any, how: int) -> None:
+        try:
+            flock(file, how)
+        except BlockingIOError:
+            waits.set()
+            raise
 
     def slow(handler: BaseHTTPRequestHandler) -> None:
         begun.set()
-        go_on.wait(10)
-        server.serve(handler)
+        waits.wait(10)
+        reply(404)(handler) if first_fails else server.serve(handler)
 
+    monkeypatch.setattr(store_module.fcntl, "flock", watch)
     server.put("/file.deb", CONTENT)
-    url = server.behave("/file.deb", slow)
-    calm = Patience(connections=2, stall=20.0)
+    url = server.behave("/file.deb", slow, server.serve)
     results: list[Downloads] = []
 
     def run() -> None:
-        results.append(download([Want("file.deb", SHA256, len(CONTENT), lambda: [url])], cache, patience=calm))
+        want = Want("file.deb", SHA256, len(CONTENT), lambda: [url])
+        results.append(download([want], cache, patience=Patience(connections=2)))
 
     first, second = threading.Thread(target=run), threading.Thread(target=run)
     first.start()
     assert begun.wait(10)
     second.start()
-    go_on.set()
+    assert waits.wait(10)
     first.join(20)
     second.join(20)
-    assert [result.paths for result in results] == [{SHA256: cache.object(SHA256)}] * 2
-    assert len(server.requests) == 1
+    assert [bool(result.gone) for result in results] == [first_fails, False]
+    assert results[1].paths == {SHA256: cache.object(SHA256)}
+    assert len(server.requests) == 1 + first_fails
     assert is_whole(cache)
 
 
@@ -495,15 +524,16 @@ def test_full_disk_is_one_clear_error_and_leaves_nothing(
 
 
 def test_full_disk_ends_the_other_downloads_too(server: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The other file would stall for 30 s; the error does not wait for its retries."""
     started = threading.Event()
+    sent = []
 
     def drip(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", "1000000")
         handler.end_headers()
-        while not server.closing.wait(0.01):
+        while sum(sent) < 1_000_000 and not server.closing.wait(0.01):
             handler.wfile.write(bytes(5000))
+            sent.append(5000)
             started.set()
 
     write = store_module.Part.write
@@ -524,6 +554,7 @@ def test_full_disk_ends_the_other_downloads_too(server: Server, cache: Cache, mo
     with pytest.raises(CourseboxError, match=r"no space left on the device: bad\.deb"):
         download(wants, cache, patience=Patience(connections=2))
     assert not left_over(cache)
+    assert sum(sent) < 1_000_000
 
 
 def test_missing_room_is_said_before_the_first_byte(

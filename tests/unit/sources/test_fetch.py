@@ -177,6 +177,7 @@ def test_folder_mirror_and_snapshot_service_have_what_the_archive_has_not(
 
 def test_missing_package_is_substituted_with_its_whole_source(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.drop(LIBSSL)
+    world.server.behave(f"/sets/{LIBSSL.filename}", reply(503))  # a mirror for data sets; its answer is no news
     current = [make_deb("libssl", "4", "openssl"), make_deb("openssl", "4", "openssl"), make_deb("libnew", "1")]
     for deb in current:
         world.put(deb)

@@ -1,4 +1,4 @@
-"""Compile Python code to .pyc files that are the same on every machine, and that are never checked against their source.
+"""Compile Python code to .pyc files that are the same on every machine and never checked against their source.
 
     compile.py FOLDER …
 

@@ -1,0 +1,47 @@
+"""Figures of a starting machine, for `make bench`."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from coursebox.course import Course
+from coursebox.machine import accel
+from coursebox.machine.guest import Guest, wait_for_http
+from coursebox.machine.qemu import Forward, Qemu, Spec, free_port
+from coursebox.paths import Cache
+
+LIMIT = 900.0  # seconds
+SETTLE = 60.0  # seconds after which a started machine counts as idle
+
+
+@dataclass(frozen=True)
+class Start:
+    """seconds: from power-on to an answer of JupyterLab; memory: bytes in use in the idle machine."""
+
+    accelerator: str
+    seconds: float
+    memory: int
+
+
+def measure_start(course: Course, ova: Path, folder: Path) -> Start:
+    """Boot the OVA with the course's memory and processors, wait for JupyterLab, then look at the idle machine."""
+    chosen = accel.choose_accelerator(os.environ, disk=ova, cache=Cache.from_environment())
+    web, ssh = free_port(), free_port()
+    spec = Spec(
+        ova,
+        accelerator=chosen,
+        memory=course.machine.memory,
+        processors=course.machine.processors,
+        forwards=(Forward(web, 8888), Forward(ssh, 22)),
+    )
+    with Qemu(spec, folder=folder) as machine:
+        wait_for_http(f"http://127.0.0.1:{web}/lab", LIMIT, alive=machine.running)
+        seconds = machine.uptime()
+        time.sleep(SETTLE)
+        with Guest(ssh, course.user.name, course.user.password) as guest:
+            fields = dict(line.split(":") for line in guest.output("cat /proc/meminfo").splitlines())
+        used = int(fields["MemTotal"].split()[0]) - int(fields["MemAvailable"].split()[0])
+        return Start(chosen, seconds, used * 1024)
