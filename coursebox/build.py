@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from coursebox import report
@@ -17,25 +16,12 @@ from coursebox.host.packages import ensure_packages
 from coursebox.machine.docker import image_name, remove_images
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.prune import prune
-from coursebox.sources.fetch import Fetched, fetch
+from coursebox.sources.fetch import fetch
 from coursebox.sources.locks import read_locks
 from coursebox.stage import Result, Stages, exclusive
 from coursebox.tree.bootstrap import build_tools, build_tree
 from coursebox.tree.course_tree import build_course, build_system
 from coursebox.tree.packer import unpack_packer
-
-
-@dataclass(frozen=True)
-class Built:
-    """A finished build: the delivered file, the sealed tree and the tools that made it, and all stages in order."""
-
-    ova: Path
-    sha256: str
-    tree: Result
-    tools: Result
-    disk: Result
-    stages: Stages
-    fetched: Fetched
 
 
 def make_tools(course: Course) -> Result:
@@ -47,7 +33,7 @@ def make_tools(course: Course) -> Result:
         return build_tools(Stages(cache), fetched.debs["tools"], epoch=locks.epoch, log=cache.root / "logs" / "ova.log")
 
 
-def build_ova(course: Course, *, dist: Path | None = None) -> Built:
+def build_ova(course: Course, *, dist: Path | None = None) -> report.Built:
     """Build the course's OVA into `dist` (dist/ of the checkout), with digests, package lists and a report.
 
     Raises CourseboxError for whatever goes wrong; finished stages stay in the cache.
@@ -77,7 +63,7 @@ def build_ova(course: Course, *, dist: Path | None = None) -> Built:
         appliance = build_appliance(stages, vmdk, course, name=name, epoch=epoch)
         folder = dist or CHECKOUT / "dist"
         ova = report.deliver(appliance, f"{name}.ova", folder)
-        built = Built(ova, appliance.files[f"{name}.ova"], tree, tools, disk, stages, fetched)
+        built = report.Built(ova, appliance.files[f"{name}.ova"], stages, fetched)
         report.write(folder, name, course, locks, built, fetching)
         if not all(result.reused for result in stages.results):
             remove_images(keep=[image_name("tools", tools), image_name("tree", system)])

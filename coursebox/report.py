@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from coursebox.console import warn
 from coursebox.course import Course
 from coursebox.digests import sha256_file
+from coursebox.sources.fetch import Fetched
 from coursebox.sources.locks import Locks
-from coursebox.stage import Result
+from coursebox.stage import Result, Stages
 
-if TYPE_CHECKING:
-    from coursebox.build import Built
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build: the delivered file, all stages in order, and what they were made of."""
+
+    ova: Path
+    sha256: str
+    stages: Stages
+    fetched: Fetched
 
 
 def deliver(result: Result, name: str, folder: Path) -> Path:
