@@ -76,7 +76,7 @@ def build(where: Surroundings, room: Path, course: Course, cache: Cache) -> Path
             room.chmod(0o755)
         arguments = ["-m", "coursebox.cli", "build-ova", "--course", os.fspath(course_file(course, checkout))]
         start(where, checkout, own, where.user, arguments)
-    for stage in ("system", "bootstrap-vm", "disk", "vmdk", "ova"):
+    for stage in ("system", "disk", "vmdk", "ova"):
         shutil.rmtree(own.stages / stage)
     return checkout / "dist"
 
@@ -172,9 +172,8 @@ def judge(one: Path, two: Path) -> int:
     for mine, theirs in zip(first["stages"], second["stages"], strict=True):
         # The system's export still carries the times of its making; the course's tree is sealed.
         if mine["name"] != "system" and mine["files"] != theirs["files"]:
-            warn(f"the builds differ from stage {mine['name']} on")
+            warn(f"the builds differ in stage {mine['name']}")
             explain(one.parent.parent, two.parent.parent, mine, theirs)
-            break
     print(f"different {first['file']['sha256']} {second['file']['sha256']}", flush=True)
     return 1
 

@@ -49,6 +49,8 @@ def build_tools(stages: Stages, debs: Debs, *, epoch: int, log: Path) -> Result:
         with Repository(stages.cache, debs, epoch) as folder:
             run(["mmdebstrap", "--variant=essential", "--format=tar", f"--include={names(debs)}",
                  "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
+                 # It would name the repository's folder on this machine.
+                 '--customize-hook=rm "$1/etc/apt/sources.list"',
                  *(f"--dpkgopt={option}" for option in LEFT_OUT),
                  repository.SUITE, work / "tree.tar", f"deb [trusted=yes] copy://{quote(os.fspath(folder))} ./"],
                 what="installing the tools tree", log=log, env={"SOURCE_DATE_EPOCH": str(epoch)})  # fmt: skip

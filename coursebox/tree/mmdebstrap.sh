@@ -3,7 +3,8 @@
 #   mmdebstrap.sh PACKAGE,… SUITE [DPKG-OPTION …]
 #
 # py3compile and update-initramfs do nothing while packages are installed: every .pyc and the initramfs are made once,
-# at the end, by the roles. Both come back before the tree is packed. The container has no right to mount anything;
+# at the end, by the roles. Both come back before the tree is packed, and what is random or of this machine goes: host
+# keys, the container's name, the list with the repository. The container has no right to mount anything;
 # mmdebstrap says so and installs without /proc and /sys, which no package here needs.
 set -eu
 
@@ -29,7 +30,8 @@ release='for tool in '$held_back'; do
     name=${tool%%:*}; path=${tool##*:}/$name
     rm "$1$path"
     chroot "$1" dpkg-divert --quiet --local --rename --remove "$path"
-done'
+done
+rm -f "$1"/etc/ssh/ssh_host_* "$1/etc/apt/sources.list" "$1/etc/hostname"'
 
 mkdir -p "$TMPDIR"
 exec mmdebstrap --mode=root --variant=essential --format=tar \

@@ -17,7 +17,7 @@ from coursebox.errors import CourseboxError
 
 # Folders that a machine fills itself at every start; the container's contents of them are the engine's.
 EMPTY = ("dev", "proc", "run", "sys", "tmp", "var/tmp")
-STRAY = (".dockerenv", "coursebox", "packer-files")
+STRAY = (".dockerenv", "coursebox", "packer-files", "root/.ansible")
 COURSE = ("home/", "usr/share/coursebox/")
 XATTR = "SCHILY.xattr."
 
@@ -50,8 +50,7 @@ def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes]
 
 def belongs(name: str) -> bool:
     """Whether an entry of the container is part of the machine."""
-    top = name.split("/", 1)[0]
-    if top in STRAY:
+    if any(f"{name}/".startswith(f"{stray}/") for stray in STRAY):
         return False
     return not any(name.startswith(f"{folder}/") for folder in EMPTY)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,11 @@ from delivered import Delivered
 
 
 @pytest.fixture(scope="session")
-def delivered(request: pytest.FixtureRequest) -> Delivered:
+def delivered(request: pytest.FixtureRequest) -> Iterator[Delivered]:
     made = Delivered()
     request.session.stash[KEY] = made
-    return made
+    yield made
+    shutil.rmtree(made.work)  # gigabytes; what tells of the run is elsewhere in build/
 
 
 KEY: pytest.StashKey[Delivered] = pytest.StashKey()

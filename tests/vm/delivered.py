@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import struct
+import subprocess
 import tarfile
 import time
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ START, LOGIN, COMMAND, TORCH, POWER_OFF = 600, 300, 180, 900, 300
 MENU = r"Which keyboard do you have"
 CONSOLE_PAGE = r"login: *$"
 
+ROOT_PARTITION = 3
 WRITER = Path(__file__).with_name("power_cut_writer.py")
 WRITER_PLACE = "/var/lib/coursebox-power-cut/writer"
 
@@ -43,6 +46,18 @@ def record(**figures: float) -> None:
     known = json.loads(MEASUREMENTS.read_text()) if MEASUREMENTS.exists() else {}
     MEASUREMENTS.parent.mkdir(parents=True, exist_ok=True)
     MEASUREMENTS.write_text(json.dumps(known | figures, indent=2, sort_keys=True) + "\n")
+
+
+def partition_start(raw: Path, number: int) -> int:
+    """First byte of a partition, counted from 1, of a GPT disk (UEFI Specification 2.10, section 5.3)."""
+    with raw.open("rb") as file:
+        file.seek(512)
+        header = file.read(92)
+        assert header[:8] == b"EFI PART", f"{raw} has no GPT"
+        table, _, size = struct.unpack_from("<QII", header, 72)
+        file.seek(table * 512 + (number - 1) * size)
+        first: int = struct.unpack_from("<Q", file.read(size), 32)[0]
+    return first * 512
 
 
 @dataclass(frozen=True)
@@ -209,6 +224,16 @@ class Delivered:
         line = dump[4 + 2 * columns * row :][: 2 * columns]
         return line[::2].decode("latin-1")
 
+    def remember_identity(self, session: Session) -> None:
+        """Keep what makes this machine itself, for a later start to compare with."""
+        self.facts = self.identity(session)
+
+    def identity(self, session: Session) -> dict[str, str]:
+        return {
+            "host keys": session.guest.output("cat /etc/ssh/ssh_host_*_key.pub"),
+            "machine-id": session.guest.output("cat /etc/machine-id"),
+        }
+
     def prepare_power_cuts(self, session: Session) -> None:
         """Put the writer of the power cuts into the guest, and get its kernel out."""
         session.guest.write("writer", WRITER.read_text())
@@ -220,11 +245,25 @@ class Delivered:
             session.guest.output("findmnt -no SOURCE /"),
         )
 
+    def check_file_system(self) -> subprocess.CompletedProcess[str]:
+        """e2fsck, without repairing anything, on the root file system of the machine that is off."""
+        raw = self.work / "disk.raw"
+        source = "json:" + json.dumps(qemu.overlay_node(self.overlay, self.vmdk))
+        subprocess.run(["qemu-img", "convert", "-O", "raw", source, raw], check=True)
+        try:
+            e2fsck = shutil.which("e2fsck", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+            assert e2fsck is not None, "e2fsck is not installed: run apt-get install e2fsprogs"
+            place = f"{raw}?offset={partition_start(raw, ROOT_PARTITION)}"
+            return subprocess.run([e2fsck, "-f", "-n", place], check=False, capture_output=True, text=True)
+        finally:
+            raw.unlink()
+
     def ensure_first_start(self) -> None:
         """For a test that runs without those of the first start: choose the keyboard, then switch off."""
         if not self.keyboard_chosen:
             with self.start("first-start-only") as session:
                 self.choose_keyboard(session)
+                self.remember_identity(session)
                 session.root("sync; systemctl poweroff")
                 session.machine.wait_until_off(POWER_OFF)
 

@@ -95,8 +95,7 @@ def test_host_keys_were_made_at_this_start(session: Session, delivered: Delivere
     for line in keys:
         # Seconds: the clock may be set once while the machine starts.
         assert int(line.split()[0]) >= booted - 5, f"{line} is older than this start at {booted}"
-    delivered.facts["host keys"] = session.guest.output("cat /etc/ssh/ssh_host_*_key.pub")
-    delivered.facts["machine-id"] = session.guest.output("cat /etc/machine-id")
+    delivered.remember_identity(session)
     assert re.fullmatch(r"[0-9a-f]{32}", delivered.facts["machine-id"])
 
 
