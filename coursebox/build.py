@@ -16,7 +16,7 @@ from coursebox.host.packages import ensure_packages
 from coursebox.machine.docker import image_name, remove_images
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.prune import prune
-from coursebox.sources.fetch import fetch
+from coursebox.sources.fetch import Fetched, fetch
 from coursebox.sources.locks import read_locks
 from coursebox.stage import Result, Stages, exclusive
 from coursebox.tree.bootstrap import build_tools, build_tree
@@ -31,6 +31,18 @@ def make_tools(course: Course) -> Result:
     with exclusive(cache):
         fetched = fetch(course, locks, cache, strict=False, trees=("tools",), data=False)
         return build_tools(Stages(cache), fetched.debs["tools"], epoch=locks.epoch, log=cache.root / "logs" / "ova.log")
+
+
+def make_trees(
+    stages: Stages, course: Course, fetched: Fetched, *, epoch: int, log: Path
+) -> tuple[Result, Result, Result]:
+    """The tools tree, the system's tree, and the sealed tree of the course machine."""
+    tools = build_tools(stages, fetched.debs["tools"], epoch=epoch, log=log)
+    packer = unpack_packer(stages, *fetched.tools["packer"])
+    bootstrap = build_tree(stages, "vm", fetched.debs["vm"], tools=tools, epoch=epoch, log=log)
+    root = str(identity(course.name, course.version, "root"))
+    system = build_system(stages, bootstrap, fetched, course, root_uuid=root, epoch=epoch, packer=packer, log=log)
+    return tools, system, build_course(stages, system, fetched, course, epoch=epoch, packer=packer, log=log)
 
 
 def build_ova(course: Course, *, dist: Path | None = None) -> report.Built:
@@ -50,12 +62,7 @@ def build_ova(course: Course, *, dist: Path | None = None) -> report.Built:
         fetching = time.monotonic() - start
         stages = Stages(cache)
         epoch = locks.epoch
-        tools = build_tools(stages, fetched.debs["tools"], epoch=epoch, log=log)
-        packer = unpack_packer(stages, *fetched.tools["packer"])
-        bootstrap = build_tree(stages, "vm", fetched.debs["vm"], tools=tools, epoch=epoch, log=log)
-        root = str(identity(course.name, course.version, "root"))
-        system = build_system(stages, bootstrap, fetched, course, root_uuid=root, epoch=epoch, packer=packer, log=log)
-        tree = build_course(stages, system, fetched, course, epoch=epoch, packer=packer, log=log)
+        tools, system, tree = make_trees(stages, course, fetched, epoch=epoch, log=log)
         disk = build_disk(stages, tree, course=course.name, version=course.version, gib=course.machine.disk,
                           epoch=epoch, tools=tools, log=log)  # fmt: skip
         vmdk = build_vmdk(stages, disk)

@@ -84,6 +84,13 @@ class Stages:
         os.utime(place)  # pruning removes what was used longest ago
         return Result(name, key, place, record["files"], record["facts"], record["seconds"], reused=True)
 
+    def _estimate(self, name: str) -> str:
+        """How long this stage took the last time on this machine, for those who wait."""
+        records = sorted((self.cache.stages / name).glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+        if not records:
+            return ""
+        return f" about {json.loads(records[-1].read_text(encoding='utf-8'))['seconds']:.0f} s"
+
     def _make(
         self,
         name: str,
@@ -92,7 +99,7 @@ class Stages:
         inputs: Mapping[str, Any],
         make: Callable[[Path], Mapping[str, Any] | None],
     ) -> Result:
-        say(f"‣ {name} …")
+        say(f"‣ {name} …{self._estimate(name)}")
         self.cache.tmp.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.cache.tmp))
         start = time.monotonic()
