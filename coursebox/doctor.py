@@ -30,7 +30,7 @@ from coursebox.sources.mirrors import data_mirrors, join, local_path, read_apt, 
 from coursebox.sources.tls import make_client
 
 # Free bytes that a build from an empty cache takes at its peak, and what it takes when the cache is warm.
-DISK_COLD, DISK_WARM = 14e9, 4e9
+DISK_COLD, DISK_WARM = 18e9, 9e9
 MEMORY = 2e9  # bytes that the builder may use
 SYSTEMS = ("12", "13")
 SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "blocks": "[bold red]✗[/]"}

@@ -7,12 +7,21 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from coursebox.digests import sha256_bytes
 from coursebox.host.docker import ensure_engine
+from coursebox.paths import Cache
 from coursebox.run import capture, run
 from coursebox.stage import Result
 
 LABEL = "org.coursebox.build"
-"""Marks what a build starts, so that the next build can clear away what a killed one left."""
+
+
+def label() -> str:
+    """Marks what a build starts, so that the next build in the same cache can clear away what a killed one left.
+
+    Builds in another cache may run at the same time in the same engine: theirs are not touched.
+    """
+    return f"{LABEL}={sha256_bytes(os.fsencode(Cache.from_environment().root))[:12]}"
 
 
 def image_name(kind: str, stage: Result) -> str:
@@ -56,7 +65,7 @@ def run_container(
     gid, so that files written to a mount belong to the caller. scratch: a path inside that gets an anonymous volume,
     which is as fast as the engine's disk.
     """
-    words: list[str] = ["docker", "run", "--rm", "--network", "none", "--label", LABEL]
+    words: list[str] = ["docker", "run", "--rm", "--network", "none", "--label", label()]
     words += ["--interactive"] if stdin is not None else []
     words += ["--user", f"{os.getuid()}:{os.getgid()}"] if as_me else []
     words += ["--volume", scratch] if scratch else []
@@ -83,6 +92,6 @@ def remove_images(keep: Collection[str]) -> None:
 
 def remove_leftovers() -> None:
     """Remove containers that a killed build left behind."""
-    left = capture(["docker", "ps", "--all", "--quiet", "--filter", f"label={LABEL}"]).stdout.split()
+    left = capture(["docker", "ps", "--all", "--quiet", "--filter", f"label={label()}"]).stdout.split()
     if left:
         capture(["docker", "rm", "--force", "--volumes", *left])

@@ -107,6 +107,8 @@ class Guest:
         )
 
     def __enter__(self) -> Guest:
+        if self.client.get_transport() is None:
+            self.connect()
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from coursebox.machine.docker import LABEL, image_name, import_image, processors
+from coursebox.machine.docker import image_name, import_image, label, processors
 from coursebox.paths import CHECKOUT
 from coursebox.run import capture, run
 from coursebox.stage import Result
@@ -48,7 +48,7 @@ def provision(
         "ansible_playbook": os.fspath(Path(sys.executable).with_name("ansible-playbook")),
         "variables": os.fspath(handed_over),
         "volumes": {os.fspath(path): f"{inside}:ro" for path, inside in mounts.items()},
-        "label": LABEL,
+        "label": label(),
         "processors": processors(),
         "target": os.fspath(target),
     }

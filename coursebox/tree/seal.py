@@ -37,7 +37,7 @@ def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes]
         entries: list[tuple[tarfile.TarInfo, bytes | None]] = [(member, None) for member in kept.values()]
         entries += [(made_file(name, len(data)), data) for name, data in files.items()]
         entries += [(made_link(name, to), None) for name, to in links.items()]
-        for member, data in sorted(entries, key=lambda entry: order(entry[0])):
+        for member, data in sorted(entries, key=lambda entry: order(entry[0].name)):
             clean = canonical(member, epoch)
             if data is not None:
                 sealed.addfile(clean, io.BytesIO(data))
@@ -55,10 +55,9 @@ def belongs(name: str) -> bool:
     return not any(name.startswith(f"{folder}/") for folder in EMPTY)
 
 
-def order(member: tarfile.TarInfo) -> tuple[bool, bool, tuple[str, ...]]:
-    """System before course; files before the hard links to them; otherwise by path, folders before what they hold."""
-    course = f"{member.name}/".startswith(COURSE)
-    return course, member.islnk(), tuple(member.name.split("/"))
+def order(name: str) -> tuple[bool, tuple[str, ...]]:
+    """System before course; otherwise by path, folders before what they hold."""
+    return f"{name}/".startswith(COURSE), tuple(name.split("/"))
 
 
 def follow_hard_links(members: dict[str, tarfile.TarInfo]) -> None:
@@ -73,7 +72,7 @@ def follow_hard_links(members: dict[str, tarfile.TarInfo]) -> None:
             groups.setdefault(member.linkname, []).append(member)
     for first, links in groups.items():
         file = members[first]
-        names = sorted([first, *(link.name for link in links)])
+        names = sorted([first, *(link.name for link in links)], key=order)
         for name in names:
             made = copy.copy(file)
             made.name = name

@@ -135,14 +135,15 @@ def test_tree_digest_sees_names_contents_and_modes_only(tmp_path: Path) -> None:
 
 
 def test_holes_do_not_count_in_the_digest_of_a_disk(tmp_path: Path) -> None:
-    def disk(name: str, *, dense: bool, text: bytes = b"text") -> str:
+    def disk(name: str, *, dense: bool, text: bytes = b"text", place: int = 20 << 20) -> str:
         path = tmp_path / name
         with path.open("wb") as file:
             file.truncate(64 << 20)
             if dense:
                 file.write(bytes(8 << 20))
-            file.seek(20 << 20)
+            file.seek(place)
             file.write(text)
         return file_digest(path)
 
     assert disk("sparse", dense=False) == disk("dense", dense=True) != disk("other", dense=False, text=b"test")
+    assert disk("sparse", dense=False) != disk("elsewhere", dense=False, place=40 << 20)

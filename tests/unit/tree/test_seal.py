@@ -69,7 +69,9 @@ def sealed(
 ) -> dict[str, tarfile.TarInfo]:
     seal(exported(tmp_path / "exported.tar", entries), tmp_path / name, epoch=EPOCH, files=FILES, links=LINKS)
     with tarfile.open(tmp_path / name) as tar:
-        return {member.name: member for member in tar}
+        members = list(tar)
+    assert len({member.name for member in members}) == len(members)
+    return {member.name: member for member in members}
 
 
 def test_the_engines_things_are_gone_and_the_machines_are_there(tmp_path: Path) -> None:
@@ -96,6 +98,14 @@ def test_a_hard_link_comes_after_its_file_whatever_the_export_said(tmp_path: Pat
     found = sealed(tmp_path, [entry("z-last", b"data", mode=0o755), link])
     assert found["a-first"].isreg() and found["a-first"].size == 4
     assert found["z-last"].islnk() and found["z-last"].linkname == "a-first"
+
+
+def test_the_file_of_a_hard_link_is_the_first_in_the_tars_order(tmp_path: Path) -> None:
+    """Not the first of the alphabet: the course's files come last, and a folder's before those with a longer name."""
+    links = [entry(name, kind=tarfile.LNKTYPE, linkname="usr/z") for name in ("home/a", "usr/share.d", "usr/share/b")]
+    found = sealed(tmp_path, [folder("home"), folder("usr"), folder("usr/share"), entry("usr/z", b"data"), *links])
+    assert [name for name, member in found.items() if member.isreg()] == ["etc/hostname", "usr/share/b"]
+    assert {member.linkname for member in found.values() if member.islnk()} == {"usr/share/b"}
 
 
 def test_a_hard_link_to_nothing_is_an_error(tmp_path: Path) -> None:
