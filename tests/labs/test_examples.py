@@ -72,7 +72,9 @@ def test_convnet_learns_on_the_reduced_set(run: Run, labs: Path, data_dir: Path,
 @pytest.mark.parametrize("name", ["horse", "mnist_convnet"])
 def test_notebook_runs_from_top_to_bottom(run: Run, labs: Path, data_dir: Path, tmp_path: Path, name: str) -> None:
     home = tmp_path / "labs"
-    shutil.copytree(labs, home)
+    shutil.copytree(labs, home, copy_function=shutil.copyfile)  # the pristine labs are read-only, the home's are not
+    for folder in [home, *filter(Path.is_dir, home.rglob("*"))]:
+        folder.chmod(0o755)
     runner = tmp_path / "runner.py"
     runner.write_text(FROM_NOTEBOOK)
     # Not on PYTHONPATH: a notebook finds the prologue by itself.
