@@ -10,7 +10,7 @@ from typing import Any
 from coursebox.course import Course
 from coursebox.paths import CHECKOUT
 from coursebox.sources.fetch import Fetched
-from coursebox.stage import Result, Stages, tree_digest
+from coursebox.stage import Result, Stages, is_litter, tree_digest
 from coursebox.tree import provision
 from coursebox.tree.repository import link_or_copy
 from coursebox.tree.seal import seal
@@ -111,8 +111,6 @@ def jupyter_hash(password: str, salt: str) -> str:
 
 def copy_labs(source: Path, target: Path) -> None:
     """The labs as they go into the image: regular files, readable by all, without litter of tools."""
-    from coursebox.stage import is_litter
-
     target.mkdir(parents=True)
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
