@@ -57,7 +57,8 @@ def fetch_course(course: CourseLike, *, strict: bool | None = None) -> Fetched:
     """Read the course's locks and fetch everything into the user's cache; `strict`: by default what $STRICT says."""
     if strict is None:
         strict = os.environ.get("STRICT", "") not in ("", "0")
-    return fetch(course, read_locks(course.locks.folder), Cache.from_environment(), strict=strict)
+    locks = read_locks(course.locks.folder)
+    return fetch(course, locks, Cache.from_environment(), strict=strict, trees=tuple(locks.debs))
 
 
 def fetch(
@@ -66,7 +67,7 @@ def fetch(
     cache: Cache,
     *,
     strict: bool,
-    trees: Sequence[str] = ("tools", "vm"),
+    trees: Sequence[str],
     data: bool = True,
     resolve: Resolve | None = None,
 ) -> Fetched:

@@ -54,23 +54,21 @@ class CourseLike(Protocol):
 
 
 def read_requests(course: CourseLike, packages: Path = PACKAGES) -> dict[str, Request]:
-    """Tree → what is asked for: `packages` (packages.toml), and the course's own additions for its machine.
+    """Tree → what is asked for: `packages` (packages.toml), and the course's own additions.
 
-    Packages of the table [host] are written package/suite.
+    What the table [common] and the course name goes into every tree that students use. Packages of the table [host]
+    are written package/suite.
     """
     tables: dict[str, Any] = tomllib.loads(packages.read_text(encoding="utf-8"))
     host = tables.pop("host", {})
-    requests = {
-        tree: Request(tuple(table.get("debian", ())), tuple(table.get("python", ())), table.get("provided", {}))
-        for tree, table in tables.items()
-    }
-    for tree, request in requests.items():
+    common = tables.pop("common", {})
+    requests = {}
+    for tree, table in tables.items():
+        debian, python = tuple(table.get("debian", ())), tuple(table.get("python", ()))
         if tree != "tools":
-            requests[tree] = Request(
-                request.debian + tuple(course.packages.debian),
-                request.python + tuple(course.packages.python),
-                request.provided,
-            )
+            debian += (*common.get("debian", ()), *course.packages.debian)
+            python += (*common.get("python", ()), *course.packages.python)
+        requests[tree] = Request(debian, python, table.get("provided", {}))
     return requests | {"host": Request(tuple(f"{tool['package']}/{tool['suite']}" for tool in host.values()))}
 
 

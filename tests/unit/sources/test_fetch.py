@@ -93,7 +93,12 @@ class World:
         return self.current
 
     def fetch(self, locks: Locks = LOCKS, **options: Any) -> Fetched:
-        return fetch(self.course, locks, self.cache, **{"strict": False, "resolve": self.resolve, **options})
+        return fetch(
+            self.course,
+            locks,
+            self.cache,
+            **{"strict": False, "trees": ("tools", "vm"), "resolve": self.resolve, **options},
+        )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from coursebox.errors import CourseboxError
+from coursebox.paths import CHECKOUT
 from coursebox.sources import lock as lock_module
 from coursebox.sources.lock import lock_course, make_locks, read_requests
 from coursebox.sources.locks import Deb, Request, Wheel, read_locks
@@ -20,9 +21,11 @@ from coursebox.sources.resolve_debs import Candidate
 PACKAGES = """\
 [tools]
 debian = ["mmdebstrap"]
-[vm]
-debian = ["python3", "python3-numpy"]
+[common]
+debian = ["python3"]
 python = ["jupyterlab"]
+[vm]
+debian = ["python3-numpy"]
 provided = { numpy = "python3-numpy" }
 [host]
 packer = { package = "packer", suite = "bookworm" }
@@ -93,9 +96,22 @@ def test_course_adds_to_the_machine_and_not_to_the_tools(course: Any, packages: 
 
 def test_the_projects_own_packages_are_readable(course: Any) -> None:
     requests = read_requests(course)
-    assert {"tools", "vm", "host"} <= set(requests)
+    assert set(requests) == {"tools", "vm", "cuda", "host"}
     assert "graphviz" in requests["vm"].debian
     assert all(request.debian for request in requests.values())
+
+
+@pytest.mark.parametrize("kind", ["debs", "wheels"])
+def test_what_both_trees_hold_has_one_version(course: Any, kind: str) -> None:
+    """A student finds the same JupyterLab, and the same libraries, on the course machine and in the container."""
+    locks = read_locks(CHECKOUT / "locks")
+    vm, cuda = (
+        {getattr(item, "package", None) or item.name: item.version for item in getattr(locks, kind)[tree]}
+        for tree in ("vm", "cuda")
+    )
+    shared = vm.keys() & cuda.keys()
+    assert len(shared) > 80
+    assert {name: vm[name] for name in shared} == {name: cuda[name] for name in shared}
 
 
 def test_everything_is_locked(course: Any, packages: Path, wheels_asked: list[Any]) -> None:
