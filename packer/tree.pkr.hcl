@@ -1,4 +1,4 @@
-# Provision one tree: start a container from an image, let Ansible work in it, export its file system as a tar.
+# Provision one tree: start a container from an image, let Ansible work in it, keep its whole file system or what changed.
 # Packer 1.6 reads this file alone; later ones read the folder, where plugins.pkr.hcl names the plugins.
 
 variable "image" {
@@ -40,15 +40,29 @@ variable "processors" {
   description = "Which processors the container may use; all when empty."
 }
 
-variable "target" {
+variable "export" {
   type        = string
-  description = "Where the exported tar goes."
+  default     = ""
+  description = "Where the tar of the whole file system goes; none when empty."
+}
+
+variable "changes" {
+  type        = string
+  default     = ""
+  description = "The folder for what changed, and only that; used when there is no export."
+}
+
+variable "python" {
+  type        = string
+  default     = "python3"
+  description = "The builder's Python, which reads the changes."
 }
 
 source "docker" "tree" {
   image       = var.image
   pull        = false
-  export_path = var.target
+  export_path = var.export
+  discard     = var.export == ""
   volumes     = var.volumes
   run_command = [
     "--detach", "--interactive", "--tty",
@@ -74,5 +88,9 @@ build {
       "--extra-vars", "ansible_host=${build.ID}",
       "--extra-vars", "@${var.variables}",
     ]
+  }
+
+  provisioner "shell-local" {
+    inline = ["[ -z '${var.changes}' ] || '${var.python}' -m coursebox.tree.changes '${build.ID}' '${var.changes}'"]
   }
 }
