@@ -1,0 +1,188 @@
+"""The state of the GPUs in one line each, every trouble with its remedy."""
+
+from __future__ import annotations
+
+import marshal
+import os
+import select
+import signal
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from coursebox_container import messages, nvidia
+from coursebox_container.nvidia import OK, Answer, Facts, Gpu
+
+DRIVER = 580  # R580: the oldest driver for the CUDA 13 that torch brings
+TURING = (7, 5)  # the oldest GPUs that this torch has code for
+SHM = 256 << 20  # bytes; two DataLoader workers with batches of images need about that
+PATIENCE = 20.0  # seconds for the driver to answer
+CPU = "Everything runs on the CPU."
+
+GPU_IS_LOST, VERSION_MISMATCH, UNKNOWN = 15, 18, 999  # nvmlReturn_t
+NO_DEVICE, NOT_READY = 100, 802  # CUresult
+
+
+class Finding(NamedTuple):
+    """One line; `trouble` where a GPU should work and does not."""
+
+    text: str
+    trouble: bool = False
+
+    def report(self) -> None:
+        messages.warn(self.text) if self.trouble else messages.say(self.text)
+
+
+class Diagnosis(NamedTuple):
+    """What to say, whether torch can use a GPU, and the CUDA_VISIBLE_DEVICES that hides those it cannot use."""
+
+    findings: tuple[Finding, ...]
+    usable: bool
+    visible: str | None = None
+
+
+def diagnose(facts: Facts) -> Diagnosis:
+    """Judge the facts: one finding about the GPUs, for there is one remedy at a time, and one about /dev/shm."""
+    judged = _gpus(facts)
+    return judged._replace(findings=(*judged.findings, *_shm(facts)))
+
+
+def _gpus(facts: Facts) -> Diagnosis:
+    nvml, cuda = facts.nvml, facts.cuda
+    if nvml is None and cuda is None:
+        return _without_libraries(facts)
+    driver = (nvml.driver if nvml else "") or facts.host_driver or ""
+    if driver[:1].isdigit() and int(driver.split(".")[0]) < DRIVER:
+        return _trouble(
+            f"the NVIDIA driver {driver} of this computer is older than {DRIVER}, which PyTorch needs here: update it."
+            f" Until then: {CPU}"
+        )
+    if nvml and nvml.status != OK:
+        return _trouble(_nvml_failure(nvml))
+    if cuda and cuda.status not in (OK, NO_DEVICE):
+        return _trouble(_cuda_failure(cuda))
+    gpus = nvml.gpus if nvml else cuda.gpus if cuda else ()
+    if gpus and (cuda is None or cuda.gpus):
+        return _by_age(gpus, driver)
+    if nvml is None and facts.nodes:
+        return _trouble(_lost("libcuda finds no device"))
+    return Diagnosis((Finding(f"GPU: hidden by NVIDIA_VISIBLE_DEVICES or CUDA_VISIBLE_DEVICES. {CPU}"),), False)
+
+
+def _by_age(gpus: Sequence[Gpu], driver: str) -> Diagnosis:
+    """GPUs that answer: those since Turing work, older ones are hidden, for torch would fail on them."""
+    new = [gpu for gpu in gpus if gpu.capability >= TURING]
+    old = [gpu for gpu in gpus if gpu.capability < TURING]
+    findings = []
+    if new:
+        names = ", ".join(f"{gpu.name} (compute capability {_number(gpu)})" for gpu in new)
+        findings.append(Finding(f"GPU: {names}" + (f", driver {driver}" if driver else "")))
+    if not old:
+        return Diagnosis(tuple(findings), True)
+    names = ", ".join(f"{gpu.name} (compute capability {_number(gpu)})" for gpu in old)
+    rest = "The other ones are used." if new else CPU
+    findings.append(
+        Finding(f"{names}: older than Turing (7.5), and PyTorch has no code for it; use a GPU since 2018. {rest}", True)
+    )
+    known = all(gpu.uuid for gpu in new)
+    return Diagnosis(tuple(findings), bool(new), ",".join(gpu.uuid for gpu in new) if known else None)
+
+
+def _without_libraries(facts: Facts) -> Diagnosis:
+    if facts.nodes:
+        return _trouble(
+            f"{facts.nodes[0]} is here, but libcuda.so.1 is not: start with docker run --gpus all, for which the"
+            f" computer needs nvidia-container-toolkit. Until then: {CPU}"
+        )
+    if facts.host_driver:
+        text = (
+            f"GPU: this computer has the NVIDIA driver {facts.host_driver}, but the container has no GPU: start it with"
+            f" docker run --gpus all. Until then: {CPU}"
+        )
+    else:
+        text = f"GPU: none. {CPU} On a computer with an NVIDIA GPU, start with docker run --gpus all."
+    return Diagnosis((Finding(text),), False)
+
+
+def _nvml_failure(answer: Answer) -> str:
+    """One sentence for an NVML that does not work, and the remedy."""
+    said = f"the driver says “{answer.message or answer.status}”"
+    if answer.status == UNKNOWN:
+        return _lost(said)
+    if answer.status == GPU_IS_LOST:
+        return f"GPU lost: {said}, it has dropped off the bus: restart the computer. Until then: {CPU}"
+    if answer.status == VERSION_MISMATCH:
+        return f"{said}, for it was updated while in use: restart the computer, then the container. Until then: {CPU}"
+    return _other_failure(said)
+
+
+def _cuda_failure(answer: Answer) -> str:
+    said = f"CUDA says “{answer.message or answer.status}”"
+    if answer.status == NOT_READY:
+        return f"{said}: start the service nvidia-fabricmanager on the computer. Until then: {CPU}"
+    return _other_failure(said)
+
+
+def _other_failure(said: str) -> str:
+    return f"GPU: {said}: check nvidia-smi on the computer itself, then start the container again. Until then: {CPU}"
+
+
+def _lost(said: str) -> str:
+    return (
+        f"GPU lost: {said}. A reload of systemd on the computer takes the devices away from running containers: restart"
+        f" this one; --device nvidia.com/gpu=all (CDI) instead of --gpus all prevents it. Until then: {CPU}"
+    )
+
+
+def _shm(facts: Facts) -> list[Finding]:
+    if facts.shm is None or facts.shm >= SHM:
+        return []
+    return [
+        Finding(
+            f"/dev/shm has {facts.shm >> 20} MB, too little for DataLoader workers:"
+            " docker run --shm-size=2g, or --ipc=host"
+        )
+    ]
+
+
+def _trouble(text: str) -> Diagnosis:
+    return Diagnosis((Finding(text, True),), False)
+
+
+def _number(gpu: Gpu) -> str:
+    return ".".join(str(part) for part in gpu.capability)
+
+
+def diagnose_in_time(collect: Callable[[], Facts] = nvidia.collect, patience: float = PATIENCE) -> Diagnosis:
+    """Collect and judge in a process of their own: a broken driver may hang or crash, and the start must go on."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            found = diagnose(collect())
+            # marshal takes plain tuples only, and costs no import.
+            os.write(writing, marshal.dumps((tuple(map(tuple, found.findings)), found.usable, found.visible)))
+        finally:
+            os._exit(0)
+    os.close(writing)
+    in_time = bool(select.select([reading], [], [], patience)[0])
+    data = os.read(reading, 1 << 16) if in_time else b""
+    os.close(reading)
+    if not in_time:
+        os.kill(child, signal.SIGKILL)
+    # A process that hangs in the kernel cannot be killed: no waiting for it.
+    os.waitpid(child, 0 if in_time else os.WNOHANG)
+    if not data:
+        ended = "crashes when it is asked" if in_time else f"has not answered within {patience:g} s"
+        return _trouble(
+            f"the NVIDIA driver {ended}: check nvidia-smi on the computer, or restart it. Until then: {CPU}"
+        )
+    findings, usable, visible = marshal.loads(data)
+    return Diagnosis(tuple(Finding(*finding) for finding in findings), usable, visible)
+
+
+def main() -> int:
+    """gpu-check: the same lines as at the start, for a terminal; status 0 when torch can use a GPU."""
+    diagnosis = diagnose_in_time()
+    for finding in diagnosis.findings:
+        finding.report()
+    return 0 if diagnosis.usable else 1

@@ -1,0 +1,34 @@
+"""What the container says: a few lines on standard error; what `docker run IMAGE python x.py` prints stays pure."""
+
+from __future__ import annotations
+
+import os
+
+
+class Problem(Exception):
+    """Something that the person who starts the container can mend: a sentence, and the remedy."""
+
+    def __init__(self, sentence: str, *, hint: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.hint = hint
+
+
+def say(text: str) -> None:
+    """One line of the start's story."""
+    _line(f"‣ {text}")
+
+
+def warn(text: str) -> None:
+    """One line for what does not work as it should, with its remedy."""
+    _line(f"warning: {text}")
+
+
+def fail(problem: Problem) -> None:
+    """Why the container ends, and what to do about it."""
+    _line(f"error: {problem.sentence}\n  hint: {problem.hint}")
+
+
+def _line(text: str) -> None:
+    # In one piece: two processes may write at the same time. "surrogateescape": file names need not be UTF-8.
+    os.write(2, f"{text}\n".encode(errors="surrogateescape"))
