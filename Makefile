@@ -30,12 +30,16 @@ help: ## print this page
 ova: ## build dist/<name>-<version>.ova from course.toml and locks/
 	$(call verb,build,build-ova)
 
+.PHONY: docker
+docker: ## build dist/<name>-<version>-cuda.oci.tar and load it into the Docker engine
+	$(call verb,build,build-docker)
+
 .PHONY: try
 try: ## boot the built OVA here, in QEMU, and say where to click
 	$(call verb,build,try)
 
 .PHONY: test
-test: ## build the OVA and prove on that very file that it works
+test: ## build the OVA and the image and prove on those very files that they work
 	$(call verb,test,test)
 
 .PHONY: test-quick

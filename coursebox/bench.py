@@ -17,15 +17,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
 from coursebox.appliance.measure import compare_with_qemu_img
+from coursebox.build import build_docker
 from coursebox.console import console, step
 from coursebox.course import Course
 from coursebox.host.packages import ensure_packages
 from coursebox.machine.docker import remove_images
-from coursebox.machine.measure import measure_start
+from coursebox.machine.measure import measure_container, measure_start
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.report import replace_text
 from coursebox.repro import mirrors
@@ -46,7 +48,10 @@ def run(course: Course) -> None:
     room = Cache.from_environment().root / "bench"
     shutil.rmtree(room, ignore_errors=True)
     try:
-        figures = [*measure_builds(course, room), *measure_vmdk(room), *measure_machine(course, room)]
+        room.mkdir(parents=True)
+        copy = Copy(course, room)
+        figures = [*measure_ova(copy), *measure_vmdk(room), *measure_machine(course, room)]
+        figures += [*measure_image(copy), *measure_container_start(course)]
     finally:
         shutil.rmtree(room, ignore_errors=True)
     title = machine()
@@ -68,39 +73,87 @@ def machine() -> str:
     return f"{model}, {len(os.sched_getaffinity(0))} cores, {memory:.0f} GiB, {system}, load {os.getloadavg()[0]:.1f}"
 
 
-def measure_builds(course: Course, room: Path) -> Iterator[Figure]:
-    """Cold, all stages again, one lab edited, nothing changed: in a copy of the checkout with a cache of its own."""
-    checkout, own = room / "checkout", Cache(room / "cache")
-    shutil.copytree(CHECKOUT, checkout, ignore=shutil.ignore_patterns("dist", "build", ".git", "__pycache__"))
-    source = checkout / course.source.resolve().relative_to(CHECKOUT)
-    lab = checkout / course.labs.folder.resolve().relative_to(CHECKOUT) / "README.md"
-    log = room / "builds.log"
+class Copy:
+    """A copy of the checkout with a cache of its own, to build in."""
 
-    def build() -> float:
-        environment = {**os.environ, "COURSEBOX_CACHE": os.fspath(own.root), "MIRROR": mirrors()}
-        command = [sys.executable, "-m", "coursebox.cli", "build-ova", "--course", os.fspath(source)]
+    def __init__(self, course: Course, room: Path) -> None:
+        self.checkout, self.cache, self.log = room / "checkout", Cache(room / "cache"), room / "builds.log"
+        shutil.copytree(CHECKOUT, self.checkout, ignore=shutil.ignore_patterns("dist", "build", ".git", "__pycache__"))
+        self.source = self.checkout / course.source.resolve().relative_to(CHECKOUT)
+        self.lab = self.checkout / course.labs.folder.resolve().relative_to(CHECKOUT) / "README.md"
+
+    def build(self, verb: str) -> float:
+        """Build once; the seconds it took."""
+        environment = {**os.environ, "COURSEBOX_CACHE": os.fspath(self.cache.root), "COURSEBOX_CACHE_LIMIT": "0",
+                       "MIRROR": mirrors()}  # fmt: skip
+        options = ["--no-load"] if verb == "build-docker" else []
+        command = [sys.executable, "-m", "coursebox.cli", verb, *options, "--course", os.fspath(self.source)]
         start = time.monotonic()
-        with log.open("ab") as output:
-            subprocess.run(command, cwd=checkout, env=environment, check=True, stdout=output, stderr=output)
+        with self.log.open("ab") as output:
+            subprocess.run(command, cwd=self.checkout, env=environment, check=True, stdout=output, stderr=output)
         return time.monotonic() - start
 
+    def image(self) -> Any:
+        """What the report says of the image that was built last."""
+        (report,) = (self.checkout / "dist").glob("*-cuda.report.json")
+        return json.loads(report.read_text(encoding="utf-8"))["file"]["image"]
+
+    def edit_a_lab(self) -> None:
+        self.lab.write_text(self.lab.read_text(encoding="utf-8") + "\nA sentence more.\n", encoding="utf-8")
+
+    def forget_stages(self) -> None:
+        """Only downloads stay, in the cache and in the engine."""
+        shutil.rmtree(self.cache.stages)
+        remove_images(keep=())
+
+
+def measure_ova(copy: Copy) -> Iterator[Figure]:
+    """Cold, all stages again, one lab edited, nothing changed."""
     remove_images(keep=())  # the engine must not hold what an earlier build loaded into it
-    with step("build from an empty cache"):
-        yield Figure("cold build from an empty cache", "10 min", duration(build()))
-    shutil.rmtree(own.stages)
-    remove_images(keep=())
-    with step("build again, all stages, downloads in the cache"):
-        yield Figure("all stages again, cache warm", "5 min", duration(build()))
-    lab.write_text(lab.read_text(encoding="utf-8") + "\nA sentence more.\n", encoding="utf-8")
-    with step("build after editing one lab"):
-        yield Figure("again after editing one lab", "60 s", duration(build()))
-    build()
-    with step("build with nothing to do"):
-        yield Figure("again with no change", "2 s", duration(build()))
+    with step("build the OVA from an empty cache"):
+        yield Figure("make ova from an empty cache", "10 min", duration(copy.build("build-ova")))
+    copy.forget_stages()
+    with step("build the OVA again, all stages, downloads in the cache"):
+        yield Figure("make ova, all stages again, downloads in the cache", "5 min", duration(copy.build("build-ova")))
+    copy.edit_a_lab()
+    with step("build the OVA after editing one lab"):
+        yield Figure("make ova after editing one lab", "60 s", duration(copy.build("build-ova")))
+    copy.build("build-ova")
+    with step("build the OVA with nothing to do"):
+        yield Figure("make ova with no change", "2 s", duration(copy.build("build-ova")))
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    (ova,) = (checkout / "dist").glob("*.ova")
+    (ova,) = (copy.checkout / "dist").glob("*.ova")
     yield Figure("OVA, with the data sets of the course", "850 MB", f"{ova.stat().st_size / 1e6:.0f} MB")
     yield Figure("memory of the builder (largest process outside of the containers)", "2 GB", f"{memory / 1e9:.2f} GB")
+
+
+def measure_image(copy: Copy) -> Iterator[Figure]:
+    """The image's builds, its size, what an edited lab changes, and how long a container takes to answer."""
+    copy.build("fetch")
+    copy.forget_stages()
+    with step("build the image, all stages, downloads in the cache"):
+        yield Figure("make docker, all stages again, downloads in the cache", "10 min",
+                     duration(copy.build("build-docker")))  # fmt: skip
+    before = copy.image()
+    copy.edit_a_lab()
+    with step("build the image after editing one lab"):
+        yield Figure("make docker after editing one lab", "90 s", duration(copy.build("build-docker")))
+    after = copy.image()
+    known = {layer["digest"] for layer in before["layers"]}
+    changed = sum(layer["size"] for layer in after["layers"] if layer["digest"] not in known)
+    yield Figure("bytes of layers that change after editing one lab", "1 MB", f"{changed / 1e6:.2f} MB")
+    yield Figure("image, compressed", "3.4 GB", f"{after['size'] / 1e9:.2f} GB")
+    yield Figure("image, unpacked", "6.8 GB", f"{after['unpacked'] / 1e9:.2f} GB")
+
+
+def measure_container_start(course: Course) -> Iterator[Figure]:
+    """A container of the delivered image."""
+    build_docker(course)
+    with step("start containers"):
+        first, best = measure_container(f"{course.name}:{course.version}")
+    yield Figure(
+        "container start to an answering JupyterLab, 2 cores", "4 s", f"{best:.1f} s (the first: {first:.1f} s)"
+    )
 
 
 def measure_vmdk(room: Path) -> Iterator[Figure]:

@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("build-ova", _build_ova, "build dist/<name>-<version>.ova").add_argument(
         "--dist", type=Path, help="where the file goes (default: dist/ of the checkout)"
     )
+    docker = verb("build-docker", _build_docker, "build dist/<name>-<version>-cuda.oci.tar and load it into the engine")
+    docker.add_argument("--dist", type=Path, help="where the file goes (default: dist/ of the checkout)")
+    docker.add_argument("--no-load", action="store_true", help="leave the engine's <name>:<version> as it is")
     verb("try", _try, "boot the built OVA in QEMU and use it from this machine's browser")
     verb("test", _test, "build, then test the delivered file as a student would use it").add_argument(
         "pytest", nargs="*", metavar="PYTEST", help="instead of everything: files or options for pytest"
@@ -91,6 +94,12 @@ def _build_ova(options: argparse.Namespace) -> None:
     build_ova(_course(options), dist=options.dist)
 
 
+def _build_docker(options: argparse.Namespace) -> None:
+    from coursebox.build import build_docker
+
+    build_docker(_course(options), dist=options.dist, load=not options.no_load)
+
+
 def _try(options: argparse.Namespace) -> None:
     from coursebox.host.packages import ensure_packages
     from coursebox.machine.trial import try_course
@@ -101,13 +110,14 @@ def _try(options: argparse.Namespace) -> None:
 
 
 def _test(options: argparse.Namespace) -> int:
-    from coursebox.build import build_ova
+    from coursebox.build import build_docker, build_ova
     from coursebox.host.packages import ensure_packages
 
     ensure_packages("test")
     build_ova(_course(options))
+    build_docker(_course(options))
     # The quick ones first. tests/labs is not among them: tests/content runs it inside the delivered tree.
-    rooms = ["unit", "content", "acceptance", "vm", "build"]
+    rooms = ["unit", "content", "container", "gpu", "acceptance", "vm", "build"]
     return _pytest(options.pytest or [f"tests/{room}" for room in rooms])
 
 

@@ -88,6 +88,12 @@ class Locks(Section):
     folder: Annotated[Path, BeforeValidator(entries.folder), AfterValidator(entries.no_file)]
 
 
+class Container(Section):
+    """[container]: the account in the container image; its home is /home/<user>."""
+
+    user: Annotated[str, AfterValidator(entries.user_name)] = "student"
+
+
 class Security(Section):
     """[security]: "open" for single students behind the forwards, "hardened" where others reach the machine."""
 
@@ -105,6 +111,7 @@ class Course(Section):
     data: Data
     labs: Labs
     locks: Locks
+    container: Container
     security: Security
     _source: Path = PrivateAttr(default=Path("course.toml"))
 

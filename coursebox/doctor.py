@@ -20,6 +20,7 @@ from rich.table import Table
 from coursebox.course import Course, load_course
 from coursebox.errors import CourseboxError
 from coursebox.host.docker import ask_engine
+from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
 from coursebox.host.packages import PACKAGES, missing_packages
 from coursebox.machine.accel import kvm_verdict
 from coursebox.machine.qemu import Forward, check_ports
@@ -29,8 +30,9 @@ from coursebox.sources.locks import Locks, read_locks
 from coursebox.sources.mirrors import data_mirrors, join, local_path, read_apt, read_pip
 from coursebox.sources.tls import make_client
 
-# Free bytes that a build from an empty cache takes at its peak, and what it takes when the cache is warm.
-DISK_COLD, DISK_WARM = 18e9, 9e9
+# Free bytes that `make ova` from an empty cache takes at its peak, what it takes when the cache is warm, and what both
+# products take from an empty cache, the Docker engine's share included.
+DISK_COLD, DISK_WARM, DISK_IMAGE = 18e9, 9e9, 40e9
 MEMORY = 2e9  # bytes that the builder may use
 SYSTEMS = ("12", "13")
 SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "blocks": "[bold red]✗[/]"}
@@ -94,6 +96,7 @@ def examine(course_file: Path) -> Iterator[Finding]:
     yield disk(cache)
     yield from packages()
     yield docker()
+    yield gpu()
     yield kvm(cache, course)
     to_fetch = missing_downloads(cache, locks) if locks else 1
     yield _safely("Debian mirror", lambda: debian_mirror(locks.suite if locks else "stable", needed=to_fetch > 0))
@@ -151,11 +154,15 @@ def disk(cache: Cache, free: int | None = None) -> Finding:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free if free is None else free
-    needed = DISK_WARM if cache.stages.is_dir() and any(cache.stages.iterdir()) else DISK_COLD
+    warm = cache.stages.is_dir() and any(cache.stages.iterdir())
+    needed = DISK_WARM if warm else DISK_COLD
     text = f"{free / 1e9:.1f} GB free at {place}"
     if free < needed:
         advice = f"a build needs {needed / 1e9:.0f} GB there: make room, or set COURSEBOX_CACHE to a larger disk"
         return Finding("disk", "blocks", text, advice)
+    if free < DISK_IMAGE and not warm:
+        advice = f"enough for `make ova`; `make docker` and `make test` need {DISK_IMAGE / 1e9:.0f} GB"
+        return Finding("disk", "note", text, advice)
     return Finding("disk", "ok", text)
 
 
@@ -189,6 +196,16 @@ def docker() -> Finding:
     if os.geteuid() != 0 and shutil.which("sudo") is None:
         return Finding("Docker", "blocks", "no engine answers", "as root, install docker.io and start it")
     return Finding("Docker", "note", "no engine answers", "`make ova` installs docker.io when needed, and starts it")
+
+
+def gpu() -> Finding:
+    """Whether containers of the image can use a GPU here; they work on the CPU, too."""
+    gpus = find_gpus()
+    if not gpus:
+        return Finding("gpu", "ok", "none: the image runs on the CPU here")
+    if wrong := trouble(gpus, engine_runtimes()):
+        return Finding("gpu", "note", *wrong)
+    return Finding("gpu", "ok", ", ".join(f"{gpu.name}, driver {gpu.driver}" for gpu in gpus))
 
 
 def kvm(cache: Cache, course: Course | None) -> Finding:

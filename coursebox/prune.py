@@ -21,7 +21,7 @@ from coursebox.machine.docker import remove_images
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.stage import exclusive
 
-LIMIT = "20 GB"
+LIMIT = "40 GB"
 UNITS = {"": 10**9, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 

@@ -1,30 +1,37 @@
-"""What stands in dist/ beside the OVA: digests, package lists, the build report; and the summary on the console."""
+"""What stands in dist/ beside a delivered file: digests, package lists, the build report; and the console's summary."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from coursebox.console import warn
-from coursebox.course import Course
 from coursebox.digests import sha256_file
-from coursebox.sources.fetch import Fetched
-from coursebox.sources.locks import Locks
-from coursebox.stage import Result, Stages
+from coursebox.stage import Result
+from coursebox.tree.course_tree import Build
+
+SUMS = "SHA256SUMS"
 
 
 @dataclass(frozen=True)
 class Built:
-    """A finished build: the delivered file, all stages in order, and what they were made of."""
+    """A finished build.
 
-    ova: Path
+    kind: "vm" or "cuda"; file: what was delivered, with its sha256; build: all that went in, and the stages in order;
+    fetching: seconds; facts: what else the report says of the file, JSON-like.
+    """
+
+    kind: str
+    file: Path
     sha256: str
-    stages: Stages
-    fetched: Fetched
+    build: Build
+    fetching: float
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def deliver(result: Result, name: str, folder: Path) -> Path:
@@ -46,27 +53,39 @@ def _identity(path: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
 
 
-def write(folder: Path, name: str, course: Course, locks: Locks, built: Built, fetching: float) -> None:
+def write(folder: Path, name: str, built: Built) -> None:
     """Write `<name>.packages.txt`, `<name>.python.txt`, `<name>.report.json` and SHA256SUMS into `folder`."""
+    fetched = built.build.fetched
     debs = "".join(
-        f"{deb.package} {deb.version} {deb.architecture} {deb.sha256}\n" for deb, _ in built.fetched.debs["vm"]
+        f"{deb.package} {deb.version} {deb.architecture} {deb.sha256}\n" for deb, _ in fetched.debs[built.kind]
     )
-    wheels = "".join(f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel, _ in built.fetched.wheels["vm"])
+    wheels = "".join(f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel, _ in fetched.wheels[built.kind])
     texts = {
         f"{name}.packages.txt": debs,
         f"{name}.python.txt": wheels,
-        f"{name}.report.json": json.dumps(report(course, locks, built, fetching), indent=2, ensure_ascii=False) + "\n",
+        f"{name}.report.json": json.dumps(report(built), indent=2, ensure_ascii=False) + "\n",
     }
     for file, text in texts.items():
         replace_text(folder / file, text)
-    sums = {file: sha256_file(folder / file) for file in texts if not file.endswith(".report.json")}
-    sums[built.ova.name] = built.sha256
-    replace_text(folder / "SHA256SUMS", "".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
+    mine = {file: sha256_file(folder / file) for file in texts if not file.endswith(".report.json")}
+    mine[built.file.name] = built.sha256
+    sums = {**sums_in(folder), **mine}
+    replace_text(folder / SUMS, "".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
 
 
-def report(course: Course, locks: Locks, built: Built, fetching: float) -> dict[str, Any]:
+def sums_in(folder: Path) -> dict[str, str]:
+    """File → sha256 from the SHA256SUMS of earlier builds, as far as the files are still there."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split("  ", 1) for line in lines if "  " in line)
+    return {file: digest for digest, file in pairs if (folder / file).is_file()}
+
+
+def report(built: Built) -> dict[str, Any]:
     """What was built, from what, how long each stage took (seconds), and whether anyone else gets the same bytes."""
-    data = built.fetched.data
+    course, fetched = built.build.course, built.build.fetched
     return {
         "course": {
             "name": course.name,
@@ -74,12 +93,12 @@ def report(course: Course, locks: Locks, built: Built, fetching: float) -> dict[
             "title": course.title,
             "profile": course.security.profile,
         },
-        "file": {"name": built.ova.name, "size": built.ova.stat().st_size, "sha256": built.sha256},
-        "reproducible": built.fetched.reproducible,
-        "epoch": locks.epoch,
-        "data": {name: dict(source) for name, source in (data.sources if data else {}).items()},
-        "substitutes": [str(item) for item in built.fetched.substitutes],
-        "fetch_seconds": round(fetching, 1),
+        "file": {"name": built.file.name, "size": built.file.stat().st_size, "sha256": built.sha256, **built.facts},
+        "reproducible": fetched.reproducible,
+        "epoch": built.build.epoch,
+        "data": {name: dict(source) for name, source in (fetched.data.sources if fetched.data else {}).items()},
+        "substitutes": [str(item) for item in fetched.substitutes],
+        "fetch_seconds": round(built.fetching, 1),
         "stages": [
             {
                 "name": stage.name,
@@ -88,7 +107,7 @@ def report(course: Course, locks: Locks, built: Built, fetching: float) -> dict[
                 "reused": stage.reused,
                 "files": dict(stage.files),
             }
-            for stage in built.stages.results
+            for stage in built.build.stages.results
         ],
     }
 
@@ -100,26 +119,25 @@ def replace_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def summary(course: Course, built: Built, fetching: float, seconds: float) -> str:
+def summary(built: Built, seconds: float, next_steps: str) -> str:
     """The last lines of a build: the file, its size and digest, the time of each stage, and what to do next."""
-    times = [f"fetch {fetching:.1f} s"]
+    times = [f"fetch {built.fetching:.1f} s"]
     times += [
-        f"{stage.name} {'cached' if stage.reused else f'{stage.seconds:.1f} s'}" for stage in built.stages.results
+        f"{stage.name} {'cached' if stage.reused else f'{stage.seconds:.1f} s'}" for stage in built.build.stages.results
     ]
-    if not built.fetched.reproducible:
+    if not built.build.fetched.reproducible:
         warn("this file is NOT REPRODUCIBLE: locked packages or data had to be replaced; the report names them.")
     try:
-        shown = built.ova.relative_to(Path.cwd())
+        shown = built.file.relative_to(Path.cwd())
     except ValueError:
-        shown = built.ova
+        shown = built.file
     return "\n".join(
         [
             "",
-            f"  {shown}   {built.ova.stat().st_size / 1e6:.1f} MB",
+            f"  {shown}   {built.file.stat().st_size / 1e6:.1f} MB",
             f"  sha256 {built.sha256}",
             f"  {seconds:.1f} s: {', '.join(times)}",
             "",
-            f"  Next: `make try` boots it here and serves JupyterLab at http://localhost:{course.ports.jupyter};",
-            "        `make test` proves it; hand out the OVA with SHA256SUMS and docs/student.md.",
+            f"  Next: {next_steps}",
         ]
     )

@@ -1,8 +1,9 @@
-"""`make repro`: build the OVA twice in different surroundings and compare, stage by stage.
+"""`make repro`: build the OVA and the container image again, elsewhere, and compare with what is delivered.
 
-Each build gets a copy of the checkout in a folder of its own and an empty cache that shares the verified downloads
-only. What differs: folder, umask, time zone, locale, host name, user, processors, and the clock that the builder's
-own programs see (libfaketime; a container's clock is the kernel's, which differs by the minutes between the builds).
+First this checkout builds as ever, from its cache if it can. Then a copy of the checkout, in a folder of its own with
+an empty cache that shares the verified downloads only, builds everything anew. What differs there: folder, umask, time
+zone, locale, host name, user, processors, and the clock that the builder's own programs see (libfaketime; a
+container's clock is the kernel's, which differs by the time between the builds).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from coursebox import report
+from coursebox.build import build_docker, build_ova
 from coursebox.console import say, step, warn
 from coursebox.course import Course
 from coursebox.errors import CourseboxError
@@ -40,45 +43,63 @@ class Surroundings:
 
 
 HERE = os.getuid()
-FIRST = Surroundings("first", "022", "UTC", "C.UTF-8", "builder", HERE, "", "+0")
-SECOND = Surroundings(
+ELSEWHERE = Surroundings(
     "second build, elsewhere/coursé", "077", "Pacific/Chatham", "tr_TR.UTF-8", "elsewhere", 4242, "0", "+400d"
 )
+# What these stages keep still carries the times of its making; it is sealed by the next one.
+UNSEALED = ("system-vm", "course-cuda")
+VERBS = {"vm": ["build-ova"], "cuda": ["build-docker", "--no-load"]}
 
 
 def run(course: Course) -> int:
-    """Build twice and compare; the last line is `identical <sha256>`, or says what differs. Returns the exit status."""
+    """Build, build again elsewhere, and compare; the last lines are `identical <sha256> <file>` for each delivered
+    file, or say what differs. Returns the exit status.
+    """
     cache = Cache.from_environment()
     room = cache.root / "repro"
     shutil.rmtree(room, ignore_errors=True)
+    place = room / ELSEWHERE.folder
+    status = 0
     try:
-        for where in (FIRST, SECOND):  # both now, so that nobody edits the checkout between the builds
-            copy_checkout(course, room / where.folder / "checkout")
-        one = build(FIRST, room, course, cache)
-        two = build(SECOND, room, course, cache)
-        return judge(one, two)
+        copy_checkout(course, place / "checkout")  # now, so that nobody edits the checkout between the builds
+        share_downloads(cache, Cache(place / "cache"))
+        delivered = {"vm": build_ova(course), "cuda": build_docker(course, load=False)}
+        prepare(ELSEWHERE, place, course)
+        for kind, first in delivered.items():
+            again = build(ELSEWHERE, place, course, kind)
+            status |= judge(report.report(first), again, cache, Cache(place / "cache"))
+            make_room(place)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+    return status
 
 
-def build(where: Surroundings, room: Path, course: Course, cache: Cache) -> Path:
-    """One build in its surroundings; returns its dist folder. Only what a comparison needs stays on the disk."""
-    place = room / where.folder
-    checkout, own = place / "checkout", Cache(place / "cache")
-    share_downloads(cache, own)
-    with step(
-        f"build in {where.folder!r}: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"
-    ):
-        if where.user != HERE:
-            # Only root, or a user with a range of sub-ids, can run mmdebstrap: the tools come before the change.
-            start(where, checkout, own, HERE, ["-c", MAKE_TOOLS, os.fspath(course_file(course, checkout))])
-            subprocess.run(["chown", "--recursive", "--no-dereference", str(where.user), place], check=True)
-            room.chmod(0o755)
-        arguments = ["-m", "coursebox.cli", "build-ova", "--course", os.fspath(course_file(course, checkout))]
-        start(where, checkout, own, where.user, arguments)
-    for stage in ("system", "disk", "vmdk", "ova"):
-        shutil.rmtree(own.stages / stage)
-    return checkout / "dist"
+def prepare(where: Surroundings, place: Path, course: Course) -> None:
+    """What only root, or a user with a range of sub-ids, can make: the tools. Then the place changes its owner."""
+    checkout = place / "checkout"
+    start(where, checkout, Cache(place / "cache"), HERE, ["-c", MAKE_TOOLS, os.fspath(course_file(course, checkout))])
+    subprocess.run(["chown", "--recursive", "--no-dereference", str(where.user), place], check=True)
+    place.parents[1].chmod(0o755)
+
+
+def build(where: Surroundings, place: Path, course: Course, kind: str) -> dict[str, Any]:
+    """One build in its surroundings; returns its report."""
+    checkout = place / "checkout"
+    file = course_file(course, checkout)
+    with step(f"build {kind} again: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"):
+        arguments = ["-m", "coursebox.cli", *VERBS[kind], "--course", os.fspath(file)]
+        start(where, checkout, Cache(place / "cache"), where.user, arguments)
+    (found,) = (checkout / "dist").glob("*.report.json")
+    data: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+    return data
+
+
+def make_room(place: Path) -> None:
+    """Remove what a build left, but the stages that only `prepare` can make."""
+    shutil.rmtree(place / "checkout" / "dist")
+    for stage in Cache(place / "cache").stages.iterdir():
+        if stage.name not in ("tools", "packer"):
+            shutil.rmtree(stage)
 
 
 MAKE_TOOLS = """
@@ -163,35 +184,24 @@ def share_downloads(cache: Cache, own: Cache) -> None:
         link_or_copy(path, target)
 
 
-def judge(one: Path, two: Path) -> int:
-    """Compare two dist folders: the file, then stage by stage where it began; prints the last line."""
-    first, second = report(one), report(two)
-    if first["file"]["sha256"] == second["file"]["sha256"]:
-        print(f"identical {first['file']['sha256']}", flush=True)
+def judge(first: Mapping[str, Any], second: Mapping[str, Any], cache: Cache, own: Cache) -> int:
+    """Compare two builds by their reports: the file, then stage by stage where it began; prints the last line."""
+    name, one, two = first["file"]["name"], first["file"]["sha256"], second["file"]["sha256"]
+    if one == two:
+        print(f"identical {one} {name}", flush=True)
         return 0
     for mine, theirs in zip(first["stages"], second["stages"], strict=True):
-        # The system's export still carries the times of its making; the course's tree is sealed.
-        if mine["name"] != "system" and mine["files"] != theirs["files"]:
+        if mine["name"] not in UNSEALED and mine["files"] != theirs["files"]:
             warn(f"the builds differ in stage {mine['name']}")
-            explain(one.parent.parent, two.parent.parent, mine, theirs)
-    print(f"different {first['file']['sha256']} {second['file']['sha256']}", flush=True)
+            explain(cache, own, mine, theirs)
+    print(f"different {one} {two} {name}", flush=True)
     return 1
 
 
-def report(dist: Path) -> dict[str, Any]:
-    """The build report in a dist folder."""
-    (found,) = dist.glob("*.report.json")
-    data: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
-    return data
-
-
-def explain(one: Path, two: Path, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+def explain(cache: Cache, own: Cache, mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
     """Let diffoscope say what differs in the files of a stage, if they are still there."""
     for name in mine["files"]:
-        paths = [
-            place / "cache" / "stages" / side["name"] / side["key"] / name
-            for place, side in ((one, mine), (two, theirs))
-        ]
+        paths = [where.stages / side["name"] / side["key"] / name for where, side in ((cache, mine), (own, theirs))]
         if mine["files"][name] != theirs["files"].get(name) and all(path.exists() for path in paths):
             said = capture(["diffoscope", "--max-report-size", "20000", "--text", "-", *paths]).stdout
             say("\n".join(said.splitlines()[:60]))

@@ -31,7 +31,7 @@ def image_name(kind: str, stage: Result) -> str:
 
 def have_image(name: str) -> bool:
     """Whether the engine holds the image `name` (repository:tag)."""
-    return capture(["docker", "image", "inspect", "--format", "{{.Id}}", name]).returncode == 0
+    return image_id(name) is not None
 
 
 def import_image(tar: Path, name: str, *, log: Path) -> None:
@@ -44,6 +44,23 @@ def import_image(tar: Path, name: str, *, log: Path) -> None:
     if not have_image(name):
         run(["docker", "import", "--change", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", tar, name],
             what=f"loading {name} into the Docker engine", log=log)  # fmt: skip
+
+
+def image_id(name: str) -> str | None:
+    """The engine's id of image `name`, "sha256:…"; None when it has no such image."""
+    done = capture(["docker", "image", "inspect", "--format", "{{.Id}}", name])
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def load_archive(archive: Path, names: Sequence[str], ids: Collection[str], *, log: Path) -> None:
+    """Load an image archive that gives the image `names`, unless the engine has it under all of them already.
+
+    ids: what the engine may call it, each "sha256:…": the digest of its config in the classic image store, of its
+    manifest in that of containerd. Layers that the engine has are not loaded again.
+    """
+    ensure_engine()
+    if any(image_id(name) not in ids for name in names):
+        run(["docker", "load", "--input", archive], what=f"loading {names[0]} into the Docker engine", log=log)
 
 
 def run_container(

@@ -27,8 +27,11 @@ class Outcome(NamedTuple):
     err: str
 
 
-def wait_for_http(url: str, timeout: float, *, alive: Callable[[], bool] = lambda: True) -> float:
-    """Ask for `url` until it answers 200; seconds it took, CourseboxError after `timeout` s or when not `alive()`."""
+def wait_for_http(url: str, timeout: float, *, alive: Callable[[], bool] = lambda: True, pause: float = 0.5) -> float:
+    """Ask for `url` until it answers 200, with `pause` seconds between; the seconds it took.
+
+    Raises CourseboxError after `timeout` seconds, or when not `alive()`.
+    """
     start = time.monotonic()
     last = "no connection"
     # Proxy settings are for the world outside, not for this machine.
@@ -43,7 +46,7 @@ def wait_for_http(url: str, timeout: float, *, alive: Callable[[], bool] = lambd
                 last = f"status {answer.status_code}"
             except httpx.HTTPError as error:
                 last = str(error) or type(error).__name__
-            time.sleep(min(0.5, max(0.0, timeout - passed)))
+            time.sleep(min(pause, max(0.0, timeout - passed)))
     raise CourseboxError(f"{url} does not answer after {timeout:.0f} s (last: {last})")
 
 

@@ -1,4 +1,4 @@
-"""Figures of a starting machine, for `make bench`."""
+"""Figures of a starting machine and of a starting container, for `make bench`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coursebox.course import Course
+from coursebox.errors import CourseboxError
 from coursebox.machine import accel
+from coursebox.machine.docker import label
 from coursebox.machine.guest import Guest, wait_for_http
 from coursebox.machine.qemu import Forward, Qemu, Spec, free_port
 from coursebox.paths import Cache
+from coursebox.run import capture
 
 LIMIT = 900.0  # seconds
 SETTLE = 60.0  # seconds after which a started machine counts as idle
@@ -45,3 +48,24 @@ def measure_start(course: Course, ova: Path, folder: Path) -> Start:
             fields = dict(line.split(":") for line in guest.output("cat /proc/meminfo").splitlines())
         used = int(fields["MemTotal"].split()[0]) - int(fields["MemAvailable"].split()[0])
         return Start(chosen, seconds, used * 1024)
+
+
+def measure_container(image: str, processors: str = "0,1") -> tuple[float, float]:
+    """Seconds from `docker run` to an answering JupyterLab: the first start (cold page cache or not), and the best of
+    three more. `processors`: those that the container may use.
+    """
+    seconds = []
+    for _ in range(4):
+        port = free_port()
+        name = f"coursebox-bench-{port}"
+        command = ["docker", "run", "--detach", "--rm", "--name", name, "--label", label(), "--cpuset-cpus", processors,
+                   "--publish", f"127.0.0.1:{port}:8888", image]  # fmt: skip
+        start = time.monotonic()
+        if capture(command).returncode != 0:
+            raise CourseboxError(f"no container of {image} starts.", hint="Run `make docker` first.")
+        try:
+            wait_for_http(f"http://127.0.0.1:{port}/api", LIMIT, pause=0.05)
+            seconds.append(time.monotonic() - start)
+        finally:
+            capture(["docker", "rm", "--force", "--volumes", name])
+    return seconds[0], min(seconds[1:])

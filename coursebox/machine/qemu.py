@@ -242,9 +242,9 @@ class Qemu:
         return self
 
     def _check(self) -> None:
-        require(QEMU)
         if not self.spec.disk.is_file():
             raise CourseboxError(f"{self.spec.disk}: there is no such disk image", hint="`make ova` builds it")
+        require(QEMU)
         if self.spec.firmware == "uefi" and not OVMF_CODE.is_file():
             raise CourseboxError(f"{OVMF_CODE}: the UEFI firmware is missing", hint=INSTALL)
         check_ports(self.spec.forwards + self.spec.neighbour)

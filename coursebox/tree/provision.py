@@ -19,9 +19,15 @@ ANSIBLE = CHECKOUT / "ansible"
 CODE = [Path(__file__), PACKER / "tree.pkr.hcl", ANSIBLE / "ansible.cfg"]
 
 
+def image_of(tree: Result, *, log: Path) -> str:
+    """The tree.tar of a stage as an image in the engine, loaded when it is not there; returns its name."""
+    image = image_name("tree", tree)
+    import_image(tree.path("tree.tar"), image, log=log)
+    return image
+
+
 def provision(
-    base: Result,
-    target: Path,
+    image: str,
     *,
     playbook: str,
     variables: Mapping[str, Any],
@@ -29,15 +35,16 @@ def provision(
     packer: Path,
     log: Path,
     work: Path,
+    export: Path | None = None,
+    changes: Path | None = None,
 ) -> None:
-    """Run `ansible/<playbook>.yml` in a container made of the tree.tar of `base`, and export the container to `target`.
+    """Run `ansible/<playbook>.yml` in a container of `image`, and keep the outcome.
 
     variables: what the roles read, handed over in a file of mode 0600, because a password may be among them.
     mounts: host path → path inside, read-only. packer: the Packer binary. work: a private folder for what Ansible
-    writes.
+    writes. Either export: the tar of the whole file system to write, or changes: the folder for what
+    coursebox.tree.changes writes of the difference to the image.
     """
-    image = image_name("tree", base)
-    import_image(base.path("tree.tar"), image, log=log)
     work.mkdir(parents=True, exist_ok=True)
     handed_over = work / "variables.json"
     handed_over.touch(mode=0o600)
@@ -50,13 +57,15 @@ def provision(
         "volumes": {os.fspath(path): f"{inside}:ro" for path, inside in mounts.items()},
         "label": label(),
         "processors": processors(),
-        "target": os.fspath(target),
+        "export": os.fspath(export) if export else "",
+        "changes": os.fspath(changes) if changes else "",
+        "python": sys.executable,
     }
     (work / "settings.pkrvars.json").write_text(json.dumps(settings), encoding="utf-8")
     try:
         run([packer, "build", "-color=false", f"-var-file={work / 'settings.pkrvars.json'}", template(packer)],
             what=f"provisioning by ansible/{playbook}.yml", log=log, cwd=work,
-            env=environment(work))  # fmt: skip
+            env=environment(work) | {"PYTHONPATH": os.fspath(CHECKOUT)})  # fmt: skip
     finally:
         handed_over.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ import copy
 import io
 import tarfile
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from coursebox.errors import CourseboxError
@@ -22,6 +23,18 @@ COURSE = ("home/", "usr/share/coursebox/")
 XATTR = "SCHILY.xattr."
 
 
+@dataclass(frozen=True)
+class Entry:
+    """One entry of a canonical tar: its clean header, and where its contents come from.
+
+    origin: the entry of the export that holds the bytes of a regular file; None when they are `data`.
+    """
+
+    header: tarfile.TarInfo
+    origin: tarfile.TarInfo | None
+    data: bytes = b""
+
+
 def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes], links: Mapping[str, str]) -> int:
     """Write the canonical tar (POSIX.1-2001 PAX) of `exported` to `target`; return the number of its entries.
 
@@ -30,22 +43,29 @@ def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes]
     Raises CourseboxError when the tar holds what no machine may have, such as a file with two kinds.
     """
     with tarfile.open(exported, "r:") as source, tarfile.open(target, "w:", format=tarfile.PAX_FORMAT) as sealed:
-        kept = {member.name: member for member in source if belongs(member.name)}
-        follow_hard_links(kept)
-        for name in [*files, *links]:
-            kept.pop(name, None)
-        entries: list[tuple[tarfile.TarInfo, bytes | None]] = [(member, None) for member in kept.values()]
-        entries += [(made_file(name, len(data)), data) for name, data in files.items()]
-        entries += [(made_link(name, to), None) for name, to in links.items()]
-        for member, data in sorted(entries, key=lambda entry: order(entry[0].name)):
-            clean = canonical(member, epoch)
-            if data is not None:
-                sealed.addfile(clean, io.BytesIO(data))
-            elif member.isreg():
-                sealed.addfile(clean, source.extractfile(member))
+        entries = canonical_entries(source, epoch=epoch, files=files, links=links)
+        for entry in entries:
+            if entry.origin is None:
+                sealed.addfile(entry.header, io.BytesIO(entry.data))
+            elif entry.header.isreg():
+                sealed.addfile(entry.header, source.extractfile(entry.origin))
             else:
-                sealed.addfile(clean)
+                sealed.addfile(entry.header)
     return len(entries)
+
+
+def canonical_entries(
+    source: tarfile.TarFile, *, epoch: int, files: Mapping[str, bytes], links: Mapping[str, str]
+) -> list[Entry]:
+    """The entries that the canonical tar of the export `source` has, in its order; see `seal` for the arguments."""
+    kept = {member.name: member for member in source if belongs(member.name)}
+    follow_hard_links(kept)
+    for name in [*files, *links]:
+        kept.pop(name, None)
+    entries = [Entry(canonical(member, epoch), member) for member in kept.values()]
+    entries += [Entry(canonical(made_file(name, len(data)), epoch), None, data) for name, data in files.items()]
+    entries += [Entry(canonical(made_link(name, to), epoch), None) for name, to in links.items()]
+    return sorted(entries, key=lambda entry: order(entry.header.name))
 
 
 def belongs(name: str) -> bool:

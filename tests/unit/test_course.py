@@ -23,6 +23,7 @@ GOOD = {
     "data": {"sets": '["mnist", "cifar10"]'},
     "labs": {"folder": '"labs"'},
     "locks": {"folder": '"locks"'},
+    "container": {"user": '"student"'},
     "security": {"profile": '"open"'},
 }
 
@@ -186,7 +187,7 @@ def test_bad_section(folder: Path) -> None:
     text = text_with() + "[hub]\nusers = 500\n"
     assert message_of(folder / "course.toml", text) == (
         "course.toml: hub: unknown section\n"
-        "  hint: the sections are course, user, ports, machine, packages, data, labs, locks, security"
+        "  hint: the sections are course, user, ports, machine, packages, data, labs, locks, container, security"
     )
     no_ports = text_with(ports__jupyter=None, ports__ssh=None).replace("[ports]\n", "")
     assert message_of(folder / "course.toml", "ports = 8888\n" + no_ports) == (

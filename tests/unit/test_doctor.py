@@ -13,6 +13,7 @@ from rich.console import Console
 from coursebox import doctor
 from coursebox.doctor import Finding
 from coursebox.errors import CourseboxError
+from coursebox.host.gpu import Gpu
 from coursebox.machine.accel import Verdict
 from coursebox.paths import Cache
 from coursebox.sources.locks import Deb, Locks, Wheel
@@ -34,6 +35,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(doctor, "disk", lambda cache: Finding("disk", "ok", "much"))
     monkeypatch.setattr(doctor, "missing_packages", lambda packages: [])
     monkeypatch.setattr(doctor, "ask_engine", lambda: None)
+    monkeypatch.setattr(doctor, "find_gpus", lambda: [])
     monkeypatch.setattr(doctor, "kvm_verdict", lambda **_: Verdict(True, "a kernel ran with it"))
     monkeypatch.setattr(doctor, "read_apt", lambda: SimpleNamespace(main=("http://mirror.example/debian",)))
     monkeypatch.setattr(
@@ -127,7 +129,9 @@ def test_memory(kib: int, state: str) -> None:
 @pytest.mark.parametrize(
     ("warm", "free", "state"),
     [
-        (False, doctor.DISK_COLD, "ok"),
+        (False, doctor.DISK_IMAGE, "ok"),
+        (False, doctor.DISK_IMAGE - 1, "note"),
+        (False, doctor.DISK_COLD, "note"),
         (False, doctor.DISK_COLD - 1, "blocks"),
         (True, doctor.DISK_WARM, "ok"),
         (True, doctor.DISK_WARM - 1, "blocks"),
@@ -235,9 +239,19 @@ def test_ports(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_gpu(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(healthy, "gpu") == [Finding("gpu", "ok", "none: the image runs on the CPU here")]
+    monkeypatch.setattr(doctor, "find_gpus", lambda: [Gpu("T4", 580, (7, 5))])
+    monkeypatch.setattr(doctor, "engine_runtimes", lambda: '{"Runtimes": {"runc": {}, "nvidia": {}}}')
+    assert found(healthy, "gpu") == [Finding("gpu", "ok", "T4, driver 580")]
+    monkeypatch.setattr(doctor, "engine_runtimes", lambda: '{"Runtimes": {"runc": {}}}')
+    (finding,) = found(healthy, "gpu")
+    assert (finding.state, finding.text) == ("note", "T4: the Docker engine cannot hand it to a container")
+
+
 def test_cache(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = found(healthy, "cache")
-    assert finding.text == f"{healthy}/cache: 0.0 GB, at most 20 GB; 2 locked packages are to be downloaded"
+    assert finding.text == f"{healthy}/cache: 0.0 GB, at most 40 GB; 2 locked packages are to be downloaded"
     monkeypatch.setenv("COURSEBOX_CACHE_LIMIT", "much")
     (finding,) = found(healthy, "cache")
     assert (finding.state, finding.text) == ("blocks", "COURSEBOX_CACHE_LIMIT=much is no size")

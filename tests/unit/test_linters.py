@@ -25,7 +25,7 @@ REGISTRY = re.compile(
     r"deb\.debia[n]\.org|snapshot\.debia[n]\.org|pyp[i]\.org|pythonhoste[d]\.org|npmj[s]\.org|download\.pytorc[h]\.org"
 )
 MACHINE = re.compile(r"/wor[k]/(?:main|shared|steering|\.)|/tm[p]/w/|/far[m]/|/home/(?!dave\b|student\b|\{)[a-z]+/")
-VERBS = ("ova", "try", "test", "test-quick", "bench", "repro", "lock", "fetch", "doctor", "clean", "help")
+VERBS = ("ova", "docker", "try", "test", "test-quick", "bench", "repro", "lock", "fetch", "doctor", "clean", "help")
 
 
 def run(*command: str | os.PathLike[str]) -> None:
@@ -86,7 +86,7 @@ def packer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_packer_validate(packer: Path, tmp_path: Path) -> None:
-    settings = {name: str(tmp_path / name) for name in ("playbook", "variables", "target")} | {"image": "tree:0"}
+    settings = {name: str(tmp_path / name) for name in ("playbook", "variables", "export")} | {"image": "tree:0"}
     for name in ("playbook", "variables"):
         (tmp_path / name).touch()
     (tmp_path / "settings.pkrvars.json").write_text(json.dumps(settings), encoding="utf-8")

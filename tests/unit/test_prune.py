@@ -52,7 +52,7 @@ def environment(cache: Cache, name: str, *, used: int) -> Path:
         ("500 MB", 5e8),
         ("7k", 7e3),
         ("0", 0),
-        ("", 20e9),
+        ("", 40e9),
     ],
 )
 def test_limit(text: str, size: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,10 @@ import pytest
 from coursebox.disk import grub
 from coursebox.disk.image import identity
 from coursebox.errors import CourseboxError
+from coursebox.paths import CHECKOUT
 from coursebox.run import capture, run
-from coursebox.tree import provision
-from coursebox.tree.course_tree import copy_labs, course_variables, jupyter_hash
+from coursebox.tree import changes, course_tree, provision
+from coursebox.tree.course_tree import copy_labs, jupyter_hash, machine_variables, role_digests
 
 
 def test_labs_are_copied_without_litter_and_readable(tmp_path: Path) -> None:
@@ -39,7 +41,7 @@ def course(profile: str) -> SimpleNamespace:
 
 @pytest.mark.parametrize(("profile", "hardened"), [("open", False), ("hardened", True)])
 def test_variables_of_the_roles(profile: str, hardened: bool) -> None:
-    made = course_variables(course(profile), 5)  # type: ignore[arg-type]
+    made = machine_variables(course(profile), 5)  # type: ignore[arg-type]
     assert made["course_password"] == 'a"b:c$ü' and made["course_hardened"] is hardened
     assert bool(made["jupyter_password_hash"]) is hardened
     assert len(made["password_salt"]) == 16
@@ -123,3 +125,38 @@ def test_a_missing_program_is_a_sentence(tmp_path: Path) -> None:
         run(["no-such-program"], what="counting", log=tmp_path / "log")
     assert error.value.message == "counting failed: no-such-program is not installed."
     assert capture(["no-such-program"]).returncode == 127
+
+
+DIFF = """C /etc
+C /etc/passwd
+A /home/student/labs/a b.py
+D /usr/share/old
+A /coursebox
+A /coursebox/labs
+C /run
+A /run/lock
+A /tmp/ansible
+C /root
+A /root/.ansible/tmp
+"""
+
+
+def test_changes_are_what_a_layer_keeps() -> None:
+    kept, removed = changes.read_diff(DIFF)
+    assert kept == ["etc", "etc/passwd", "home/student/labs/a b.py", "root", "run"]
+    assert removed == ["usr/share/old"]
+
+
+@pytest.mark.parametrize("kind", ["vm", "cuda"])
+def test_every_role_of_a_playbook_counts(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edited role, or a file that a role installs from elsewhere, is another input."""
+    shutil.copytree(CHECKOUT / "ansible", tmp_path / "ansible")
+    shutil.copytree(CHECKOUT / "docker", tmp_path / "docker")
+    monkeypatch.setattr(course_tree, "ANSIBLE", tmp_path / "ansible")
+    monkeypatch.setattr(course_tree, "SOURCES", {"container": tmp_path / "docker"})
+    before = role_digests(f"{kind}-course")
+    (tmp_path / "ansible" / "roles" / "content" / "tasks" / "main.yml").write_text("---\n")
+    (tmp_path / "docker" / "another").write_text("")
+    after = role_digests(f"{kind}-course")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == ({"content"} if kind == "vm" else {"content", "container: sources"})
