@@ -18,7 +18,7 @@ from coursebox.course import load_course
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.tree.repository import link_or_copy
 
-STAGES = ("tools", "bootstrap-vm", "system", "course", "disk", "vmdk", "ova")
+STAGES = ("tools", "bootstrap-vm", "system-vm", "course-vm", "disk", "vmdk", "ova")
 INTO = 0.4  # the share of a stage's usual time after which it is killed
 PATIENCE = 1800.0
 

@@ -1,4 +1,8 @@
-"""The tree inside the delivered OVA, in a container: the same files, without a boot."""
+"""What is inside the delivered files, looked at in containers: the OVA's tree without a boot, and the image as it is.
+
+Promises that both keep are tested on both, in the same words, so that the two cannot drift apart. A module about one of
+them says so: `pytestmark = pytest.mark.parametrize("place", ["vm"], indirect=True)`.
+"""
 
 from __future__ import annotations
 
@@ -16,81 +20,83 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
+from coursebox.container.read import merged
 from coursebox.course import Course, load_course
 from coursebox.host.docker import ensure_engine
 from coursebox.machine.docker import import_image
 from coursebox.paths import CHECKOUT, Cache
 
+Members = dict[str, tarfile.TarInfo]
+SUFFIX = {"vm": "", "cuda": "-cuda"}
+
 
 @dataclass(frozen=True)
-class Delivered:
-    """What `make ova` left in dist/, and the sealed tree that it was made of (test_delivered.py proves that it was)."""
+class Place:
+    """A delivered file and what its report says: kind "vm" (the OVA) or "cuda" (the container image)."""
 
+    kind: str
     course: Course
     report: dict[str, Any]
-    ova: Path
-    tree: Path
-    tree_key: str
-    disk: Path
-    tools: Path
-    tools_digest: str
+    file: Path
 
-    def members(self) -> dict[str, tarfile.TarInfo]:
-        """Path → entry of the sealed tree."""
-        with tarfile.open(self.tree, "r:") as tar:
-            return {member.name: member for member in tar}
+    @property
+    def user(self) -> str:
+        """The student's account in it."""
+        return self.course.user.name if self.kind == "vm" else self.course.container.user
+
+    @property
+    def group(self) -> str:
+        return self.user if self.kind == "vm" else "users"
+
+    def result(self, stage: str, name: str) -> Path:
+        """A result file of one of its stages, in the cache."""
+        (found,) = [made for made in self.report["stages"] if made["name"] == stage]
+        return Cache.from_environment().stages / stage / found["key"] / name
 
 
-@pytest.fixture(scope="session")
-def delivered() -> Delivered:
+@pytest.fixture(scope="session", params=["vm", "cuda"])
+def place(request: pytest.FixtureRequest) -> Place:
     course = load_course(Path(os.environ.get("COURSE") or CHECKOUT / "course.toml"))
-    name = f"{course.name}-{course.version}"
+    name = f"{course.name}-{course.version}{SUFFIX[request.param]}"
     report = json.loads((CHECKOUT / "dist" / f"{name}.report.json").read_text(encoding="utf-8"))
-    stages = {stage["name"]: stage for stage in report["stages"]}
-    folder = Cache.from_environment().stages
-
-    def file(stage: str, result: str) -> Path:
-        return folder / stage / stages[stage]["key"] / result
-
-    return Delivered(
-        course,
-        report,
-        CHECKOUT / "dist" / report["file"]["name"],
-        file("course", "tree.tar"),
-        stages["course"]["key"],
-        file("disk", "disk.raw"),
-        file("tools", "tree.tar"),
-        stages["tools"]["files"]["tree.tar"],
-    )
+    return Place(request.param, course, report, CHECKOUT / "dist" / report["file"]["name"])
 
 
 @pytest.fixture(scope="session")
-def members(delivered: Delivered) -> dict[str, tarfile.TarInfo]:
-    return delivered.members()
+def members(place: Place) -> Members:
+    """Path → entry: of the sealed tree (test_delivered.py proves that it is the OVA's), or of the image's layers."""
+    if place.kind == "cuda":
+        return merged(place.file)
+    with tarfile.open(place.result("course-vm", "tree.tar"), "r:") as tar:
+        return {member.name: member for member in tar}
 
 
 @pytest.fixture(scope="session")
-def tools_image(delivered: Delivered, tmp_path_factory: pytest.TempPathFactory) -> str:
-    image = f"coursebox-tools:{delivered.tools_digest[:32]}"
-    import_image(delivered.tools, image, log=tmp_path_factory.mktemp("log") / "tools.log")
+def tools_image(place: Place, tmp_path_factory: pytest.TempPathFactory) -> str:
+    tree = place.result("tools", "tree.tar")
+    image = f"coursebox-tools:{tree.parent.name}"
+    import_image(tree, image, log=tmp_path_factory.mktemp("log") / "tools.log")
     return image
 
 
 @pytest.fixture(scope="session")
-def container(delivered: Delivered, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A running container of the sealed tree, without network; its name."""
+def container(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A running container of the tree, or of the image, with root and without network; its name."""
     ensure_engine()
-    image = f"coursebox-sealed:{delivered.tree_key}"
-    import_image(delivered.tree, image, log=tmp_path_factory.mktemp("log") / "sealed.log")
+    image = f"{place.course.name}:{place.course.version}"
+    if place.kind == "vm":
+        image = f"coursebox-sealed:{uuid.uuid4().hex[:8]}"
+        import_image(place.result("course-vm", "tree.tar"), image, log=tmp_path_factory.mktemp("log") / "sealed.log")
     name = f"coursebox-content-{uuid.uuid4().hex[:8]}"
     subprocess.run(
         ["docker", "run", "--detach", "--rm", "--network", "none", "--name", name, "--label", "org.coursebox.test",
-         "--volume", f"{CHECKOUT}:/checkout:ro", image, "sleep", "infinity"],
+         "--user", "root", "--entrypoint", "sleep", "--volume", f"{CHECKOUT}:/checkout:ro", image, "infinity"],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     yield name
-    subprocess.run(["docker", "rm", "--force", name], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(["docker", "rmi", image], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(["docker", "rm", "--force", "--volumes", name], check=True, stdout=subprocess.DEVNULL)
+    if place.kind == "vm":
+        subprocess.run(["docker", "rmi", image], check=True, stdout=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,10 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from coursebox.build import make_trees
+from coursebox.build import machine_trees, opened
 from coursebox.course import load_course
 from coursebox.machine.docker import import_image
-from coursebox.paths import CHECKOUT, Cache
-from coursebox.sources.fetch import fetch
-from coursebox.sources.locks import read_locks
-from coursebox.stage import Stages, exclusive
+from coursebox.paths import CHECKOUT
 
 PASSWORD = "a\"b':c$HOME`d`\\ü ß"
 LABS = {"Übung 1/Löwe & Bär.py": "print('Grüße')\n", "mit Leerzeichen.md": "# Titel\n", "welcome.md": "# Hallo\n"}
@@ -51,13 +48,10 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         encoding="utf-8",
     )
     course = load_course(folder / "other.toml")
-    cache, locks = Cache.from_environment(), read_locks(course.locks.folder)
-    with exclusive(cache):
-        fetched = fetch(course, locks, cache, strict=False)
-        log = folder / "log"
-        _, _, tree = make_trees(Stages(cache), course, fetched, epoch=locks.epoch, log=log)
+    with opened(course, "vm") as (build, _):
+        _, tree = machine_trees(build)
     image = f"coursebox-sealed:{tree.key}"
-    import_image(tree.path("tree.tar"), image, log=log)
+    import_image(tree.path("tree.tar"), image, log=folder / "log")
     name = f"coursebox-other-{uuid.uuid4().hex[:8]}"
     start = ["docker", "run", "--detach", "--rm", "--network", "none", "--name", name, image, "sleep", "infinity"]
     subprocess.run(start, check=True, stdout=subprocess.DEVNULL)

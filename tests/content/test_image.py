@@ -1,0 +1,94 @@
+"""Only the container image: CUDA once and for the promised GPUs, and layers that stay when a lab changes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from coursebox.build import image_stages, opened
+from coursebox.container.read import open_archive, verify_layers
+from coursebox.course import load_course
+from coursebox.paths import CHECKOUT
+
+pytestmark = pytest.mark.parametrize("place", ["cuda"], indirect=True)
+
+LAYERS = ("system", "cuda", "torch", "python", "data", "course")
+
+
+@pytest.mark.parametrize("library", ["libcudart", "libcudnn", "libcublas", "libcublasLt", "libnccl", "libnvrtc"])
+def test_each_cuda_library_is_there_once(members: dict[str, tarfile.TarInfo], library: str):
+    files = [name for name, member in members.items()
+             if re.fullmatch(rf"{library}\.so[.\d]*", PurePosixPath(name).name) and member.isreg()]  # fmt: skip
+    assert len(files) == 1, files
+
+
+def test_torch_is_built_for_turing_to_blackwell(container: str):
+    code = "import torch; print(torch.version.cuda, torch.backends.cuda.is_built(), *torch.cuda.get_arch_list())"
+    done = subprocess.run(
+        ["docker", "exec", container, "/opt/jupyter/bin/python", "-c", code], capture_output=True, text=True, check=True
+    )
+    cuda, built, *architectures = done.stdout.split()
+    assert (cuda, built) == ("13.0", "True")
+    assert {"sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"} <= set(architectures)
+
+
+def test_cuda_libraries_load_without_a_search_path(container: str):
+    """The wheels find each other by their own paths; LD_LIBRARY_PATH would be a way to break them."""
+    code = (
+        "import ctypes, importlib.util, pathlib; import torch;"
+        "top = pathlib.Path(importlib.util.find_spec('nvidia').submodule_search_locations[0]);"
+        "found = [p for n in ('libcudart.so*', 'libcublas.so*', 'libcudnn.so*') for p in sorted(top.rglob(n))];"
+        "[ctypes.CDLL(str(p)) for p in found]; print(len(found))"
+    )
+    done = subprocess.run(
+        ["docker", "exec", container, "sh", "-c", 'test -z "$LD_LIBRARY_PATH" && exec /opt/jupyter/bin/python -c "$1"',
+         "sh", code], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 3
+
+
+def test_the_file_is_whole_and_the_one_in_the_report(place):
+    """Every digest in it, of the documents and of the layers, packed and unpacked, holds."""
+    image = open_archive(place.file)
+    verify_layers(image)
+    assert [layer.name for layer in image.layers] == list(LAYERS)
+    assert image.names == (f"{place.course.name}:{place.course.version}", f"{place.course.name}:latest")
+    assert (image.manifest_digest, image.config_digest) == tuple(
+        place.report["file"]["image"][key] for key in ("manifest", "config")
+    )
+
+
+def test_the_engine_has_the_image_of_the_file(place):
+    """What the other tests start is what the file holds."""
+    name = f"{place.course.name}:{place.course.version}"
+    shown = subprocess.run(
+        ["docker", "image", "inspect", "--format", "{{json .RootFS.Layers}}", name],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    config = open_archive(place.file).config
+    assert json.loads(shown.stdout) == config["rootfs"]["diff_ids"]
+
+
+def test_an_edited_lab_changes_one_layer(place, tmp_path: Path):
+    """Built again with one sentence more in a lab: the course's layer and the config are new, and small."""
+    shutil.copytree(CHECKOUT / "locks", tmp_path / "locks")
+    shutil.copytree(place.course.labs.folder, tmp_path / "labs")
+    shutil.copy(place.course.source, tmp_path / "course.toml")
+    with (tmp_path / "labs" / "README.md").open("a", encoding="utf-8") as lab:
+        lab.write("\nOne sentence more.\n")
+    with opened(load_course(tmp_path / "course.toml"), "cuda") as (build, _):
+        edited = image_stages(build).image.facts["layers"]
+        for result in build.stages.results:
+            if not result.reused:
+                shutil.rmtree(result.folder)
+    before = place.report["file"]["image"]["layers"]
+    changed = [new for old, new in zip(before, edited, strict=True) if old["digest"] != new["digest"]]
+    assert [layer["name"] for layer in changed] == ["course"]
+    assert changed[0]["size"] < 1_000_000

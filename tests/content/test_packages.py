@@ -1,0 +1,56 @@
+"""Packages: Debian's and Python's, exactly the locked ones, on the course machine and in the container image."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import TYPE_CHECKING
+
+from coursebox.paths import CHECKOUT
+from coursebox.sources.locks import read_locks
+
+if TYPE_CHECKING:
+    from testinfra.host import Host
+
+WANTED = tomllib.loads((CHECKOUT / "coursebox" / "tree" / "packages.toml").read_text(encoding="utf-8"))
+SHOWN = "${Package} ${Version} ${db:Status-Abbrev}\\n"
+
+
+def test_wanted_packages_are_installed(host: Host, place):
+    wanted = {*WANTED["common"]["debian"], *WANTED[place.kind]["debian"], *place.course.packages.debian}
+    shown = host.check_output(f"dpkg-query --show --showformat='{SHOWN}'").splitlines()
+    assert wanted - {line.split()[0] for line in shown} == set()
+
+
+def test_installed_packages_are_the_locked_ones_and_configured(host: Host, place):
+    locked = {(deb.package, deb.version, "ii") for deb in read_locks(place.course.locks.folder).debs[place.kind]}
+    shown = host.check_output(f"dpkg-query --show --showformat='{SHOWN}'")
+    assert {tuple(line.split()) for line in shown.splitlines()} == locked
+
+
+def test_wheels_are_the_locked_ones(host: Host, place):
+    locked = {(wheel.name, wheel.version) for wheel in read_locks(place.course.locks.folder).wheels[place.kind]}
+    code = (
+        "import importlib.metadata as m, re;"
+        "print(*(re.sub('[-_.]+', '-', d.name).lower() + ' ' + d.version for d in m.distributions("
+        "path=['/opt/jupyter/lib/python3.13/site-packages'])), sep='\\n')"
+    )
+    shown = host.check_output("/opt/jupyter/bin/python -c %s", code)
+    assert {tuple(line.split()) for line in shown.splitlines()} == locked
+
+
+SCIENCE = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "pandas", "pillow", "scikit-learn", "sympy")
+
+
+def test_the_libraries_of_the_course_are_there_once(host: Host):
+    """A student who reads a version must know which one runs: none of them comes from Debian and from a wheel, too."""
+    code = (
+        "import importlib.metadata as m, re, collections;"
+        "c = collections.Counter(re.sub('[-_.]+', '-', d.name).lower() for d in m.distributions());"
+        f"print({SCIENCE!r}, [c[n] for n in {SCIENCE!r}])"
+    )
+    assert host.check_output("/opt/jupyter/bin/python -c %s", code) == f"{SCIENCE!r} {[1] * len(SCIENCE)!r}"
+
+
+def test_package_sources_are_debians(host: Host):
+    sources = host.file("/etc/apt/sources.list.d/debian.sources").content_string
+    assert "Suites: trixie trixie-updates" in sources and "Suites: trixie-security" in sources
