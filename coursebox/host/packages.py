@@ -24,7 +24,8 @@ BUILD = (
 )
 TRY = ("ovmf", "qemu-system-x86", "qemu-utils")
 LINTERS = ("git", "shellcheck")
-TEST = ("chromium", *LINTERS)
+ENGINES = ("podman", "skopeo")  # a second and a third opinion of the image
+TEST = ("chromium", *LINTERS, *ENGINES)
 
 PACKAGES: Mapping[str, tuple[str, ...]] = {
     "build": BUILD,

@@ -87,7 +87,8 @@ def give_files(account: Account, environment: Mapping[str, str]) -> None:
 
 def allow_sudo(account: Account) -> None:
     """GRANT_SUDO: sudo without a password, with the course's Python first on its path."""
-    rules = f'Defaults:{account.name} secure_path="{SUDO_PATH}"\n{account.name} ALL=(ALL) NOPASSWD:ALL\n'
+    # By number: "@" and "+" in a name have a meaning in sudoers(5).
+    rules = f'Defaults:#{account.uid} secure_path="{SUDO_PATH}"\n#{account.uid} ALL=(ALL) NOPASSWD:ALL\n'
     try:
         with open(os.open(SUDOERS, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o440), "w", encoding="utf-8") as file:
             file.write(rules)

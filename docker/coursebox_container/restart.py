@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
 from types import FrameType
 
 from coursebox_container.messages import say
@@ -14,7 +13,7 @@ ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 PAUSE = 1.0  # seconds between two starts: a server that cannot start must not keep a processor busy
 
 
-def run_constantly(command: Sequence[str]) -> int:
+def run_constantly(command: list[str]) -> int:
     """Run the command again and again until a signal asks for the end; returns its last exit status."""
     stopping = False
 

@@ -11,8 +11,8 @@ import os
 import sys
 from typing import Any
 
-from jupyter_server.auth.identity import PasswordIdentityProvider
-from tornado.netutil import bind_sockets
+from jupyter_server.auth.identity import PasswordIdentityProvider  # type: ignore[import-not-found]
+from tornado.netutil import bind_sockets  # type: ignore[import-not-found]
 
 from coursebox_container.messages import Problem, fail, say
 from coursebox_container.notebook import ADDRESS, by_hub
@@ -21,7 +21,7 @@ from coursebox_container.runtime import VARIABLE, write_private
 EVERYWHERE = ("", "*", "0.0.0.0", "::")
 
 
-class Identity(PasswordIdentityProvider):
+class Identity(PasswordIdentityProvider):  # type: ignore[misc]
     """Jupyter's own, but for its judgement of the address.
 
     In a container the server listens on all addresses, IPv4 and IPv6, and publishing the port decides who reaches it.

@@ -12,7 +12,7 @@ import errno
 import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
@@ -52,7 +52,7 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     hooks.run_hooks(hooks.BEFORE_USER)
     as_root = os.getuid() == 0
     account = account_as_root(environment, image) if as_root else account_as_is(environment, image)
-    as_user: partial[AbstractContextManager[None]] | type[nullcontext[None]] = nullcontext
+    as_user: Callable[[], AbstractContextManager[None]] = nullcontext
     if as_root:
         as_user = partial(privileges.acting_as, account)
         account = account._replace(home=privileges.settle_home(account, image.home))
@@ -164,7 +164,7 @@ def enter(place: str, image_home: str) -> None:
         os.chdir(place)
 
 
-def execute(command: Sequence[str]) -> int:
+def execute(command: list[str]) -> int:
     """Become the command; where that fails, the exit status that a shell gives: 127 for missing, 126 for unusable."""
     try:
         os.execvp(command[0], command)

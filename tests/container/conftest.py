@@ -33,6 +33,13 @@ def image() -> str:
     return name
 
 
+@pytest.fixture(scope="session")
+def archive() -> Path:
+    """The delivered file."""
+    course = load_course(Path(os.environ.get("COURSE") or CHECKOUT / "course.toml"))
+    return CHECKOUT / "dist" / f"{course.name}-{course.version}-cuda.oci.tar"
+
+
 def containers(image: str) -> Iterator[Start]:
     started: list[Container] = []
 

@@ -93,7 +93,8 @@ def test_root_becomes_the_user_that_variables_name(image: str, more: list[str]) 
 
 def test_root_becomes_a_user_of_another_name(image: str) -> None:
     found, done = who(image, "--user", "root", "--env", "NB_USER=alice", "--env", "NB_UID=5000", "--group-add", "44")
-    assert found == expected("alice", 5000, 100, "users", "/home/alice")[:-2] + ["/home/student", "True"]  # noqa: RUF005
+    assert found[:7] == expected("alice", 5000, 100, "users", "/home/alice")[:7]
+    assert found[7:] == ["/home/student", "True"]  # the home is a link to the image's, where a volume may be mounted
     assert done.err == ""
     groups = run_once(image, "id", "-G", options=["--user", "root", "--group-add", "44"]).out.split()
     assert groups == ["100", "44"]

@@ -54,14 +54,14 @@ def gone(pid: int, within: float = 100) -> bool:
 def test_rows_come_back(tmp_path: Path) -> None:
     with start(tmp_path, GOOD) as worker:
         assert worker.machine == {"torch": "2.6.0"} and worker.error == ""
-        assert [worker.run(name, 10).name for name in ("one", "two")] == ["one", "two"]
+        assert [worker.run(name, 100).name for name in ("one", "two")] == ["one", "two"]
         assert worker.healthy
 
 
 def test_what_it_prints_disturbs_nothing(tmp_path: Path) -> None:
     noise = 'print("{\\"row\\": 1}" * 100000); os.system("echo noise; echo more >&2")'
     with start(tmp_path, GOOD.replace('say({"row"', f'{noise}; say({{"row"')) as worker:
-        assert worker.run("one", 20).text == "fine"
+        assert worker.run("one", 100).text == "fine"
 
 
 def test_options_arrive(tmp_path: Path) -> None:
@@ -76,12 +76,12 @@ def test_progress_is_passed_on(tmp_path: Path) -> None:
     for name in heard():
         for share in (0.25, 0.5):
             say({"progress": share})
-        time.sleep(1.2)
+        time.sleep(4)
         say({"row": row(name), "healthy": False})
     """
     shares: list[float] = []
     with start(tmp_path, program) as worker:
-        worker.run("one", 10, shares.append)
+        worker.run("one", 100, shares.append)
         assert not worker.healthy
     assert {0.25, 0.5} <= set(shares)
     assert shares.count(0.5) > 1  # so that the line on the terminal lives on
@@ -103,7 +103,7 @@ def test_a_death_is_told(tmp_path: Path, death: str, how: str) -> None:
     """
     worker = start(tmp_path, program)
     with pytest.raises(Died, match="^" + how.replace("(", r"\(").replace(")", r"\)")) as died:
-        worker.run("one", 10)
+        worker.run("one", 100)
     assert died.value.printed == "about to die"
     assert not worker.healthy
 
@@ -112,7 +112,7 @@ def test_a_death_before_the_question_is_told(tmp_path: Path) -> None:
     worker = start(tmp_path, 'say({"hello": {}})')
     time.sleep(0.5)
     with pytest.raises(Died, match="exit code 0"):
-        worker.run("one", 10)
+        worker.run("one", 100)
 
 
 def test_a_death_is_seen_although_a_grandchild_keeps_the_pipe(tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_death_is_seen_although_a_grandchild_keeps_the_pipe(tmp_path: Path) ->
     """
     begin = time.monotonic()
     with pytest.raises(Died, match="exit code 3"):
-        start(tmp_path, program).run("one", 50)
-    assert time.monotonic() - begin < 30
+        start(tmp_path, program).run("one", 300)
+    assert time.monotonic() - begin < 50  # the grandchild sleeps for 60 s
 
 
 def test_a_check_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_its_files_are_gone_afterwards(tmp_path: Path) -> None:
     folder, inductor = Path(worker.machine["folder"]), Path(worker.machine["inductor"])
     assert folder.is_dir() and inductor.parent == folder.parent
     with pytest.raises(Died):
-        worker.run("one", 10)
+        worker.run("one", 100)
     assert not folder.parent.exists()
 
 

@@ -79,7 +79,7 @@ def test_the_line_on_a_terminal() -> None:
     line = ProgressLine(terminal, CHECKS, TimeLeft(CHECKS, Options(), clock))
     line.show(CHECKS[1])
     line.wipe()
-    assert terminal.getvalue() == f"{CLEAR}[2/3] two … about 1 min left{CLEAR}"
+    assert terminal.getvalue() == f"{CLEAR}[2/3] two … about 1 min 3 s left{CLEAR}"
 
 
 def test_silence_elsewhere() -> None:

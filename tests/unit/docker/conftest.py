@@ -1,0 +1,9 @@
+"""The container's own modules, which use nothing but Python's standard library."""
+
+from __future__ import annotations
+
+import sys
+
+from coursebox.paths import CHECKOUT
+
+sys.path.insert(0, str(CHECKOUT / "docker"))
