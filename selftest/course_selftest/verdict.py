@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from course_selftest.outcome import Failed, Figure, Measured
 
 
@@ -15,11 +17,17 @@ class Verdict:
 
     def add(self, label: str, error: float, limit: float) -> None:
         """A relative error, and the largest that is right; NaN and infinity never are."""
-        name = label.replace(" ", "_")
-        self._figures |= {f"{name}_error": error, f"{name}_bound": limit}
-        self._texts.append(f"{label} {error:.1e}")
-        if not error <= limit:
-            self._wrong.append(f"{label}: relative error {error:.1e}, at most {limit:.1e} is right")
+        self.add_group(label, {"": (error, limit)})
+
+    def add_group(self, label: str, parts: Mapping[str, tuple[float, float]]) -> None:
+        """The errors and bounds of several results. Each is judged by itself; the text has the largest error only."""
+        for part, (error, limit) in parts.items():
+            whole = f"{label} {part}".strip()
+            name = whole.replace(" ", "_")
+            self._figures |= {f"{name}_error": error, f"{name}_bound": limit}
+            if not error <= limit:
+                self._wrong.append(f"{whole}: relative error {error:.1e}, at most {limit:.1e} is right")
+        self._texts.append(f"{label} {max(error for error, _ in parts.values()):.1e}")
 
     def note(self, text: str, **figures: Figure) -> None:
         """Something to be told, that cannot be wrong."""

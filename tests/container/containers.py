@@ -18,7 +18,7 @@ import httpx
 LABEL = "org.coursebox.test"
 PATIENCE = 60  # seconds: ends a test that hangs, and judges nothing
 # What a healthy start never says: in words, and as Jupyter abbreviates it.
-ALARMING = re.compile(r"(?i)\b(?:warning|error|traceback)\b|^\[[WE] ", re.MULTILINE)
+ALARMING = re.compile(r"(?i)\b(?:warn|warning|error|traceback)\b|^\[[WE] ", re.MULTILINE)
 INVITATION = re.compile(r"JupyterLab: (?P<url>https?://127\.0\.0\.1:\d+/\S*)")
 BUSY = "while True: pass"
 

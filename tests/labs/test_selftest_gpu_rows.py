@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ sys.path.insert(0, os.environ.get("COURSEBOX_TEST_SELFTEST") or str(CHECKOUT / "
 
 from course_selftest import precision, worker
 from course_selftest.catalog import CHECKS
-from course_selftest.checks import fit, graphics, lecture, runtime
+from course_selftest.checks import arithmetic, features, fit, graphics, lecture, runtime
 from course_selftest.options import Options
 from course_selftest.outcome import Failed, Measured
 from selftest_support import CPU, GPU, outcome, row
@@ -241,3 +242,36 @@ def test_plans_of_a_gpu(monkeypatch: pytest.MonkeyPatch, capability: tuple[int, 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     assert [str(plan) for plan in lecture.plans(GPU)] == [f"{plans}, channels last", f"{plans}, channels first"]
     assert precision.is_ampere_or_later(GPU.device) == (capability >= (8, 0))
+
+
+class Pretended(Context):
+    """The CPU, called a GPU: the code for a GPU runs, as far as a CPU can run it."""
+
+    on_gpu = True  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("check", "told"),
+    [
+        (arithmetic.matmul, ["float32 ", "float32 500 GFLOP/s", "float64 ", "tf32 ", "TF32 500 GFLOP/s"]),
+        (arithmetic.convolution, ["float32 ", "float64 ", "tf32 "]),
+        (
+            arithmetic.half,
+            ["bf16 ", "bf16 convolution ", "bf16 500 GFLOP/s", "fp16 ", "fp16 convolution ", "fp16 500 "],
+        ),
+        (features.attention, ["bf16: flash ", "flash gradients ", "; not for this GPU: efficient, cudnn"]),
+        (features.autocast, ["float16: loss 2."]),
+        (runtime.checkpoint, ["net and Adam, "]),
+    ],
+)
+def test_the_code_for_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, check: Callable[[Context], Measured], told: list[str]
+) -> None:
+    for module in (arithmetic, features):
+        monkeypatch.setattr(module, "is_ampere_or_later", lambda device: True)
+    monkeypatch.setattr(arithmetic, "_speed", lambda context, dtype: 0.5)
+    torch.manual_seed(0)
+    text = check(Pretended(Options(), torch.device("cpu"), "")).text
+    places = [text.find(part) for part in told]
+    assert min(places) >= 0 and places == sorted(places), text
+    assert torch.get_float32_matmul_precision() == "highest" and torch.backends.cudnn.allow_tf32

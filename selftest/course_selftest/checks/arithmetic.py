@@ -54,9 +54,10 @@ def convolution(context: Context) -> Measured:
 
     def compare(label: str, dtype: torch.dtype, factors: float = 0.0) -> None:
         found = _convolve(*(tensor.to(context.device, dtype) for tensor in (images, filters, towards)))
-        for (part, count), got, wanted in zip(terms.items(), found, exact[dtype], strict=True):
-            limit = bound(count, dtype, factors=factors, slack=TRANSFORMS)
-            verdict.add(f"{label} {part}", relative_error(got, wanted), limit)
+        verdict.add_group(label, {
+            part: (relative_error(got, wanted), bound(count, dtype, factors=factors, slack=TRANSFORMS))
+            for (part, count), got, wanted in zip(terms.items(), found, exact[dtype], strict=True)
+        })  # fmt: skip
 
     with tf32(False):
         compare("float32", torch.float32)

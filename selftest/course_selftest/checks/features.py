@@ -26,14 +26,19 @@ BACKENDS = {
     "cudnn": SDPBackend.CUDNN_ATTENTION,
 }
 # What PyTorch and cuDNN say when a backend does not serve this device.
-UNAVAILABLE = ("No available kernel", "No execution plans support", "No valid execution plans")
+UNAVAILABLE = (
+    "No available kernel",
+    "No viable backend",
+    "No execution plans support",
+    "No valid execution plans",
+)
 
 
 def attention(context: Context) -> Measured:
     """Each backend, causal and not, result and gradients, against the mathematical definition in float64.
 
-    The weights and the result are rounded to the type, each by at most its unit; the gradients pass through one more
-    rounded product. Twice that is allowed.
+    The weights and the result are rounded to the type, each by at most its unit; the gradients pass through twice as
+    many roundings. Twice that is allowed.
     """
     wide = not context.on_gpu or is_ampere_or_later(context.device)
     dtype = torch.bfloat16 if wide else torch.float16
@@ -41,15 +46,18 @@ def attention(context: Context) -> Measured:
     # The CPU has one fused kernel, which goes by the name of the first of the GPU's.
     for name, backend in BACKENDS.items() if context.on_gpu else [("flash", SDPBackend.FLASH_ATTENTION)]:
         try:
-            for causal in (False, True):
-                result, gradients = _attend(context, dtype, backend, causal)
-                label = f"{name} causal" if causal else name
-                verdict.add(label, result, 4 * UNIT[dtype])
-                verdict.add(f"{label} gradients", gradients, 8 * UNIT[dtype])
+            (result, gradients), (causal_result, causal_gradients) = (
+                _attend(context, dtype, backend, causal) for causal in (False, True)
+            )
         except RuntimeError as error:
             if not any(said in str(error) for said in UNAVAILABLE):
                 raise
             absent.append(name)
+            continue
+        limit = 4 * UNIT[dtype]
+        verdict.add_group(name, {"": (result, limit), "causal": (causal_result, limit)})
+        limit *= 2
+        verdict.add_group(f"{name} gradients", {"": (gradients, limit), "causal": (causal_gradients, limit)})
     measured = verdict.measured()
     if not measured.figures:
         raise Failed(f"None of the fused kernels ({', '.join(BACKENDS)}) works on this {_kind(context)}.")
