@@ -46,6 +46,10 @@ test: ## build the OVA and the image and prove on those very files that they wor
 test-quick: ## unit tests and linters, less than two minutes
 	$(call verb,test,test-quick)
 
+.PHONY: solutions
+solutions: ## write the solved labs into dist/solutions, for the instructor
+	@python=$$(tools/bootstrap build); "$$python" tools/labs.py --solve dist/solutions
+
 .PHONY: bench
 bench: ## measure the build and the machine, and print a table
 	$(call verb,build,bench)

@@ -1,0 +1,297 @@
+"""The checks of lab 01. Reading them is allowed, and useful."""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from checking import Lab, beside, case, expect, require
+
+lab = Lab(__file__, parts=["frame_matrix", "mul_row", "mul_row_fast", "similarity_eigenvalues", "windows", "gemm_rate"])
+
+# ----------------------------------------------------------------------------------------------- 1 frame_matrix
+
+lab.forbid("frame_matrix", loops=True, names=["tensor.tolist"], why="slices do it")
+
+
+def _frame(value_of_line=2, blocks=((3, 4), (8, 9)), lines=(1, 6, 11)):
+    """Number by number, from the rule on the sheet."""
+    rows = []
+    inside = [n for pair in blocks for n in pair]
+    for i in range(13):
+        rows.append([
+            value_of_line if i in lines or j in lines else 3 if i in inside and j in inside else 1 for j in range(13)
+        ])  # fmt: skip
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+@lab.check("frame_matrix")
+def every_number_is_right(student, rng):
+    """all 169 numbers"""
+    only_rows = _frame()
+    only_rows[[0, 2, 5, 7, 10, 12]] = 1.0
+    no_blocks = _frame()
+    no_blocks[no_blocks == 3] = 1.0
+    diagonal = _frame()
+    diagonal[3:5, 8:10] = diagonal[8:10, 3:5] = 1.0
+    expect(student.frame_matrix(), _frame(), mistakes={
+        "rows and columns are counted from 1, not from 0": _frame(lines=(0, 5, 10), blocks=((2, 3), (7, 8))),
+        "the blocks of threes are missing": no_blocks,
+        "there are four blocks of threes, not two": diagonal,
+        "the blocks begin one row and column too early": _frame(blocks=((2, 3), (7, 8))),
+    }, likely="look at it: print(frame_matrix())")  # fmt: skip
+
+
+# -------------------------------------------------------------------------------------- 2 mul_row, 3 mul_row_fast
+
+lab.forbid("mul_row", names=["@", "mm", "mul", "arange", "diag", "einsum"], why="this one is the slow version")
+lab.forbid("mul_row_fast", loops=True, why="this one is the fast version")
+
+
+def _tables(rng):
+    """Awkward tables of numbers."""
+    yield "3 × 5 float32", rng.normal(3, 5)
+    yield "1 × 4 float64", rng.normal(1, 4, dtype=torch.float64)
+    yield "7 × 1 int64", rng.integers(-9, 9, 7, 1)
+    yield "not contiguous, 4 × 6", rng.normal(6, 4).T
+    yield "values of ±1000", 1000 * rng.normal(5, 2)
+
+
+def _rows_multiplied(student_function, rng):
+    for text, m in _tables(rng):
+        with case(text):
+            n, d = m.shape
+            numbers = [[m[i, j].item() * (i + 1) for j in range(d)] for i in range(n)]
+            expect(student_function(m), torch.tensor(numbers, dtype=m.dtype), mistakes={
+                "row i is multiplied by i, not by i + 1": torch.arange(n)[:, None] * m,
+                "the columns are multiplied, not the rows": torch.arange(1, d + 1) * m,
+                "the columns are multiplied, and by j instead of j + 1": torch.arange(d) * m,
+                "that is m itself": m,
+            }, likely="an integer table stays a table of integers" if not m.is_floating_point() else None)  # fmt: skip
+
+
+@lab.check("mul_row")
+def rows_are_multiplied_slowly(student, rng):
+    """row i times i + 1, for five tables"""
+    _rows_multiplied(student.mul_row, rng)
+
+
+@lab.check("mul_row")
+def really_has_two_loops(student, rng):
+    """two loops, and no slice"""
+    text = student.source("mul_row")
+    student.mul_row(rng.normal(2, 2))
+    loops = text.count("for ") + text.count("while ")
+    count = "one loop" if loops == 1 else "no loop"
+    require(loops >= 2, f"there is {count}, not two", "one for rows, one for columns")
+
+
+@lab.check("mul_row_fast")
+def rows_are_multiplied_fast(student, rng):
+    """row i times i + 1, for five tables"""
+    _rows_multiplied(student.mul_row_fast, rng)
+
+
+# ------------------------------------------------------------------------------------- 4 similarity_eigenvalues
+
+
+@lab.check("similarity_eigenvalues")
+def eigenvalues_are_those_of_the_diagonal(student, rng):
+    """M⁻¹ · diag(d) · M has the eigenvalues d"""
+    for n in 7, 1, 20, 2:
+        with case(f"N = {n}"):
+            m = rng.normal(n, n, dtype=torch.float64) + 3 * torch.eye(n, dtype=torch.float64)
+            d = (torch.arange(n, dtype=torch.float64) + rng.number(-2, 0.5))[rng.permutation(n)]
+            product = torch.linalg.inv(m) @ torch.diag(d) @ m
+            expect(student.similarity_eigenvalues(d, m), d.sort().values, rtol=1e-5, atol=1e-6, mistakes={
+                "the eigenvalues are not in increasing order": lambda p=product: torch.linalg.eigvals(p).real,
+                "the order is decreasing": d.sort(descending=True).values,
+                "eigvalsh and eigh are for symmetric matrices, this one is not": torch.linalg.eigvalsh(product),
+                "that is Mᵀ · diag(d) · M: the inverse is no transpose":
+                    torch.linalg.eigvals(m.T @ torch.diag(d) @ m).real.sort().values,
+                "diag(d) is missing from the product": torch.ones(n, dtype=torch.float64),
+                "M is multiplied number by number: @ is the product of matrices":
+                    torch.linalg.eigvals(torch.linalg.inv(m) * m * d[:, None]).real.sort().values,
+            }, likely="torch.linalg.eigvals returns complex numbers: take .real")  # fmt: skip
+
+
+@lab.check("similarity_eigenvalues")
+def really_computes_them(student, rng):
+    """for a matrix that does not commute with others, the eigenvalues follow from M and d together"""
+    d = rng.normal(5, dtype=torch.float64)
+    singular = torch.ones(5, 5, dtype=torch.float64)
+    try:
+        got = student.similarity_eigenvalues(d, singular)
+    except Exception as failed:
+        if getattr(failed, "kind", "") == "error":
+            return  # a matrix without an inverse is refused
+        raise
+    sorted_d = isinstance(got, torch.Tensor) and got.shape == d.shape and torch.allclose(got, d.sort().values)
+    require(not sorted_d, "an M without an inverse gives the eigenvalues d, too", "d is only sorted: compute them")
+
+
+# --------------------------------------------------------------------------------------------------- 5 windows
+
+lab.forbid("windows", loops=True, names=["unfold", "stack", "cat", "clone"], why="as_strided makes a view")
+
+
+@lab.check("windows")
+def windows_have_their_values(student, rng):
+    """the values of all windows, also of x[::2] and of a column"""
+    table = rng.normal(11, 3)
+    for text, x, k in (
+        ("10 numbers, k = 3", rng.normal(10), 3),
+        ("k = 1", rng.integers(0, 99, 4), 1),
+        ("k = N", rng.normal(6), 6),
+        ("x[::2], k = 4", rng.normal(17)[::2], 4),
+        ("a column of a table, k = 5", table[:, 1], 5),
+    ):
+        with case(text):
+            right = torch.stack([x[i : i + k] for i in range(len(x) - k + 1)])
+            step = x.stride(0)
+            memory = x.as_strided((1 + (len(x) - 1) * step,), (1,))
+            expect(student.windows(x, k), right, mistakes={
+                "a stride of 1 is taken for granted: this x has another one": memory.as_strided(right.shape, (1, 1)),
+                "the windows lie side by side: they overlap, each begins one further":
+                    lambda x=x, k=k, s=right.shape: x[: s[0] * k].reshape(s),
+                "rows and columns are exchanged": lambda r=right: r.T,
+            })  # fmt: skip
+
+
+@beside
+def after_writing(student, x, k, place, value):
+    """The windows of a part of a larger tensor, after a number of it has changed."""
+    whole = x.clone()
+    result = student.windows(whole[4:], k)
+    whole[4 + place] = value
+    return result
+
+
+@lab.check("windows")
+def windows_are_a_view(student, rng):
+    """no number is copied: writing into x shows, and x may begin in the middle of its storage"""
+    x, k, place = rng.normal(15), 3, rng.int(2, 8)
+    changed = x.clone()[4:]
+    changed[place] = 1000.0
+    right = torch.stack([changed[i : i + k] for i in range(len(changed) - k + 1)])
+    untouched = torch.stack([x[4 + i : 4 + i + k] for i in range(len(changed) - k + 1)])
+    from_start = x.clone()
+    from_start[4 + place] = 1000.0
+    expect(student.run(after_writing, x, k, place, 1000.0), right, mistakes={
+        "the numbers are copied: clone, contiguous and indexing with a tensor copy": untouched,
+        "the view begins at the start of the storage: give as_strided the storage_offset":
+            from_start.as_strided(right.shape, (1, 1)),
+    })  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- 6 gemm_rate
+
+
+@beside
+def rates(student, n, device):
+    """The student's rate, three times, and one that is measured here."""
+    one, other = torch.randn(n, n, device=device), torch.randn(n, n, device=device)
+    wait = torch.cuda.synchronize if device == "cuda" else list
+    torch.mm(one, other)
+    wait()
+    # On the CPU the time of this process alone, which other work on the machine does not make longer.
+    clock = time.perf_counter if device == "cuda" else time.process_time
+    count, before = 0, clock()
+    while clock() - before < 0.2:  # that clock may tick but a hundred times a second
+        torch.mm(one, other)
+        wait()
+        count += 1
+    return [student.gemm_rate(n, device) for _ in range(3)], count * n**3 / (clock() - before)
+
+
+def _compare_rate(measured, right, n, low, high):
+    require(all(isinstance(rate, (int, float)) for rate in measured), "expected a float", "call .item() on a tensor")
+    rate = max(measured)
+    said = f"{rate:.3g} products per second are returned, measured are {right:.3g}"
+    require(rate > 1, said, "that is a time, not a rate")
+    for cause, text in (
+        (1 / n, "an n × n product has n³ products of numbers, not n²"),
+        (1e-9, "the unit is products per second, not thousand million of them"),
+    ):
+        require(not cause / 12 < rate / right < min(12 * cause, low), said, text)
+    require(rate > low * right, said, "time one product of two n × n matrices, after one that warms up")
+    require(rate < high * right, said, "the clock stops before the work is done")
+
+
+@lab.check("gemm_rate")
+def rate_is_about_the_measured_one(student, rng):
+    """products per second, about as many as the check measures"""
+    for n in 384, 512:
+        with case(f"n = {n}"):
+            measured, right = student.run(rates, n, "cpu")
+            _compare_rate(measured, right, n, 1 / 60, 12.0)  # other work on the machine may slow down one of both
+
+
+# --------------------------------------------------------------------------------------------- measured results
+
+
+@beside
+def seconds_of_both(student, m):
+    """The time of the slow version and of the fast one, and their results."""
+    begin = time.perf_counter()
+    slow = student.mul_row(m)
+    middle = time.perf_counter()
+    fast = student.mul_row_fast(m)
+    first = time.perf_counter() - middle
+    again = []
+    for _ in range(20):
+        once_more = time.perf_counter()
+        student.mul_row_fast(m)
+        again.append(time.perf_counter() - once_more)
+    return middle - begin, min(first, *again), slow, fast
+
+
+@beside
+def rates_of(student, sizes):
+    return [max(student.gemm_rate(n) for _ in range(3)) for n in progress(sizes, "products")]  # noqa: F821
+
+
+@lab.target("mul_row", "mul_row_fast", seconds=2)
+def loops_are_slow(student, goals, data, rng):
+    """the price of a Python loop"""
+    slow, fast, one, other = student.run(seconds_of_both, rng.normal(200, 400))
+    expect(other, one, likely="the two versions differ")
+    goals.seen("loop", 1000 * slow, "ms")
+    goals.seen("tensor operation", 1000 * fast, "ms")
+    goals.at_least("times as fast", slow / fast, 50)
+
+
+@lab.target("frame_matrix", "windows", "gemm_rate", seconds=1)
+def what_tensors_can_do(student, goals, data, rng):
+    """a matrix, a smooth curve, and the speed of this machine"""
+    sizes = [8, 16, 32, 64, 128, 256, 512, 1000]
+    measured = student.run(rates_of, sizes)
+    goals.seen("products per second, n = 1000", measured[-1] / 1e9, "thousand million")
+    time_axis = torch.linspace(0, 12, 400)
+    noisy = torch.sin(time_axis) + 0.4 * rng.normal(400)
+    smooth = student.windows(noisy, 25).mean(1)
+    goals.at_most("noise that is left", float((smooth - torch.sin(time_axis)[12:-12]).std()), 0.2)
+    with goals.picture("tensors.png", size=(9, 2.8)) as figure:
+        left, middle, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1, 1.6, 1.4]})
+        left.imshow(student.frame_matrix(), cmap="YlGnBu")
+        left.set_title("frame_matrix()")
+        left.axis("off")
+        middle.plot(time_axis, noisy, ".", color="0.75", markersize=3)
+        middle.plot(time_axis[12:-12], smooth, linewidth=2)
+        middle.set(title="windows(x, 25).mean(1)", xlabel="time")
+        right.loglog(sizes, measured, marker="o")
+        right.set(title="products per second", xlabel="n")
+
+
+@lab.gpu("gemm_rate", seconds=5)
+def rate_of_the_gpu(student, goals, data, rng):
+    """products per second on the GPU, with the clock stopped when the work is done"""
+    measured, right = student.run(rates, 4096, "cuda")
+    _compare_rate(measured, right, 4096, 1 / 3, 3.0)
+    goals.seen("products per second, n = 4096", max(measured) / 1e12, "million million")
+
+
+if __name__ == "__main__":
+    sys.exit(lab.main())

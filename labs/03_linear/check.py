@@ -1,0 +1,653 @@
+"""The checks of lab 03. Reading them is allowed and useful."""
+
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from checking import Lab, beside, case, expect, require
+
+lab = Lab(
+    __file__,
+    parts=[
+        "fit_least_squares", "perceptron", "logsumexp", "softmax_loss_grad", "hinge_loss_grad", "sgd_epoch",
+        "confusion_matrix", "roc_curve",
+    ],
+)  # fmt: skip
+AUTOGRAD = ["backward", "autograd", "func.grad"]
+lab.forbid("logsumexp", names=["logsumexp", "log_softmax", "logaddexp"],
+           why="the function is the exercise")  # fmt: skip
+lab.forbid("softmax_loss_grad", names=[*AUTOGRAD, "cross_entropy"],
+           why="loss and gradient are to be written by hand")  # fmt: skip
+lab.forbid("hinge_loss_grad", names=[*AUTOGRAD, "multi_margin_loss"],
+           why="loss and gradient are to be written by hand")  # fmt: skip
+
+F64 = torch.float64
+
+
+# ------------------------------------------------------------------------------------------------ least squares
+
+
+def normal_equations(x, t, penalty, bias_too=False, mean=False):
+    """w and b from the normal equations of the inputs with a column of ones; needs as many samples as unknowns."""
+    ones = torch.cat((x.to(F64), torch.ones(len(x), 1, dtype=F64)), 1)
+    diagonal = torch.full((ones.size(1),), float(penalty), dtype=F64)
+    if not bias_too:
+        diagonal[-1] = 0
+    gram = ones.T @ ones / (len(x) if mean else 1) + diagonal.diag()
+    both = torch.linalg.solve(gram, ones.T @ t.to(F64) / (len(x) if mean else 1))
+    return both[:-1].T, both[-1]
+
+
+def wrong_squares(x, t, penalty):
+    return {
+        "there is no bias in the fit": lambda: (torch.linalg.lstsq(x, t).solution.T, torch.zeros_like(t[0])),
+        "the penalty holds for the bias, too": lambda: normal_equations(x, t, penalty, bias_too=True),
+        "the squares are averaged, so that the penalty weighs N times as much":
+            lambda: normal_equations(x, t, penalty, mean=True),
+        "the penalty is squared: the rows to append are √penalty · I": lambda: normal_equations(x, t, penalty**2),
+        "the penalty is not used": lambda: normal_equations(x, t, 0.0),
+    }  # fmt: skip
+
+
+@lab.check("fit_least_squares")
+def squares_are_least(student, rng):
+    """against the normal equations; tall systems, with and without a penalty"""
+    for n, d, k, penalty in (11, 3, 2, 0.0), (17, 5, 3, 2.5), (40, 7, 1, 0.3):
+        with case(f"{n} samples, {d} inputs, {k} outputs, penalty {penalty}"):
+            x, t = 2 * rng.normal(n, d, dtype=F64) + 3, rng.normal(n, k, dtype=F64) - 5
+            got = student.fit_least_squares(x, t, penalty)
+            expect(got, normal_equations(x, t, penalty), names=("w", "b"), mistakes=wrong_squares(x, t, penalty))
+
+
+@lab.check("fit_least_squares")
+def smallest_of_many(student, rng):
+    """fewer samples than unknowns: the smallest weights that leave no residual"""
+    for n, d, k in (1, 4, 2), (5, 9, 3), (7, 23, 1):
+        with case(f"{n} samples of dimension {d}, one column constant"):
+            x, t = rng.normal(n, d, dtype=F64), rng.normal(n, k, dtype=F64)
+            x[:, 2] = 4.0
+            x_mean, t_mean = x.mean(0), t.mean(0)
+            w = (torch.linalg.pinv(x - x_mean) @ (t - t_mean)).T
+            joint = (torch.linalg.pinv(torch.cat((x, torch.ones(n, 1, dtype=F64)), 1)) @ t).T
+            expect(
+                student.fit_least_squares(x, t),
+                (w, t_mean - w @ x_mean),
+                names=("w", "b"),
+                mistakes={
+                    "the bias is kept small along with the weights: take the means away first, then solve": (
+                        joint[:, :-1],
+                        joint[:, -1],
+                    )
+                },
+                likely="of all solutions without residual, the one with the smallest weights is wanted",
+            )
+
+
+@lab.check("fit_least_squares")
+def types_are_kept(student, rng):
+    """float32 in and out, float64 in between; inputs around 1000, a transposed view"""
+    with case("29 samples around 1000, float32"):
+        x, t = (rng.normal(4, 29) + 1000).T, rng.normal(29, 2)
+        w, b = normal_equations(x - 1000, t, 0.5)
+        b = b - 1000 * w.sum(1)
+        got = student.fit_least_squares(x, t, 0.5)
+        expect(got, (w.float(), b.float()), names=("w", "b"), rtol=1e-3, atol=1e-3,
+               likely="digits are lost: compute in float64 and convert at the end")  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ perceptron
+
+
+def rosenblatt(x, t, epochs, strict=False, bias=True, always=False, stop=True):
+    """The perceptron in exact integer arithmetic, with its typical variations."""
+    rows, signs = x.long().tolist(), t.long().tolist()
+    w, b, count = [0] * x.size(1), 0, 0
+    for _epoch in range(epochs):
+        clean = True
+        for row, sign in zip(rows, signs, strict=True):
+            score = sign * (sum(p * q for p, q in zip(w, row, strict=True)) + b)
+            if always or score < 0 or (score == 0 and not strict):
+                w = [p + sign * q for p, q in zip(w, row, strict=True)]
+                b += sign * bias
+                count += 1
+                clean = False
+        if clean and stop:
+            break
+    return torch.tensor(w, dtype=x.dtype), float(b), count
+
+
+def plain(result):
+    """The result of `perceptron` with numbers where a tensor of one number came: both are fine."""
+    if isinstance(result, (tuple, list)) and len(result) == 3:
+        w, *numbers = result
+        numbers = [n.item() if isinstance(n, torch.Tensor) and n.numel() == 1 else n for n in numbers]
+        if isinstance(numbers[1], float) and numbers[1].is_integer():
+            numbers[1] = int(numbers[1])
+        return (w, *numbers)
+    return result
+
+
+def wrong_corrections(x, t, epochs):
+    return {
+        "a score of zero is a mistake, too: from w = 0 nothing would ever move":
+            lambda: rosenblatt(x, t, epochs, strict=True),
+        "the bias is not corrected": lambda: rosenblatt(x, t, epochs, bias=False),
+        "every sample corrects, also those that are right": lambda: rosenblatt(x, t, epochs, always=True),
+        "only one epoch is made": lambda: rosenblatt(x, t, 1),
+    }  # fmt: skip
+
+
+@lab.check("perceptron")
+def every_correction(student, rng):
+    """weights, bias and number of corrections, where classes overlap"""
+    for n, d, epochs in (7, 3, 1), (19, 2, 4), (1, 5, 3):
+        with case(f"{n} samples of dimension {d}, at most {epochs} epochs"):
+            x = rng.integers(-9, 10, n, d).to(F64)
+            t = (2 * rng.integers(0, 2, n) - 1).to(F64)
+            got = plain(student.perceptron(x, t, epochs))
+            expect(
+                got,
+                rosenblatt(x, t, epochs),
+                names=("w", "b", "corrections"),
+                mistakes=wrong_corrections(x, t, epochs),
+            )
+
+
+@lab.check("perceptron")
+def bound_of_novikoff(student, rng):
+    """separable classes: all right at the end, after at most (R/γ)² corrections"""
+    for margin in 2.0, 8.0:
+        normal = torch.tensor([3.0, -4.0, 0.0], dtype=F64) / 5
+        x = rng.integers(-20, 21, 300, 3).to(F64)
+        x = x[(x @ normal).abs() >= margin][:61]
+        t = (x @ normal).sign()
+        ones = torch.cat((x, torch.ones(len(x), 1, dtype=F64)), 1)
+        bound = float(ones.norm(dim=1).max() / margin) ** 2
+        with case(f"{len(x)} samples with margin {margin:g}"):
+            w, b, corrections = plain(student.perceptron(x, t, 10_000))
+            require(((x @ w + b) * t > 0).all(), "some samples are on the wrong side at the end",
+                    likely="it stops before an epoch without mistakes")  # fmt: skip
+            require(corrections <= bound, f"{corrections} corrections, Novikoff's bound is {bound:.0f}")
+            expect((w, b, corrections), rosenblatt(x, t, 10_000), names=("w", "b", "corrections"))
+
+
+# ------------------------------------------------------------------------------------------------ logistic regression
+
+
+@lab.reference
+def logsumexp(x):
+    wide = x.double()
+    top = wide.amax(-1)
+    return (top + torch.log(sum(torch.exp(wide[..., k] - top) for k in range(x.size(-1))))).to(x.dtype)
+
+
+@lab.check("logsumexp")
+def sums_of_exponentials(student, rng):
+    """against the formula as it stands, over the last of one, two or three dimensions"""
+    for shape in (4,), (3, 5), (2, 3, 7), (6, 1):
+        with case(f"shape {'×'.join(map(str, shape))}"):
+            x = rng.normal(*shape, dtype=F64)
+            want = x.exp().sum(-1).log()
+            expect(
+                student.logsumexp(x),
+                want,
+                mistakes={
+                    "the sum goes over all numbers, not over the last dimension": x.exp()
+                    .sum()
+                    .log()
+                    .expand(shape[:-1]),
+                    "the maximum that was taken out is not added again": want - x.amax(-1),
+                    "the logarithm is missing": want.exp(),
+                },
+            )
+
+
+@lab.check("logsumexp")
+def any_size(student, rng):
+    """scores of ±1000: no overflow, no underflow, and adding c adds c"""
+    x = rng.normal(5, 4)
+    base = logsumexp(x.double())
+    for shift in 1000.0, -1000.0:
+        with case(f"scores around {shift:g}", likely="exp of the score itself: take the largest one out first"):
+            expect(student.logsumexp(x.double() + shift), base + shift)
+    with case("scores from −1000 to +1000 in each row", likely="take out the largest of each row, not of the table"):
+        steep = torch.tensor([[1000.0, -1000.0, 0.0], [-1000.0, -1001.0, -1000.0], [0.0, 0.0, 1000.0]])
+        expect(student.logsumexp(steep), logsumexp(steep))
+
+
+def derivative(loss, w, b, x, t):
+    """loss(scores, t) with its gradient, by autograd in float64."""
+    w, b = w.to(F64, copy=True).requires_grad_(), b.to(F64, copy=True).requires_grad_()
+    value = loss(x.to(F64) @ w.T + b, t)
+    return value.detach(), *torch.autograd.grad(value, (w, b))
+
+
+def sum_of_cross_entropies(scores, t):
+    return F.cross_entropy(scores, t, reduction="sum")
+
+
+def without_target(scores, t):
+    return logsumexp(scores).mean()
+
+
+def wrong_slopes(w, b, x, t):
+    right, n = derivative(F.cross_entropy, w, b, x, t), len(t)
+    return {
+        "the sum over the batch, where the mean is wanted": lambda: derivative(sum_of_cross_entropies, w, b, x, t),
+        "the loss is a mean, but the gradient is that of the sum": lambda: (right[0], n * right[1], n * right[2]),
+        "the gradient lacks the one-hot targets": lambda: (right[0], *derivative(without_target, w, b, x, t)[1:]),
+        "the bias is not in the scores": lambda: derivative(F.cross_entropy, w, 0 * b, x, t),
+    }
+
+
+@lab.check("softmax_loss_grad")
+def cross_entropy_and_slope(student, rng):
+    """loss and both gradients against autograd in float64"""
+    for n, d, k in (7, 5, 3), (1, 4, 2), (13, 1, 11):
+        with case(f"{n} samples, {d} inputs, {k} classes"):
+            w, b, x = rng.normal(k, d, dtype=F64), rng.normal(k, dtype=F64), rng.normal(n, d, dtype=F64)
+            t = rng.integers(0, k, n)
+            got, want = student.softmax_loss_grad(w, b, x, t), derivative(F.cross_entropy, w, b, x, t)
+            expect(got, want, names=("loss", "dw", "db"), mistakes=wrong_slopes(w, b, x, t))
+    with case("float32 in, float32 out"):
+        w, b, x, t = rng.normal(3, 6), rng.normal(3), rng.normal(5, 6), rng.integers(0, 3, 5)
+        want = [part.float() for part in derivative(F.cross_entropy, w, b, x, t)]
+        expect(student.softmax_loss_grad(w, b, x, t), want, names=("loss", "dw", "db"))
+
+
+@lab.check("softmax_loss_grad")
+def scores_of_a_thousand(student, rng):
+    """finite where the exponentials are not"""
+    w = torch.tensor([[1000.0, 0.0], [-1000.0, 500.0], [0.0, 2.0]], dtype=F64)
+    b, x, t = rng.normal(3, dtype=F64), rng.normal(9, 2, dtype=F64), rng.integers(0, 3, 9)
+    with case("scores of ±1000", likely="the logarithm of a probability that was rounded to 0: subtract logsumexp"):
+        expect(student.softmax_loss_grad(w, b, x, t), derivative(F.cross_entropy, w, b, x, t),
+               names=("loss", "dw", "db"))  # fmt: skip
+
+
+@lab.check("softmax_loss_grad")
+def uniform_scores(student, rng):
+    """all weights zero: the loss is log K, db is 1/K minus the frequencies"""
+    x, t = rng.normal(8, 3, dtype=F64), torch.tensor([0, 0, 0, 1, 1, 4, 4, 4])
+    zero = torch.zeros(5, 3, dtype=F64)
+    frequency = torch.tensor([3, 2, 0, 0, 3], dtype=F64) / 8
+    loss, _, db = student.softmax_loss_grad(zero, zero[:, 0].contiguous(), x, t)
+    expect(loss, torch.tensor(5.0, dtype=F64).log(), likely="the loss of five equally likely classes is log 5")
+    expect(db, 0.2 - frequency, mistakes={"the gradient has the wrong sign": frequency - 0.2})
+
+
+# ------------------------------------------------------------------------------------------------ margin
+
+
+def hinge(scores, t, margin=1.0, own=False, worst=False):
+    """The mean hinge loss, sample by sample."""
+    total = 0.0
+    for row, right in zip(scores, t.tolist(), strict=True):
+        short = torch.stack([(row[k] - row[right] + margin).clamp(min=0) for k in range(len(row)) if own or k != right])
+        total = total + (short.max() if worst else short.sum())
+    return total / len(t)
+
+
+def mean_over_classes(scores, t, margin=1.0):
+    return hinge(scores, t, margin) / scores.size(1)
+
+
+def pulled_once(w, b, x, t, margin, loss, weight=1.0):
+    """The gradient with `weight` for the right class instead of the number of violations."""
+    scores = torch.addmm(b, x, w.T)
+    table = (scores - scores.gather(1, t[:, None]) + margin > 0).to(F64)
+    table.scatter_(1, t[:, None], 0.0)
+    table.scatter_(1, t[:, None], -weight * (table.sum(1, keepdim=True) > 0).to(F64))
+    return loss, (table / len(t)).T @ x, (table / len(t)).sum(0)
+
+
+def wrong_margins(w, b, x, t, margin):
+    def by_autograd(**change):
+        return derivative(lambda scores, t: hinge(scores, t, **change), w, b, x, t)
+
+    right, n = by_autograd(margin=margin), len(t)
+    return {
+        "the right class counts as a violation of its own margin":
+            lambda: (by_autograd(margin=margin, own=True)[0], right[1], right[2]),
+        "the margin is always 1": lambda: by_autograd(margin=1.0),
+        "only the worst class of each sample counts": lambda: by_autograd(margin=margin, worst=True),
+        "the sum over the batch, where the mean is wanted": lambda: tuple(n * part for part in right),
+        "the loss is a mean, but the gradient is that of the sum": lambda: (right[0], n * right[1], n * right[2]),
+        "divided by the number of classes": lambda: derivative(mean_over_classes, w, b, x, t),
+        "the row of the right class is pulled once, not once for each violation":
+            lambda: pulled_once(w, b, x, t, margin, right[0]),
+        "the row of the right class is not pulled at all": lambda: pulled_once(w, b, x, t, margin, right[0], 0.0),
+    }  # fmt: skip
+
+
+@lab.check("hinge_loss_grad")
+def missing_margins(student, rng):
+    """loss and both gradients against autograd in float64"""
+    for n, d, k, margin in (7, 5, 3, 1.0), (1, 4, 2, 0.25), (11, 2, 6, 3.0):
+        with case(f"{n} samples, {d} inputs, {k} classes, margin {margin:g}"):
+            w, b, x = rng.normal(k, d, dtype=F64), rng.normal(k, dtype=F64), rng.normal(n, d, dtype=F64)
+            t = rng.integers(0, k, n)
+            want = derivative(lambda scores, t, margin=margin: hinge(scores, t, margin), w, b, x, t)
+            got = student.hinge_loss_grad(w, b, x, t, margin)
+            expect(got, want, names=("loss", "dw", "db"), mistakes=wrong_margins(w, b, x, t, margin))
+
+
+@lab.check("hinge_loss_grad")
+def silent_when_satisfied(student, rng):
+    """every margin holds, scores of ±1000: loss and gradient are exactly zero"""
+    t = torch.tensor([2, 0, 1, 1])
+    x = F.one_hot(t, 3).to(F64)
+    w, b = 1000 * (2 * torch.eye(3, dtype=F64) - 1), torch.zeros(3, dtype=F64)
+    own = {"the right class counts as a violation of its own margin": {0: torch.tensor(1.0, dtype=F64)}}
+    got = student.hinge_loss_grad(w, b, x, t)
+    expect(got, (torch.tensor(0.0, dtype=F64), 0 * w, b), names=("loss", "dw", "db"), mistakes=own)
+
+
+# ------------------------------------------------------------------------------------------------ descent
+
+
+@beside
+def pull(w, b, x, t):
+    """A loss that any two samples give other values for, with its gradient (no softmax, no hinge)."""
+    miss = x @ w.T + b - t.to(x.dtype).unsqueeze(1)
+    return (miss**2).sum(1).mean(), 2 * miss.T @ x / len(t), 2 * miss.mean(0)
+
+
+@beside
+def passes(student, w, b, x, t, orders, batch_size, rate):
+    """Several epochs; what each returned, the weights at the end, and the batches that the loss was asked for."""
+    w, b, asked = w.clone(), b.clone(), []
+
+    def loss_grad(w, b, x, t):
+        asked.append(t.clone())
+        return pull(w, b, x, t)
+
+    losses = [student.sgd_epoch(w, b, x, t, order, loss_grad, batch_size, rate) for order in orders]
+    return losses, w, b, asked
+
+
+def steps_written_out(w, b, x, t, orders, batch_size, rate):
+    """w and b at the end, the loss per sample and the mean over batches of each epoch, the targets of each batch."""
+    per_sample, per_batch, shown = [], [], []
+    for order in orders:
+        losses = []
+        for start in range(0, len(t), batch_size):
+            rows = order[start : start + batch_size]
+            loss, dw, db = pull(w, b, x[rows], t[rows])
+            w, b = w - rate * dw, b - rate * db
+            losses.append((loss.item(), len(rows)))
+            shown.append(t[rows])
+        per_sample.append(sum(loss * n for loss, n in losses) / len(t))
+        per_batch.append(sum(loss for loss, _ in losses) / len(losses))
+    return w, b, per_sample, per_batch, shown
+
+
+@lab.check("sgd_epoch")
+def step_by_step(student, rng):
+    """three epochs, step by step; a short last batch, one batch of all, batches of one"""
+    for n, batch_size in (13, 5), (6, 6), (4, 1), (7, 100):
+        with case(f"{n} samples in batches of {batch_size}"):
+            w, b, x = rng.normal(3, 4, dtype=F64), rng.normal(3, dtype=F64), rng.normal(n, 4, dtype=F64)
+            t, orders = rng.permutation(n), [rng.permutation(n) for _ in range(3)]
+            losses, got_w, got_b, asked = student.run(passes, w, b, x, t, orders, batch_size, 0.01)
+            want_w, want_b, per_sample, per_batch, shown = steps_written_out(w, b, x, t, orders, batch_size, 0.01)
+            seen = sum(map(len, asked)) / 3
+            require(asked, "the loss was never asked for", likely="the loop makes no step")
+            require(
+                seen == n,
+                f"{seen:g} samples in an epoch, there are {n}",
+                likely="the last batch is short: it must neither be dropped nor reach beyond the end",
+            )
+            require(
+                len(asked) == len(shown) and all(map(torch.equal, asked, shown)),
+                "the batches hold other samples than the next of `order`",
+                likely="x and t are taken as they lie, without order",
+            )
+            likely = "w and b must change in place: w -= …, not w = w − …" if torch.equal(got_w, w) else None
+            as_if_full = [mean * len(shown) / 3 * batch_size / n for mean in per_batch]
+            uphill = steps_written_out(w, b, x, t, orders, batch_size, -0.01)[:2]
+            expect(
+                (got_w, got_b),
+                (want_w, want_b),
+                names=("w", "b"),
+                likely=likely,
+                mistakes={"the step goes uphill: w −= rate · dw": uphill},
+            )
+            expect(
+                [loss.item() if isinstance(loss, torch.Tensor) else loss for loss in losses],
+                per_sample,
+                rtol=1e-6,
+                mistakes={
+                    "the mean over batches gives a short batch the weight of a full one": per_batch,
+                    "the sum over samples: divide by their number": [n * value for value in per_sample],
+                    "a short batch counts as a full one: it has len(batch) samples": as_if_full,
+                },
+            )
+
+
+# ------------------------------------------------------------------------------------------------ evaluation
+
+
+def counted(t, predicted, classes):
+    table = torch.zeros(classes, classes, dtype=torch.int64)
+    for true, taken in zip(t.tolist(), predicted.tolist(), strict=True):
+        table[true, taken] += 1
+    return table
+
+
+@lab.check("confusion_matrix")
+def pairs_are_counted(student, rng):
+    """against counting one by one"""
+    for n, classes in (23, 4), (50, 3), (3, 1):
+        with case(f"{n} samples, {classes} classes"):
+            t, predicted = rng.integers(0, classes, n), rng.integers(0, classes, n)
+            want = counted(t, predicted, classes)
+            exchanged = {"rows and columns are exchanged: the true class is the row": want.T}
+            expect(student.confusion_matrix(t, predicted, classes), want, mistakes=exchanged)
+
+
+@lab.check("confusion_matrix")
+def absent_classes(student, rng):
+    """classes that never occur have their row and column, even when there are no samples"""
+    for n in 5, 0:
+        with case(
+            f"{n} samples, 9 classes, the last of them absent", likely="the size follows from `classes`: minlength"
+        ):
+            t, predicted = rng.integers(0, 8, n), rng.integers(0, 8, n)
+            expect(student.confusion_matrix(t, predicted, 9), counted(t, predicted, 9))
+
+
+def thresholds(score, t):
+    """The curve, threshold by threshold."""
+    alarms, hits = [0.0], [0.0]
+    for level in sorted(set(score.tolist()), reverse=True):
+        yes = score >= level
+        alarms.append((yes & (t == 0)).sum().item() / (t == 0).sum().item())
+        hits.append((yes & (t == 1)).sum().item() / (t == 1).sum().item())
+    return torch.tensor(alarms), torch.tensor(hits)
+
+
+def chance_of_order(score, t):
+    """P(a positive scores higher than a negative) + ½ P(they score the same), pair by pair."""
+    positive, negative = score[t == 1], score[t == 0]
+    wins = (positive[:, None] > negative).sum() + 0.5 * (positive[:, None] == negative).sum()
+    return wins.float() / (len(positive) * len(negative))
+
+
+def wrong_curves(score, t):
+    alarms, hits = thresholds(score, t)
+    area, one_by_one = chance_of_order(score, t), t[score.argsort(descending=True, stable=True)]
+    broken = [torch.cat((torch.zeros(1), part.cumsum(0) / part.sum())) for part in (1 - one_by_one, one_by_one)]
+    return {
+        "each sample makes its own point: samples with equal scores cross the threshold together": (*broken, area),
+        "the thresholds go from low to high": (*thresholds(-score, t), 1 - area),
+        "hits and false alarms are exchanged": (hits, alarms, 1 - area),
+        "the first point (0, 0) is missing": (alarms[1:], hits[1:], area),
+        "divided by the number of all samples": (alarms * (t == 0).float().mean(), hits * t.float().mean(), area),
+    }
+
+
+@lab.check("roc_curve")
+def every_threshold(student, rng):
+    """the curve threshold by threshold, the area pair by pair; ties, scores of ±1000"""
+    for text, score in (
+        ("distinct scores", rng.normal(17)),
+        ("many ties", rng.integers(-3, 3, 29).float()),
+        ("two samples", torch.tensor([-1000.0, 1000.0])),
+        ("all scores equal", torch.full((7,), 0.5)),
+    ):
+        t = rng.integers(0, 2, len(score))
+        t[:2] = torch.tensor([0, 1])
+        with case(text):
+            want = (*thresholds(score, t), chance_of_order(score, t))
+            expect(
+                student.roc_curve(score, t),
+                want,
+                names=("false alarms", "hits", "area"),
+                mistakes=wrong_curves(score, t),
+            )
+
+
+@lab.check("roc_curve")
+def only_the_order_counts(student, rng):
+    """any increasing function of the score leaves the curve as it is"""
+    score, t = rng.normal(31), rng.integers(0, 2, 31)
+    t[:2] = torch.tensor([0, 1])
+    expect(student.roc_curve(score.exp() * 1000 - 7, t), (*thresholds(score, t), chance_of_order(score, t)),
+           names=("false alarms", "hits", "area"))  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ targets
+
+SIZES = [50, 100, 200, 300, 400, 500, 550, 600, 700, 800, 1000, 1500, 2000, 3000, 5000]
+
+
+def percent_wrong(w, b, x, t):
+    return 100 * ((x @ w.T + b).argmax(1) != t).float().mean().item()
+
+
+@beside
+def fits(student, sizes, penalties):
+    """Weights fitted to the first n training images, with the penalty and without; targets −1 and +1."""
+    x, t, *_ = data.mnist(full=True, one_hot=True)  # noqa: F821
+    x /= 255
+    return [
+        [student.fit_least_squares(x[:n], t[:n], penalty) for n in progress(sizes, f"penalty {penalty:g}")]  # noqa: F821
+        for penalty in penalties
+    ]
+
+
+@lab.target("fit_least_squares", seconds=6)
+def more_samples_more_errors(student, goals, data, rng):
+    """least squares on MNIST, from 50 to 5000 samples, with a penalty and without"""
+    *_, x, t = data.mnist(full=True)
+    plain_fits, penalised = student.run(fits, SIZES, [0.0, 10.0])
+    free = [percent_wrong(w, b, x / 255, t) for w, b in plain_fits]
+    tamed = [percent_wrong(w, b, x / 255, t) for w, b in penalised]
+    goals.at_most("test errors with 200 samples", free[SIZES.index(200)], 48, unit="%")
+    goals.at_least("… with 550 samples", free[SIZES.index(550)], 60, unit="%")
+    goals.at_most("… with 5000 samples", free[SIZES.index(5000)], 20, unit="%")
+    goals.at_most("… with 550 samples and penalty 10", tamed[SIZES.index(550)], 25, unit="%")
+    with goals.picture("more_samples.png", size=(7, 4)) as figure:
+        axes = figure.subplots()
+        axes.plot(SIZES, free, "o-", color="firebrick", label="no penalty")
+        axes.plot(SIZES, tamed, "o-", color="steelblue", label="penalty 10")
+        axes.axvline(784, color="grey", linestyle=":")
+        axes.text(810, 80, "784 unknowns", color="grey")
+        axes.set(xscale="log", ylim=(0, 100), xlabel="training samples", ylabel="test errors (%)",
+                 title="Least squares on MNIST: more samples, more errors")  # fmt: skip
+        axes.legend(frameon=False)
+
+
+@beside
+def corrected(student, negative, positive, epochs):
+    """The perceptron on two digits of the full training set."""
+    x, t, *_ = data.mnist(full=True)  # noqa: F821
+    chosen = (t == negative) | (t == positive)
+    sign = (t[chosen] == positive).float() * 2 - 1
+    return student.perceptron(x[chosen] / 255, sign, epochs)
+
+
+@lab.target("perceptron", seconds=2)
+def zeros_and_ones(student, goals, data, rng):
+    """the perceptron on two digits, five epochs"""
+    *_, x, t = data.mnist(full=True)
+    for negative, positive, bound in (0, 1, 0.6), (4, 9, 8.0):
+        w, b, corrections = plain(student.run(corrected, negative, positive, 5))
+        chosen = (t == negative) | (t == positive)
+        sign = (t[chosen] == positive).float() * 2 - 1
+        wrong = 100 * ((x[chosen] / 255 @ w + b) * sign <= 0).float().mean().item()
+        goals.at_most(f"test errors, {negative} against {positive}", wrong, bound, unit="%")
+        goals.seen(f"corrections, {negative} against {positive}", corrections)
+
+
+@beside
+def descended(student, part, rate, epochs, full, seed):
+    """Weights after some epochs with one of the two losses, and the loss of each epoch."""
+    x, t, *_ = data.mnist(full=full)  # noqa: F821
+    w, b, shuffle = torch.zeros(10, 784), torch.zeros(10), torch.Generator().manual_seed(seed)
+    x, losses = x / 255, []
+    for _ in progress(range(epochs), part.split("_")[0]):  # noqa: F821
+        order = torch.randperm(len(t), generator=shuffle)
+        losses.append(student.sgd_epoch(w, b, x, t, order, getattr(student, part), 100, rate))
+    return w, b, [float(loss) for loss in losses]
+
+
+@lab.target(
+    "logsumexp", "softmax_loss_grad", "hinge_loss_grad", "sgd_epoch", "confusion_matrix", "roc_curve", seconds=6
+)
+def ten_templates(student, goals, data, rng):
+    """logistic regression and margins on MNIST"""
+    *_, x, t = data.mnist(full=True)
+    x = x / 255
+    w, b, _ = student.run(descended, "softmax_loss_grad", 0.2, 30, False, rng.seed())
+    goals.at_most("test errors, cross-entropy, 1000 samples", percent_wrong(w, b, x[:1000], t[:1000]), 18, unit="%")
+    w, b, losses = student.run(descended, "softmax_loss_grad", 0.5, 5, True, rng.seed())
+    w_hinge, b_hinge, _ = student.run(descended, "hinge_loss_grad", 0.05, 5, True, rng.seed())
+    goals.at_most("test errors, cross-entropy, all samples", percent_wrong(w, b, x, t), 10, unit="%")
+    goals.at_most("test errors, margin, all samples", percent_wrong(w_hinge, b_hinge, x, t), 10, unit="%")
+    goals.at_most("cross-entropy of the fifth epoch", losses[-1], 0.32)
+
+    scores = torch.addmm(b, x, w.T)
+    table = student.confusion_matrix(t, scores.argmax(1), 10)
+    mixed = table - table.diag().diag()
+    worst = divmod(int(mixed.argmax()), 10)
+    goals.seen(f"most frequent confusion: {worst[0]} taken for {worst[1]}, times", mixed.max().item())
+    log_p = scores.log_softmax(1)
+    sure = {"0, by log P": (log_p, 0), "8, by log P": (log_p, 8), "8, by its score alone": (scores, 8)}
+    curves = {name: student.roc_curve(by[:, k], (t == k).long()) for name, (by, k) in sure.items()}
+    goals.at_least("area under the curve for 8, by log P", curves["8, by log P"][2].item(), 0.97)
+    goals.seen("… by its score alone", curves["8, by its score alone"][2].item())
+    with goals.picture("templates.png", size=(11, 6.4)) as figure:
+        draw_templates(figure, w, w_hinge, mixed, curves)
+
+
+def draw_templates(figure, w, w_hinge, mixed, curves):
+    """What the ten classes look for, what they confuse, and what a threshold trades."""
+    top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1.5))
+    grid = top.subplots(2, 10)
+    for name, rows, line in ("cross-entropy", w, grid[0]), ("margin", w_hinge, grid[1]):
+        for axes, row in zip(line, rows, strict=True):
+            reach = row.abs().quantile(0.995).item()
+            axes.imshow(row.view(28, 28).numpy(), cmap="RdBu", vmin=-reach, vmax=reach)
+            axes.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name)
+    left, right = bottom.subplots(1, 2)
+    left.imshow(mixed.numpy(), cmap="magma_r")
+    left.grid(False)
+    left.set(xticks=range(10), yticks=range(10), xlabel="taken for", ylabel="digit", title="errors on the test set")
+    for i, j in (mixed >= 20).nonzero().tolist():
+        left.text(j, i, mixed[i, j].item(), ha="center", va="center", fontsize=7, color="white")
+    for name, (alarms, hits, area) in curves.items():
+        right.plot(alarms.numpy(), hits.numpy(), label=f"{name}: area {area.item():.4f}")
+    right.set(
+        xscale="log", xlim=(1e-4, 1), xlabel="false alarms", ylabel="hits", title="ROC curves: is it a 0, is it an 8?"
+    )
+    right.legend(loc="lower right")
+
+
+if __name__ == "__main__":
+    sys.exit(lab.main())

@@ -1,0 +1,681 @@
+"""The checks of lab 05. Reading them is allowed and useful."""
+
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from checking import Lab, beside, case, expect, require
+
+PARTS = [
+    "unbroadcast", "mul_vjp", "matmul_vjp", "sum_vjp", "topological_order", "backward", "gradcheck", "Softplus",
+]  # fmt: skip
+lab = Lab(__file__, parts=PARTS)
+lab.forbid("unbroadcast", names=["sum_to_size"], why="the function is the exercise")
+for part in "mul_vjp", "matmul_vjp", "sum_vjp", "backward":
+    lab.forbid(part, names=["autograd", "requires_grad_", "torch.func"], why="the engine is yours, not PyTorch's")
+
+F64 = torch.float64
+
+
+def text_of(shape):
+    return "×".join(map(str, shape)) or "a number"
+
+
+# ------------------------------------------------------------------------------------------------ rules
+
+
+@lab.reference
+def unbroadcast(g, shape):
+    return g.sum_to_size(list(shape))
+
+
+@lab.reference
+def mul_vjp(g, out, a, b):
+    return (g * b).sum_to_size(a.shape), (g * a).sum_to_size(b.shape)
+
+
+@lab.reference
+def matmul_vjp(g, out, a, b):
+    return torch.matmul(g, b.mT).sum_to_size(a.shape), torch.matmul(a.mT, g).sum_to_size(b.shape)
+
+
+@lab.reference
+def sum_vjp(g, out, a, dim):
+    return (torch.zeros_like(a) + (g if dim is None else g.unsqueeze(dim)),)
+
+
+def transposed_jacobian(operation, operands, g):
+    """gᵀJ of an operation for each operand, from the whole Jacobian."""
+    jacobians = torch.autograd.functional.jacobian(operation, tuple(operands))
+    return tuple(torch.tensordot(g, jacobian, dims=g.dim()) for jacobian in jacobians)
+
+
+@lab.check("unbroadcast")
+def copies_are_summed(student, rng):
+    """against the derivative of `expand`; dimensions in front, of size 1, both, none"""
+    for shape, wide in (
+        ((3, 4), (3, 4)),
+        ((4,), (3, 4)),
+        ((3, 1), (3, 4)),
+        ((1, 3, 1), (2, 5, 3, 4)),
+        ((), (2, 3)),
+        ((1,), (1,)),
+        ((2, 1, 3), (2, 1, 3)),
+        ((1, 1), (5, 1)),
+    ):
+        with case(f"from {text_of(wide)} back to {text_of(shape)}"):
+            g = rng.normal(*wide, dtype=F64)
+            (want,) = transposed_jacobian(lambda x, wide=wide: x.expand(wide) * 1, [torch.zeros(shape, dtype=F64)], g)
+            mistakes = {
+                "everything was summed: sum(()) sums over all dimensions": g.sum(),
+                "the mean over the copies, where the sum is wanted": want * want.numel() / g.numel(),
+                "one copy was taken, where all must be summed":
+                    g[(0,) * (g.dim() - len(shape)) + tuple(slice(n) for n in shape)],
+            }  # fmt: skip
+            expect(student.unbroadcast(g, tuple(shape)), want, mistakes=mistakes)
+
+
+PAIRS = [((3, 4), (3, 4)), ((3, 4), (4,)), ((3, 1), (1, 4)), ((), (2, 3)), ((2, 1, 3), (5, 1)), ((1,), (1,))]
+
+
+@lab.check("mul_vjp")
+def products(student, rng):
+    """gᵀJ of a * b, with and without broadcasting"""
+    for left, right in PAIRS:
+        with case(f"{text_of(left)} times {text_of(right)}"):
+            a, b = rng.normal(*left, dtype=F64), rng.normal(*right, dtype=F64)
+            g = rng.normal(*(a * b).shape, dtype=F64)
+            want = transposed_jacobian(torch.mul, [a, b], g)
+            expect(
+                student.mul_vjp(g, a * b, a, b),
+                want,
+                names=("for a", "for b"),
+                mistakes={
+                    "the operands are exchanged: the derivative with respect to a contains b": [
+                        (g * a).sum_to_size(left) if left else (g * a).sum(),
+                        (g * b).sum_to_size(right),
+                    ],
+                    "unbroadcast is missing: each result has the shape of its operand": [g * b, g * a],
+                    "g is not used": [
+                        torch.ones_like(g).mul(b).sum_to_size(left),
+                        torch.ones_like(g).mul(a).sum_to_size(right),
+                    ],
+                },
+            )
+
+
+def wrong_matmuls(g, a, b):
+    return {
+        "unbroadcast is missing: each result has the shape of its operand": lambda: (g @ b.mT, a.mT @ g),
+        "the other operand is not transposed": lambda: (g @ b, a @ g),
+        "the factors are in the wrong order": lambda: (b.mT @ g, g @ a.mT),
+        "each derivative is that of the other operand": lambda: (a.mT @ g, g @ b.mT),
+    }
+
+
+@lab.check("matmul_vjp")
+def matrix_products(student, rng):
+    """gᵀJ of a @ b; square and rectangular, batches, one batch for all"""
+    for left, right in (
+        ((3, 3), (3, 3)),
+        ((3, 4), (4, 2)),
+        ((1, 5), (5, 1)),
+        ((2, 3, 4), (2, 4, 5)),
+        ((2, 3, 4), (4, 2)),
+        ((3, 4), (5, 1, 4, 2)),
+    ):
+        with case(f"{text_of(left)} @ {text_of(right)}"):
+            a, b = rng.normal(*left, dtype=F64), rng.normal(*right, dtype=F64)
+            g = rng.normal(*(a @ b).shape, dtype=F64)
+            expect(
+                student.matmul_vjp(g, a @ b, a, b),
+                transposed_jacobian(torch.matmul, [a, b], g),
+                names=("for a", "for b"),
+                mistakes=wrong_matmuls(g, a, b),
+            )
+
+
+@lab.check("sum_vjp")
+def sums(student, rng):
+    """gᵀJ of a.sum(dim) and a.sum(); square and other tables, negative dim"""
+    for shape, dim in (
+        ((3, 3), 0),
+        ((3, 3), 1),
+        ((3, 3), -1),
+        ((2, 4, 3), 1),
+        ((2, 4, 3), -2),
+        ((3, 2), None),
+        ((1,), 0),
+    ):
+        with case(f"{text_of(shape)}, dim {dim}"):
+            a = rng.normal(*shape, dtype=F64)
+            out = a.sum() if dim is None else a.sum(dim)
+            g = rng.normal(*out.shape, dtype=F64)
+            want = transposed_jacobian(lambda x, dim=dim: x.sum() if dim is None else x.sum(dim), [a], g)
+            mistakes = {
+                "g is not used: the derivative is g, not 1": [torch.ones_like(a)],
+                "a mean, where every summand counts once": [want[0] * out.numel() / a.numel()],
+            }
+            if out.dim() == 1 and a.dim() == 2:
+                mistakes["g is spread along the wrong dimension"] = [want[0].T]
+            expect(student.sum_vjp(g, out, a, dim), want, names=("for a",), mistakes=mistakes)
+
+
+# ------------------------------------------------------------------------------------------------ order
+
+
+@lab.reference
+def topological_order(root):
+    uses, reached, waiting = {}, [root], [root]
+    while waiting:
+        for parent in waiting.pop().parents:
+            if parent not in uses and parent is not root:
+                waiting.append(parent)
+                reached.append(parent)
+            uses[parent] = uses.get(parent, 0) + 1
+    ready, children_first = [root], []
+    while ready:
+        node = ready.pop()
+        children_first.append(node)
+        for parent in node.parents:
+            uses[parent] -= 1
+            if not uses[parent]:
+                ready.append(parent)
+    return children_first[::-1]
+
+
+@beside
+def orders(student, graphs):
+    """The order of each graph, as numbers of its variables; a graph is the list of the parents of each variable."""
+    found = []
+    for parents in graphs:
+        nodes = []
+        for numbers in parents:
+            node = student.Var(torch.zeros(()), needs_grad=True)
+            node.parents = tuple(nodes[n] for n in numbers)
+            nodes.append(node)
+        place = {id(node): number for number, node in enumerate(nodes)}
+        found.append([place.get(id(node), -1) for node in student.topological_order(nodes[-1])])
+    return found
+
+
+def examine_order(parents, order):
+    root = len(parents) - 1
+    reachable, waiting = set(), [root]
+    while waiting:
+        n = waiting.pop()
+        if n not in reachable:
+            reachable.add(n)
+            waiting += parents[n]
+    twice = {n for n in order if order.count(n) > 1}
+    require(not twice, f"{len(twice)} of {len(reachable)} variables are there more than once",
+            likely="remember which variables were seen")  # fmt: skip
+    require(set(order) <= reachable, "there is a variable that root was not computed from")
+    missing = len(reachable) - len(order)
+    require(not missing, f"{missing} of {len(reachable)} variables are missing",
+            likely="root itself belongs to the list" if missing == 1 and root not in order else None)  # fmt: skip
+    place = {n: k for k, n in enumerate(order)}
+    late = [(n, p) for n in order for p in parents[n] if place[p] > place[n]]
+    require(
+        not late,
+        f"{len(late)} of {sum(len(parents[n]) for n in order)} times a variable comes before one of its parents",
+        likely="the list is in the opposite order: parents first, root last"
+        if order[0] == root
+        else "append a variable when all of its parents are in the list, not when it is met",
+    )
+
+
+@lab.check("topological_order")
+def parents_first(student, rng):
+    """each variable once, after its parents: a leaf, diamonds, short cuts, random graphs"""
+    graphs = {
+        "a leaf": [[]],
+        "x + x": [[], [0, 0]],
+        "a diamond": [[], [0], [0], [1, 2]],
+        "a short cut past two variables": [[], [0], [1], [0, 2]],
+        "two leaves, one of them for another result": [[], [], [0], [1], [2, 0]],
+    }
+    for number in range(20):
+        size = rng.int(4, 30)
+        graphs[f"random graph {number}"] = [
+            [rng.int(0, n) for _ in range(rng.int(0, 3))] if n else [] for n in range(size)
+        ]
+    found = student.run(orders, list(graphs.values()))
+    for (text, parents), order in zip(graphs.items(), found, strict=True):
+        with case(f"{text}: parents {parents}" if len(parents) < 6 else text):
+            examine_order(parents, order)
+
+
+@lab.check("topological_order", seconds=5)
+def deep_and_wide(student, rng):
+    """a chain of 5000 variables, and 60 diamonds in a row"""
+    chain = [[n - 1] if n else [] for n in range(5000)]
+    with case("a chain of 5000", likely="Python's stack ends near 1000 calls: keep a list of what is still to do"):
+        examine_chain(student.run(orders, [chain])[0], 5000)
+    doubled = [[n - 1, n - 1] if n else [] for n in range(60)]
+    with case("x + x, sixty times over", likely="a variable that was seen is visited again: twice as long each time"):
+        examine_chain(student.run(orders, [doubled])[0], 60)
+
+
+def examine_chain(order, size):
+    require(order == list(range(size)), "the order is not that of the chain", likely="each variable once, root last")
+
+
+# ------------------------------------------------------------------------------------------------ backwards
+
+
+@lab.reference
+def backward(root):
+    sums = {root: torch.ones_like(root.data)}
+    for node in topological_order(root)[::-1]:
+        if node.needs_grad and node.parents:
+            for parent, part in zip(node.parents, node.rule(sums[node]), strict=True):
+                sums[parent] = sums.get(parent, 0) + part
+        elif node.needs_grad:
+            node.grad = sums[node] + (0 if node.grad is None else node.grad)
+
+
+@beside
+def compute(values, program):
+    """Do the steps of a program to a list of values, Vars or tensors; every step appends one."""
+    for name, first, second in program:
+        a = values[first]
+        if name == "add":
+            values.append(a + values[second])
+        elif name == "mul":
+            values.append(a * values[second])
+        elif name == "matmul":
+            values.append(a @ values[second])
+        elif name == "tanh":
+            values.append(a.tanh())
+        else:
+            values.append(a.sum() if second is None else a.sum(second))
+    return values[-1]
+
+
+@beside
+def differentiated(student, jobs):
+    """For each job (leaves, which of them need a gradient, program, calls): the result, and what each leaf holds."""
+    answers = []
+    for leaves, needs, program, calls in jobs:
+        variables = [student.Var(leaf, need) for leaf, need in zip(leaves, needs, strict=True)]
+        values = list(variables)
+        root = compute(values, program)
+        for _ in range(calls):
+            student.backward(root)
+        held = [v.grad for v in values[len(leaves) :]]
+        answers.append((root.data, [v.grad for v in variables], sum(g is not None for g in held) if program else 0))
+    return answers
+
+
+def by_torch(leaves, needs, program, calls=1):
+    """Result and gradients by PyTorch."""
+    values = [leaf.clone().requires_grad_(need) for leaf, need in zip(leaves, needs, strict=True)]
+    root = compute(list(values), program)
+    wanted = [v for v in values if v.requires_grad]
+    found = iter(torch.autograd.grad(root.sum(), wanted, allow_unused=True)) if root.requires_grad else iter([])
+    gradients = [next(found, None) if v.requires_grad else None for v in values]
+    return root.detach(), [None if g is None else calls * g for g in gradients]
+
+
+@lab.check("backward")
+def small_graphs(student, rng):
+    """a chain, a variable used twice, a second call, a constant, a leaf alone"""
+    x, y, c = (rng.normal(2, 3, dtype=F64) for _ in range(3))
+    t = x.tanh()
+    jobs = {
+        "a leaf alone": (([x], [True], [], 1), {}),
+        "tanh(x) * y": (([x, y], [True, True], [("tanh", 0, None), ("mul", 2, 1)], 1), {}),
+        "x * x + x: x is used three times": (
+            ([x], [True], [("mul", 0, 0), ("add", 1, 0)], 1),
+            {"the parts of a variable that is used several times must be added": [torch.ones_like(x)],
+             "only the last part that arrives is kept: add them": [x]},
+        ),
+        "u + u * u with u = tanh(x)": (
+            ([x], [True], [("tanh", 0, None), ("mul", 1, 1), ("add", 1, 2)], 1),
+            {"a rule ran before all parts had arrived: each variable before its parents": [1 - t**2]},
+        ),
+        "u * u + u with u = tanh(x)": (
+            ([x], [True], [("tanh", 0, None), ("mul", 1, 1), ("add", 2, 1)], 1),
+            {"a rule ran before all parts had arrived: each variable before its parents": [1 - t**2]},
+        ),
+        "two calls of backward on tanh(x) * y": (
+            ([x, y], [True, True], [("tanh", 0, None), ("mul", 2, 1)], 2),
+            {"the second call replaces what the first has found": [y * (1 - t**2), t],
+             "results on the way have kept what they got in the first call": [3 * y * (1 - t**2), 2 * t]},
+        ),
+        "x * c, where c is a constant": (([x, c], [True, False], [("mul", 0, 1)], 1), {}),
+        "sum over rows of x + y, y used twice, broadcast": (
+            ([x, y[0].clone()], [True, True], [("add", 0, 1), ("mul", 2, 1), ("sum", 3, 1)], 1), {},
+        ),
+    }  # fmt: skip
+    for text, (job, mistakes) in jobs.items():
+        with case(text):
+            ((value, gradients, held),) = student.run(differentiated, [job])
+            want_value, want = by_torch(*job)
+            expect(value, want_value)
+            if any(g is not None and w is None for g, w in zip(gradients, want, strict=True)):
+                require(False, "a constant has got a gradient", likely="ask needs_grad before anything is kept")
+            expect(gradients, want, mistakes=mistakes, names=("for the first leaf", "for the second leaf"))
+            require(held == 0, f"{held} results on the way hold a gradient: only leaves keep theirs")
+
+
+SHAPES = [(3, 4), (4,), (3, 1), (1, 4), (), (4, 3), (3, 3), (2, 3, 4)]
+
+
+def random_program(rng):
+    """Leaves, which of them need a gradient, and steps that fit their shapes; at least one gradient arrives."""
+    while True:
+        leaves = [rng.normal(*SHAPES[rng.int(0, len(SHAPES))], dtype=F64) for _ in range(rng.int(2, 5))]
+        needs = [rng.number() < 0.7 for _ in leaves]
+        values, program = list(leaves), []
+        while len(program) < 9:
+            count = len(values)
+            first, second = rng.int(max(0, count - 4), count), rng.int(0, count)
+            name = ("add", "mul", "mul", "matmul", "tanh", "sum")[rng.int(0, 6)]
+            if name == "matmul" and min(values[first].dim(), values[second].dim()) < 2:
+                continue
+            if name == "sum":
+                second = rng.int(0, values[first].dim()) if values[first].dim() > 1 else None
+            try:
+                compute(values, [(name, first, second)])
+            except RuntimeError:
+                continue
+            if values[-1].numel() > 200:
+                values.pop()
+                continue
+            program.append((name, first, second))
+        _, gradients = by_torch(leaves, needs, program)
+        if any(g is not None and g.abs().max() > 1e-3 for g in gradients):
+            return leaves, needs, program, 1
+
+
+@lab.check("backward")
+def fifty_programs(student, rng):
+    """fifty random programs of nine steps against PyTorch"""
+    jobs = [random_program(rng) for _ in range(50)]
+    answers = student.run(differentiated, jobs)
+    for job, (value, gradients, _) in zip(jobs, answers, strict=True):
+        leaves, _, program, _ = job
+        lines = [f"v{len(leaves) + k} = {n} v{a}{'' if b is None else f' {b}'}" for k, (n, a, b) in enumerate(program)]
+        with case("; ".join(lines)):
+            want_value, want = by_torch(*job)
+            expect(value, want_value, rtol=1e-7)
+            expect(gradients, want, rtol=1e-7, atol=1e-9, names=[f"grad of v{n}" for n in range(len(leaves))])
+
+
+# ------------------------------------------------------------------------------------------------ differences
+
+
+@beside
+def smooth(v, w, b):
+    """A function of three inputs that has second and third derivatives everywhere; w enters twice."""
+    return ((v @ w).tanh() * b + (w * w).sum()).sum(1)
+
+
+@beside
+def gaps(student, inputs, factor):
+    """What gradcheck says of a right function, of one that ignores an input, and of one with a wrong rule."""
+
+    def wrong_tanh(x):
+        return student.record(torch.tanh, lambda g, out, a: (factor * g * (1 - out * out),), x)
+
+    return (
+        student.gradcheck(smooth, inputs),
+        student.gradcheck(lambda v, w, b: (w * w * w).sum(), inputs),
+        student.gradcheck(lambda v, w, b: wrong_tanh(b), inputs),
+        student.gradcheck(lambda v, w, b: wrong_tanh(v) * 3.0, inputs),
+    )
+
+
+@lab.check("gradcheck")
+def finds_what_is_wrong(student, rng):
+    """small for right rules, as large as the mistake for wrong ones; a transposed input"""
+    inputs = [rng.normal(4, 3, dtype=F64).T, rng.normal(4, 2, dtype=F64), rng.normal(2, dtype=F64)]
+    factor = 1.3
+    got = student.run(gaps, inputs, factor)
+    expect([type(gap).__name__ for gap in got], ["float"] * 4, likely="a plain number: .item()")
+    right, ignoring, wrong, first = got
+    with case("a right function"):
+        require(right > 0, "the difference is exactly 0: is anything compared?")
+        one_sided = "one-sided differences miss by a multiple of the step: take x + h and x − h"
+        unmoved = "is each number really moved, and moved back? reshape copies a tensor that is not contiguous"
+        require(
+            right < 1e-7,
+            f"the difference is {right:.2g}, expected about 1e-10",
+            likely=one_sided if right < 1e-2 else unmoved,
+        )
+    with case("a function that ignores two of its inputs"):
+        require(ignoring < 1e-7, f"the difference is {ignoring:.2g}, expected about 1e-10")
+    for gap, at, scale in (wrong, inputs[2], 1.0), (first, inputs[0], 3.0):
+        with case("a rule that is wrong by a factor of 1.3"):
+            want = (scale * (factor - 1) * (1 - at.tanh() ** 2)).abs()
+            expect(gap, want.max().item(), rtol=1e-4, mistakes={
+                "the last difference, not the largest": want.flatten()[-1].item(),
+                "the mean difference, not the largest": want.mean().item(),
+                "the difference is relative, not absolute": (factor - 1) / factor,
+                "no difference is found: is the data that f sees really moved?": 0.0,
+            })  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ PyTorch's engine
+
+
+@beside
+def derivatives(student, x, g):
+    """Softplus, its derivative times g, and the derivative of that with respect to x and to g."""
+    x, g = x.clone().requires_grad_(), g.clone().requires_grad_()
+    value = student.Softplus.apply(x)
+    (slope,) = torch.autograd.grad((value * g).sum(), x, create_graph=True)
+    if not slope.requires_grad:
+        return value, slope, None, None
+    bend, back = torch.autograd.grad(slope.sum(), (x, g), allow_unused=True)
+    return value, slope, bend, back
+
+
+@lab.check("Softplus")
+def value_and_slope(student, rng):
+    """value and derivative against log(1 + exp(x)) where that is exact"""
+    for shape in (7,), (3, 4), (1, 1):
+        with case(f"shape {text_of(shape)}"):
+            x, g = 3 * rng.normal(*shape, dtype=F64), rng.normal(*shape, dtype=F64)
+            value, slope, *_ = student.run(derivatives, x, g)
+            expect(value, (1 + x.exp()).log(), mistakes={"that is the sigmoid": 1 / (1 + (-x).exp())})
+            expect(
+                slope,
+                g * x.exp() / (1 + x.exp()),
+                mistakes={
+                    "g is not used": x.exp() / (1 + x.exp()),
+                    "the derivative of the sigmoid, not of softplus": g * x.exp() / (1 + x.exp()) ** 2,
+                },
+            )
+
+
+@lab.check("Softplus")
+def second_derivative(student, rng):
+    """differentiated twice"""
+    x, g = 2 * rng.normal(5, 3, dtype=F64), rng.normal(5, 3, dtype=F64)
+    _, _, bend, back = student.run(derivatives, x, g)
+    likely = "what forward computed is a constant for backward: save x itself, and compute the sigmoid in backward"
+    require(bend is not None, "the derivative does not depend on x", likely=likely)
+    sigma = 1 / (1 + (-x).exp())
+    expect(back, sigma)
+    expect(bend, g * sigma * (1 - sigma), likely=likely)
+
+
+@lab.check("Softplus")
+def far_out(student, rng):
+    """±1000 and ±50, in float64 and float32"""
+    for dtype in F64, torch.float32:
+        with case(f"{dtype}".removeprefix("torch."), likely="exp(1000) is infinite: use exp(−|x|)"):
+            x = torch.tensor([-1000.0, -50.0, 0.0, 50.0, 1000.0], dtype=dtype)
+            value, slope, *_ = student.run(derivatives, x, torch.ones_like(x))
+            want = torch.tensor([0.0, math.exp(-50), math.log(2), 50.0, 1000.0], dtype=dtype)
+            expect(value, want, atol=1e-30, likely="digits of small results are lost: log1p")
+            expect(slope, torch.tensor([0.0, math.exp(-50), 0.5, 1.0, 1.0], dtype=dtype), atol=1e-30)
+
+
+# ------------------------------------------------------------------------------------------------ targets
+
+
+@beside
+def weights_of(seed):
+    """Weights of 2–25–25–25–1, float64."""
+    chosen, sizes = torch.Generator().manual_seed(seed), (2, 25, 25, 25, 1)
+    shapes = [shape for size in zip(sizes, sizes[1:]) for shape in (size, (size[1],))]  # noqa: B905, RUF007
+    return [torch.randn(shape, generator=chosen, dtype=torch.float64) * shape[0] ** -0.5 for shape in shapes]
+
+
+@beside
+def disc(seed):
+    """2000 points in [−1, 1]², and +1 for those within √(2/π) of the middle, −1 for the others."""
+    points = 2 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+    return points, 2.0 * (points.square().sum(1, keepdim=True) < 2 / math.pi).double() - 1
+
+
+@beside
+def network(x, weights):
+    """Linear layers with tanh between them, for Vars and for tensors."""
+    for number in range(0, len(weights), 2):
+        x = x @ weights[number] + weights[number + 1]
+        x = x.tanh() if number + 2 < len(weights) else x
+    return x
+
+
+@beside
+def trained(student, seed, epochs, own):
+    """Weights and losses after some epochs on 1000 points, with the student's engine or with PyTorch's; seconds."""
+    points, sign = disc(seed)
+    shuffle = torch.Generator().manual_seed(seed)
+    weights, losses = weights_of(seed), []
+    leaves = [student.Var(w, True) if own else w.requires_grad_() for w in weights]
+    begin = time.process_time()
+    for epoch in progress(range(epochs), "your engine" if own else "PyTorch"):  # noqa: F821
+        total, rate = 0.0, 0.05 / 25 * (1 - epoch / epochs)
+        for rows in torch.randperm(1000, generator=shuffle).split(25):
+            if own:
+                miss = network(student.Var(points[rows]), leaves) - student.Var(sign[rows])
+                loss = (miss * miss).sum()
+                student.backward(loss)
+                for leaf in leaves:
+                    leaf.data = leaf.data - rate * leaf.grad
+                    leaf.grad = None
+                total += loss.data.item()
+            else:
+                loss = (network(points[rows], leaves) - sign[rows]).square().sum()
+                loss.backward()
+                with torch.no_grad():
+                    for leaf in leaves:
+                        leaf -= rate * leaf.grad
+                        leaf.grad = None
+                total += loss.item()
+        losses.append(total / 1000)
+    seconds = time.process_time() - begin
+    return [leaf.data if own else leaf for leaf in leaves], losses, seconds
+
+
+@beside
+def portrait(student):
+    """The graph of a small network's loss, in the student's order: name, shape, needs_grad, names of the parents."""
+    names = {}
+
+    def call(name, var):
+        names[id(var)] = name
+        return var
+
+    x, t = call("x", student.Var(torch.ones(25, 2))), student.Var(torch.zeros(25, 1))
+    w1, b1 = call("w₁", student.Var(torch.ones(2, 8), True)), call("b₁", student.Var(torch.ones(8), True))
+    w2, b2 = call("w₂", student.Var(torch.ones(8, 1), True)), call("b₂", student.Var(torch.ones(1), True))
+    hidden = call("tanh", call("+", call("@", x @ w1) + b1).tanh())
+    miss = call("−", call("+ ", call("@ ", hidden @ w2) + b2) + call("−t", t * -1.0))
+    root = call("sum", call("²", miss * miss).sum())
+    return [
+        (names[id(v)], list(v.data.shape), v.needs_grad, [names[id(p)] for p in v.parents])
+        for v in student.topological_order(root)
+    ]
+
+
+@beside
+def gap_by_step(student, inputs, steps):
+    return [student.gradcheck(smooth, inputs, step) for step in steps]
+
+
+@lab.target(*PARTS[:6], seconds=3)
+def your_engine_learns(student, goals, data, rng):
+    """a network of four layers on the disc, trained by your engine"""
+    seed = rng.seed()
+    weights, _, _ = student.run(trained, seed, 120, True)
+    student.run(trained, seed, 1, False)  # what PyTorch does once must not count
+    same, _, seconds = student.run(trained, seed, 5, False)
+    early, _, own_seconds = student.run(trained, seed, 5, True)
+    points, sign = disc(seed)
+    wrong = 100 * (network(points[1000:], weights) * sign[1000:] <= 0).double().mean().item()
+    goals.at_most("test errors", wrong, 6, unit="%")
+    gap = max((a - b).abs().max().item() for a, b in zip(early, same, strict=True))
+    goals.at_most("difference from PyTorch's weights after 200 steps", gap, 1e-8)
+    goals.seen("time of a step, as a multiple of PyTorch's", round(own_seconds / seconds, 2))
+    with goals.picture("engine.png", size=(11.5, 3.9)) as figure:
+        left, right = figure.subplots(1, 2, width_ratios=(2.15, 1))
+        draw_graph(left, student.run(portrait))
+        draw_disc(right, weights, points[1000:], sign[1000:], wrong)
+
+
+PLACES = {
+    "x": (0, 0), "w₁": (0, 1), "@": (1, 0), "b₁": (1, 1), "+": (2, 0), "tanh": (3, 0), "w₂": (3, 1), "@ ": (4, 0),
+    "b₂": (4, 1), "+ ": (5, 0), "−": (6, 0), "²": (7, 0), "sum": (8, 0), "−t": (5, -1),
+}  # fmt: skip
+
+
+def draw_graph(axes, nodes):
+    """Every variable with its number in the order; blue leaves get a gradient, grey ones are constants."""
+    for number, (name, shape, needs_grad, parents) in enumerate(nodes):
+        x, y = PLACES[name]
+        for parent in set(parents):
+            arrow = {"arrowstyle": "-|>", "color": "#4a5568", "shrinkA": 17, "shrinkB": 17, "lw": 1}
+            axes.annotate("", (x, y), PLACES[parent], arrowprops=arrow)
+        colour = "#f7fafc" if parents else "#bcd7f5" if needs_grad else "#e2e8f0"
+        edge = "#2b6cb0" if needs_grad else "#a0aec0"
+        axes.text(x, y, name.strip(), ha="center", va="center", fontsize=10,
+                  bbox={"boxstyle": "circle,pad=0.55", "fc": colour, "ec": edge})  # fmt: skip
+        axes.text(x, y - 0.42, f"{number}: {text_of(shape)}", ha="center", va="center", fontsize=7, color="#4a5568")
+    axes.set(xlim=(-0.5, 8.6), ylim=(-1.6, 1.5), title="what record remembers: number in your order, and shape")
+    axes.axis("off")
+
+
+def draw_disc(axes, weights, points, sign, wrong):
+    line = torch.linspace(-1, 1, 121, dtype=F64)
+    surface = network(torch.cartesian_prod(line, line), weights).view(121, 121).T.numpy()
+    axes.imshow(surface.clip(-1.2, 1.2), origin="lower", extent=(-1, 1, -1, 1), cmap="RdBu", vmin=-1.6, vmax=1.6)
+    axes.contour(surface, levels=[0.0], extent=(-1, 1, -1, 1), colors="black", linewidths=1)
+    for side, colour in (1, "#0b3c7a"), (-1, "#8c1a11"):
+        x, y = points[sign[:, 0] == side].T.numpy()
+        axes.plot(x, y, ".", markersize=2, color=colour)
+    axes.set(xticks=[], yticks=[], title=f"learned by your engine: {wrong:.1f} % errors")
+
+
+@lab.target(*PARTS[:7], seconds=2)
+def which_step(student, goals, data, rng):
+    """gradcheck with steps from 1 down to a trillionth"""
+    inputs = [rng.normal(3, 4, dtype=F64), rng.normal(4, 2, dtype=F64), rng.normal(2, dtype=F64)]
+    steps = [10 ** (-k / 3) for k in range(37)]
+    gaps_found = student.run(gap_by_step, inputs, steps)
+    best = min(range(len(steps)), key=gaps_found.__getitem__)
+    goals.at_most("smallest difference", gaps_found[best], 1e-8)
+    goals.within("the step that gives it", steps[best], 1e-7, 1e-3)
+    goals.at_least("difference with the smallest step", gaps_found[-1], 1e-6)
+    with goals.picture("steps.png", size=(6, 3.8)) as figure:
+        axes = figure.subplots()
+        axes.loglog(steps, gaps_found, "o-", markersize=4)
+        axes.loglog(steps[:16], [gaps_found[3] * (h / steps[3]) ** 2 for h in steps[:16]], "--", color="grey", lw=1)
+        axes.text(3e-3, 1e-7, "∝ h²", color="grey")
+        axes.loglog(steps[16:], [gaps_found[-4] * steps[-4] / h for h in steps[16:]], "--", color="grey", lw=1)
+        axes.text(2e-9, 1e-9, "∝ 1/h", color="grey")
+        axes.set(xlabel="step h", ylabel="largest difference", title="Central differences: too far, too close")
+
+
+if __name__ == "__main__":
+    sys.exit(lab.main())

@@ -1,0 +1,512 @@
+"""The checks of lab 07. Reading them is allowed and useful."""
+
+import math
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from checking import Lab, beside, case, expect, require
+
+RULES = ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"]
+lab = Lab(__file__, parts=[*RULES, "cosine_schedule", "best_heavy_ball"])
+for part in RULES:
+    lab.forbid(part, names=["optim"], why="the rule is the exercise")
+
+F64 = torch.float64
+SHAPES = [(3, 2), (4,), ()]
+NAMES = ["3×2 parameter", "parameter of 4", "parameter of one number"]
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+@beside
+def runs(student, name, start, sequence, options):
+    """Two trainings from one start with the same gradients: the parameters step by step; whether any was replaced."""
+    histories, replaced = [], False
+    for _ in range(2):
+        parameters, state = [p.clone() for p in start], {}
+        held, history = list(parameters), []
+        for gradients, chosen in zip(sequence, options, strict=True):
+            getattr(student, name)(parameters, gradients, state, **chosen)
+            history.append([p.clone() for p in held])
+            replaced = replaced or any(a is not b for a, b in zip(parameters, held, strict=True))
+        histories.append([torch.stack(steps) for steps in zip(*history, strict=True)])
+    return histories, replaced
+
+
+def by_torch(kind, start, sequence, options, translate):
+    """The same by torch.optim; translate: our names of options → torch's."""
+    parameters = [torch.nn.Parameter(p.clone()) for p in start]
+    optimiser = kind(parameters, **translate(options[0]))
+    history = []
+    for gradients, chosen in zip(sequence, options, strict=True):
+        for group in optimiser.param_groups:
+            group["lr"] = chosen["rate"]
+        for p, g in zip(parameters, gradients, strict=True):
+            p.grad = None if g is None else g.clone()
+        optimiser.step()
+        history.append([p.detach().clone() for p in parameters])
+    return [torch.stack(steps) for steps in zip(*history, strict=True)]
+
+
+def variation(start, sequence, options, step):
+    """What a wrong rule gives: `step(w, g, memory, t, options)` returns the new w; t counts the steps of all from 1."""
+    parameters, memories, history = [p.clone() for p in start], [{} for _ in start], []
+    for t, (gradients, chosen) in enumerate(zip(sequence, options, strict=True), start=1):
+        for n, g in enumerate(gradients):
+            if g is not None:
+                parameters[n] = step(parameters[n], g, memories[n], t, chosen)
+        history.append(list(parameters))
+    return [torch.stack(steps) for steps in zip(*history, strict=True)]
+
+
+def settings(rng, **options):
+    """Cases for a rule: a few steps first, so that a mistake is easy to find, then a long training with gaps."""
+    gaps = [(n, t) for n in range(3) for t in range(60) if (n == 1 and t < 4) or rng.number() < 0.15]
+    for text, steps, holes in ("three steps", 3, []), ("60 steps, some without gradient, the rate falls", 60, gaps):
+        start = [rng.normal(*shape, dtype=F64) for shape in SHAPES]
+        sequence = [
+            [None if (n, t) in holes else rng.normal(*shape, dtype=F64) for n, shape in enumerate(SHAPES)]
+            for t in range(steps)
+        ]
+        rates = [0.05 / (1 + t) if holes else 0.05 for t in range(steps)]
+        yield text, start, sequence, [{"rate": rate, **options} for rate in rates]
+
+
+def compare(student, rng, name, kind, translate, wrong, **options):
+    """The student's rule against torch.optim; `wrong` names typical mistakes: sentence → step for `variation`."""
+    for text, start, sequence, chosen in settings(rng, **options):
+        said = ", ".join(f"{key} {value}" for key, value in options.items())
+        with case(f"{text}{', ' if said else ''}{said}"):
+            histories, replaced = student.run(runs, name, start, sequence, chosen)
+            require(
+                not replaced,
+                "the list holds other tensors than before the step",
+                likely="w = w − … makes a new tensor, w -= … changes the one that is there",
+            )
+            mistakes = {
+                "nothing moves: w = w − … makes a new tensor, w -= … changes the one that is there": [
+                    p.expand(len(sequence), *p.shape) for p in start
+                ],
+                "uphill: the step goes against the gradient": by_torch(
+                    kind, start, [[None if g is None else -g for g in row] for row in sequence], chosen, translate
+                ),
+                **{sentence: variation(start, sequence, chosen, step) for sentence, step in wrong.items()},
+            }
+            want = by_torch(kind, start, sequence, chosen, translate)
+            expect(histories[0], want, names=NAMES, rtol=1e-10, atol=1e-12, mistakes=mistakes)
+            expect(
+                histories[1],
+                want,
+                names=NAMES,
+                rtol=1e-10,
+                atol=1e-12,
+                likely="a second training begins with the memory of the first: all memory belongs into `state`",
+            )
+
+
+# ------------------------------------------------------------------------------------------------ the rules
+
+
+def plain(w, g, memory, t, options):
+    return w - options["rate"] * g
+
+
+@lab.check("sgd")
+def downhill(student, rng):
+    """against torch.optim.SGD, with and without weight decay"""
+    wrong = {
+        "the weight decay is not used": plain,
+        "the weight decay pushes outwards": lambda w, g, memory, t, o: w - o["rate"] * (g - o["decay"] * w),
+        "the decay is not multiplied by the rate": lambda w, g, memory, t, o: w - o["rate"] * g - o["decay"] * w,
+    }  # fmt: skip
+    for decay in 0.0, 0.3:
+        compare(student, rng, "sgd", torch.optim.SGD, lambda o: {"lr": o["rate"], "weight_decay": o["decay"]},
+                wrong if decay else {}, decay=decay)  # fmt: skip
+
+
+def rolling(w, g, memory, t, o, keep=None, damp=1.0, inside=False, ahead=False):
+    """Momentum with its variations: `damp` on the gradient, the rate inside the velocity, Nesterov's step."""
+    m, old = o["m"], memory.get("v", torch.zeros_like(w))
+    v = m * old + damp * (o["rate"] * g if inside else g)
+    memory["v"] = v if keep is None else keep(v, g)
+    rate = 1.0 if inside else o["rate"]
+    return w - rate * (g + m * v if ahead else v)
+
+
+SHARED = {
+    "the velocity is forgotten between the steps: keep it in state": lambda v, g: torch.zeros_like(v),
+    "only the last gradient is remembered, not the velocity": lambda v, g: g,
+}
+
+
+def rolled(**change):
+    return lambda w, g, memory, t, o: rolling(w, g, memory, t, o, **change)
+
+
+@lab.check("momentum")
+def heavy_ball(student, rng):
+    """against torch.optim.SGD with momentum"""
+    for m in 0.9, 0.5:
+        compare(
+            student, rng, "momentum", torch.optim.SGD, lambda o: {"lr": o["rate"], "momentum": o["m"]},
+            {
+                **{sentence: rolled(keep=keep) for sentence, keep in SHARED.items()},
+                "the gradient is multiplied by 1 − m: that is an average, here it is a sum": rolled(damp=1 - m),
+                "the rate is inside the velocity: old steps keep their old rate": rolled(inside=True),
+                "that is Nesterov's step": rolled(ahead=True),
+            }, m=m,
+        )  # fmt: skip
+
+
+@lab.check("nesterov")
+def looking_ahead(student, rng):
+    """against torch.optim.SGD with Nesterov's momentum"""
+    for m in 0.9, 0.5:
+        compare(
+            student, rng, "nesterov", torch.optim.SGD,
+            lambda o: {"lr": o["rate"], "momentum": o["m"], "nesterov": True},
+            {
+                **{sentence: rolled(keep=keep, ahead=True) for sentence, keep in SHARED.items()},
+                "that is the heavy ball: g + m v needs the new v, with the old one it is v itself": rolled(),
+                "the gradient is multiplied by 1 − m: that is an average, here it is a sum":
+                    rolled(damp=1 - m, ahead=True),
+            }, m=m,
+        )  # fmt: skip
+
+
+def scaled(w, g, memory, t, o, old=1.0, new=1.0, root=True, inside=False, size=torch.square):
+    """Division by the size of the gradients, with its variations."""
+    memory["s"] = s = old * memory.get("s", torch.zeros_like(w)) + new * size(g)
+    below = (s + o["eps"]).sqrt() if inside else (s.sqrt() if root else s) + o["eps"]
+    return w - o["rate"] * g / below
+
+
+def divided(**change):
+    return lambda w, g, memory, t, o: scaled(w, g, memory, t, o, **change)
+
+
+@lab.check("adagrad")
+def sum_of_squares(student, rng):
+    """against torch.optim.Adagrad; ε of the usual size, and large"""
+    for eps in 1e-10, 0.1:
+        compare(
+            student, rng, "adagrad", torch.optim.Adagrad, lambda o: {"lr": o["rate"], "eps": o["eps"]},
+            {
+                "the squares are forgotten between the steps: keep their sum in state": divided(old=0.0),
+                "ε is inside the root": divided(inside=True),
+                "the root is missing": divided(root=False),
+                "the gradients are summed, not their squares": divided(size=torch.clone),
+                "the absolute values are summed, not the squares": divided(size=torch.abs),
+            }, eps=eps,
+        )  # fmt: skip
+
+
+@lab.check("rmsprop")
+def fading_squares(student, rng):
+    """against torch.optim.RMSprop; ε of the usual size, and large"""
+    for a, eps in (0.99, 1e-8), (0.7, 0.1):
+        compare(
+            student, rng, "rmsprop", torch.optim.RMSprop,
+            lambda o: {"lr": o["rate"], "alpha": o["a"], "eps": o["eps"]},
+            {
+                "that is AdaGrad: old squares must fade": divided(),
+                "the new square is not multiplied by 1 − a": divided(old=a),
+                "a and 1 − a are exchanged": divided(old=1 - a, new=a),
+                "the squares are forgotten between the steps: keep s in state": divided(old=0.0, new=1 - a),
+                "ε is inside the root": divided(old=a, new=1 - a, inside=True),
+                "the root is missing": divided(old=a, new=1 - a, root=False),
+            }, a=a, eps=eps,
+        )  # fmt: skip
+
+
+def adaptive(w, g, memory, t, o, right=(True, True), everyone=False, inside=False, swap=False, late=False, decay="L2"):
+    """Adam with its variations."""
+    b1, b2 = o["betas"][::-1] if swap else o["betas"]
+    if decay == "decoupled":
+        w = w - o["rate"] * o["decay"] * w
+    elif decay == "L2":
+        g = g + o["decay"] * w
+    memory["t"] = memory.get("t", 0) + 1
+    memory["v"] = v = b1 * memory.get("v", torch.zeros_like(w)) + (1 - b1) * g
+    memory["s"] = s = b2 * memory.get("s", torch.zeros_like(w)) + (1 - b2) * g**2
+    t = (t if everyone else memory["t"]) + late
+    v = v / (1 - b1**t) if right[0] else v
+    s = s / (1 - b2**t) if right[1] else s
+    return w - o["rate"] * v / ((s + o["eps"]).sqrt() if inside else s.sqrt() + o["eps"])
+
+
+def adapted(**change):
+    return lambda w, g, memory, t, o: adaptive(w, g, memory, t, o, **change)
+
+
+def wrong_adams(own, other):
+    return {
+        "neither average is corrected for its start at zero": adapted(right=(False, False), decay=own),
+        "the average of the gradient is not corrected": adapted(right=(False, True), decay=own),
+        "the average of the squares is not corrected": adapted(right=(True, False), decay=own),
+        "β₁ and β₂ are exchanged": adapted(swap=True, decay=own),
+        "ε is inside the root": adapted(inside=True, decay=own),
+        "t is one too large: the first step has t = 1": adapted(late=True, decay=own),
+        "t counts all steps: a parameter that was skipped has seen fewer": adapted(everyone=True, decay=own),
+        **other,
+    }
+
+
+@lab.check("adam")
+def two_averages(student, rng):
+    """against torch.optim.Adam; ε of the usual size and large, weight decay"""
+    for betas, eps, decay in ((0.9, 0.999), 1e-8, 0.0), ((0.6, 0.8), 0.1, 0.0), ((0.9, 0.99), 1e-8, 0.4):
+        other = {
+            "the weight decay is not used": adapted(decay=""),
+            "that is AdamW: here the decay enters the gradient": adapted(decay="decoupled"),
+        }
+        compare(
+            student, rng, "adam", torch.optim.Adam,
+            lambda o: {"lr": o["rate"], "betas": o["betas"], "eps": o["eps"], "weight_decay": o["decay"]},
+            wrong_adams("L2", other if decay else {}), betas=betas, eps=eps, decay=decay,
+        )  # fmt: skip
+
+
+@lab.check("adam")
+def decay_apart(student, rng):
+    """against torch.optim.AdamW"""
+    other = {
+        "the weight decay is not used": adapted(decay=""),
+        "the decay enters the gradient: decoupled means that it does not": adapted(decay="L2"),
+    }
+    compare(
+        student, rng, "adam", torch.optim.AdamW,
+        lambda o: {"lr": o["rate"], "betas": o["betas"], "eps": o["eps"], "weight_decay": o["decay"]},
+        wrong_adams("decoupled", other), betas=(0.9, 0.99), eps=1e-8, decay=0.4, decoupled=True,
+    )  # fmt: skip
+
+
+@lab.check("adam")
+def first_step(student, rng):
+    """the first step moves every component by the rate, whatever its gradient"""
+    g = torch.tensor([0.1, -1.0, 10.0, -1000.0], dtype=F64)
+    histories, _ = student.run(runs, "adam", [torch.zeros_like(g)], [[g]], [{"rate": 0.01}])
+    expect(histories[0][0][0], -0.01 * g.sign(), rtol=1e-4, mistakes={
+        "without correction for the start at zero the first step is 3.16 times too long":
+            -0.01 * g.sign() * 0.1 / 0.001**0.5,
+        "uphill: the step goes against the gradient": 0.01 * g.sign(),
+    })  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ theory
+
+
+def schedule(step, total, warmup, top, bottom, early=0, whole=False, stay=True, long=0):
+    """The specification of cosine_schedule with its typical variations."""
+    if step < warmup + long:
+        return top * (step + 1 - early) / warmup
+    done = step / total if whole else (step - warmup) / (total - warmup)
+    middle, swing = (top + bottom) / 2, (top - bottom) / 2
+    return middle + swing * math.cos(math.pi * (min(done, 1.0) if stay else done))
+
+
+@lab.check("cosine_schedule")
+def up_and_down(student, rng):
+    """every step of some trainings, and after their end; no warm-up, a floor"""
+    for total, warmup, top, bottom in (20, 5, 0.3, 0.0), (13, 0, 1.0, 0.0), (11, 3, 0.2, 0.05), (2, 1, 1.0, 0.5):
+        with case(f"{total} steps, {warmup} for warm-up, from {top:g} to {bottom:g}"):
+            steps = range(total + 5)
+
+            def rates(arguments=(total, warmup, top, bottom), steps=steps, **change):
+                return [schedule(step, *arguments, **change) for step in steps]
+
+            got = [student.cosine_schedule(step, total, warmup, top, bottom) for step in steps]
+            middle = [(top - bottom) / 2 * (rate - bottom) / (top - bottom) for rate in rates()]
+            expect(torch.tensor(got, dtype=F64), torch.tensor(rates(), dtype=F64), mistakes={
+                "the warm-up begins at 0: step 0 would do nothing": torch.tensor(rates(early=1), dtype=F64),
+                "the warm-up has one step too many": torch.tensor(rates(long=1), dtype=F64) if warmup else None,
+                "the cosine counts from step 0, not from the end of the warm-up":
+                    torch.tensor(rates(whole=True), dtype=F64),
+                "after the last step the rate rises again": torch.tensor(rates(stay=False), dtype=F64),
+                "half of what it should be": torch.tensor(middle, dtype=F64),
+                "the floor is not used":
+                    torch.tensor([schedule(step, total, warmup, top, 0.0) for step in steps], dtype=F64),
+            })  # fmt: skip
+    with case("one step", likely="the rate is a float"):
+        expect(student.cosine_schedule(3, 10, 2, 0.5), schedule(3, 10, 2, 0.5, 0.0))
+
+
+def slowest(rate, m, curvatures):
+    """The factor by which the heavy ball shrinks the error in its slowest direction, from its recursion."""
+    zero, one = torch.zeros_like(curvatures), torch.ones_like(curvatures)
+    rows = [torch.stack((1 + m - rate * curvatures, -m * one), 1), torch.stack((one, zero), 1)]
+    return torch.linalg.eigvals(torch.stack(rows, 1)).abs().max().item()
+
+
+@lab.check("best_heavy_ball")
+def fastest_of_all(student, rng):
+    """against the closed form, and against its neighbours in the recursion"""
+    for low, high in (1.0, 100.0), (0.02, 3.0), (5.0, 7.0):
+        with case(f"curvatures from {low:g} to {high:g}"):
+            a, b = low**0.5, high**0.5
+            got = student.best_heavy_ball(low, high)
+            expect(got, ((2 / (a + b)) ** 2, 1 - 4 * a * b / (a + b) ** 2), names=("rate", "momentum"), mistakes={
+                "curvatures were taken where their roots belong":
+                    (4 / (low + high) ** 2, ((high - low) / (high + low)) ** 2),
+                "2 / (L + μ) is the best rate of gradient descent": {0: 2 / (low + high)},
+                "(√κ − 1) / (√κ + 1) is √m, the factor of a step; m is its square": {1: (b - a) / (b + a)},
+                "the rate is 1/L": {0: 1 / high},
+            })  # fmt: skip
+            curvatures = torch.linspace(low, high, 200, dtype=F64)
+            best = slowest(*got, curvatures)
+            for rate, m in (1.03, 1.0), (0.97, 1.0), (1.0, 1.03), (1.0, 0.97):
+                other = slowest(got[0] * rate, got[1] * m, curvatures)
+                require(best <= other + 1e-9, f"rate × {rate}, momentum × {m} is faster: {other:.4f} < {best:.4f}")
+    with case("all curvatures equal: one step is enough"):
+        expect(student.best_heavy_ball(4.0, 4.0), (0.25, 0.0), names=("rate", "momentum"))
+
+
+# ------------------------------------------------------------------------------------------------ targets
+
+
+@beside
+def on_a_quadratic(student, name, options, rotate, limit):
+    """The distance from the minimum after each step, relative to the start; 100 curvatures from 0.01 to 1."""
+    curvature = torch.logspace(-2, 0, 100, dtype=torch.float64)
+    turn = torch.linalg.qr(torch.randn(100, 100, generator=torch.Generator().manual_seed(3), dtype=torch.float64)).Q
+    matrix = turn @ curvature.diag() @ turn.T if rotate else curvature.diag()
+    w = turn @ torch.ones(100, dtype=torch.float64) if rotate else torch.ones(100, dtype=torch.float64)
+    state, distances = {}, []
+    for _ in range(limit):
+        getattr(student, name)([w], [matrix @ w], state, **options)
+        distances.append(w.norm().item() / 10)
+        if distances[-1] <= 1e-6:
+            break
+    return distances
+
+
+@lab.target("sgd", "momentum", "adagrad", "best_heavy_ball", seconds=1)
+def a_hundred_curvatures(student, goals, data, rng):
+    """steps to a millionth of the distance on a quadratic with κ = 100"""
+    rate, m = student.best_heavy_ball(0.01, 1.0)
+    descent = student.run(on_a_quadratic, "sgd", {"rate": 2 / 1.01}, True, 2000)
+    ball = student.run(on_a_quadratic, "momentum", {"rate": rate, "m": m}, True, 2000)
+    along = student.run(on_a_quadratic, "adagrad", {"rate": 1.0}, False, 2000)
+    across = student.run(on_a_quadratic, "adagrad", {"rate": 1.0}, True, 2000)
+    goals.within("gradient descent with its best rate", len(descent), 500, 900)
+    goals.within("heavy ball with its best rate and momentum", len(ball), 60, 130)
+    goals.at_most("the second as a fraction of the first", round(len(ball) / len(descent), 3), 0.25)
+    goals.at_most("AdaGrad, valley along the axes", len(along), 2)
+    goals.at_least("AdaGrad, the same valley rotated", len(across), 100)
+    with goals.picture("quadratic.png", size=(6.5, 3.8)) as figure:
+        axes = figure.subplots()
+        for line, text in (
+            (descent, "gradient descent"),
+            (ball, "heavy ball"),
+            (across, "AdaGrad"),
+            ([1.0, *along], "AdaGrad, along the axes"),
+        ):
+            axes.semilogy(range(1, len(line) + 1), line, label=text)
+        rounds = range(0, len(descent), 5)
+        axes.semilogy(rounds, [(99 / 101) ** k for k in rounds], ":", color="grey", lw=1)
+        axes.semilogy(rounds[:30], [k * (9 / 11) ** k if k else 1 for k in rounds[:30]], ":", color="grey", lw=1)
+        axes.set(ylim=(5e-7, 2), xlabel="step", ylabel="distance from the minimum", xlim=(0, 700),
+                 title="κ = 100; dotted: theory")  # fmt: skip
+        axes.legend(loc="upper right")
+
+
+VALLEY = [
+    ("sgd", {"rate": 0.004}), ("momentum", {"rate": 0.004}), ("nesterov", {"rate": 0.004}),
+    ("adagrad", {"rate": 0.4}), ("rmsprop", {"rate": 0.02}), ("adam", {"rate": 0.1}),
+]  # fmt: skip
+
+
+@beside
+def down_the_valley(student, name, options, steps):
+    """The path of a rule on (1 − x)² + 20 (y − x²)² from (−1.4, 1.6)."""
+    w, state, path = torch.tensor([-1.4, 1.6]), {}, [torch.tensor([-1.4, 1.6])]
+    for _ in range(steps):
+        x, y = w
+        slope = torch.stack((2 * (x - 1) - 80 * x * (y - x * x), 40 * (y - x * x)))
+        getattr(student, name)([w], [slope], state, **options)
+        path.append(w.clone())
+    return torch.stack(path)
+
+
+DIGITS = [
+    ("sgd", {"rate": 0.1}), ("momentum", {"rate": 0.1}), ("nesterov", {"rate": 0.1}), ("adagrad", {"rate": 0.03}),
+    ("rmsprop", {"rate": 0.003}), ("adam", {"rate": 0.003}),
+]  # fmt: skip
+
+
+@beside
+def on_digits(student, entries, seed):
+    """Two epochs on 10 000 digits, 784–100–10, for each rule: the loss of each of 200 steps, and the test errors."""
+    x, t, x_test, t_test = data.mnist(full=True)  # noqa: F821
+    x, t, x_test = x[:10_000] / 255, t[:10_000], x_test / 255
+    answers = []
+    for name, options, scheduled in entries:
+        torch.manual_seed(seed)
+        net = torch.nn.Sequential(torch.nn.Linear(784, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
+        parameters, state, losses = list(net.parameters()), {}, []
+        batches = [rows for _ in range(2) for rows in torch.randperm(len(x)).split(100)]
+        for step, rows in enumerate(progress(batches, name)):  # noqa: F821
+            loss = torch.nn.functional.cross_entropy(net(x[rows]), t[rows])
+            gradients = list(torch.autograd.grad(loss, parameters))
+            rate = options["rate"]
+            if scheduled:
+                rate = student.cosine_schedule(step, len(batches), 10, rate)
+            with torch.no_grad():
+                getattr(student, name)(parameters, gradients, state, **{**options, "rate": rate})
+            losses.append(loss.item())
+        with torch.no_grad():
+            answers.append((losses, 100 * (net(x_test).argmax(1) != t_test).float().mean().item()))
+    return answers
+
+
+@lab.target(*RULES, "cosine_schedule", seconds=8)
+def the_race(student, goals, data, rng):
+    """two epochs on 10 000 digits with each rule, and a curved valley"""
+    data.mnist()
+    paths = {name: student.run(down_the_valley, name, options, 150) for name, options in VALLEY}
+    entries = [(name, options, False) for name, options in DIGITS] + [("adam", {"rate": 0.01}, True)]
+    answers = student.run(on_digits, entries, rng.seed())
+    names = [*RULES, "adam with warm-up and cosine"]
+    lines = {name: losses for name, (losses, _) in zip(names, answers, strict=True)}
+    ends = {name: sum(losses[-50:]) / 50 for name, losses in lines.items()}
+    goals.seen("sgd: loss of the last 50 steps", round(ends["sgd"], 3))
+    for name in RULES[1:]:
+        goals.at_most(f"{name}: the same, relative to sgd", round(ends[name] / ends["sgd"], 3), 0.85)
+    for name, (_, errors) in zip(RULES, answers, strict=False):
+        goals.seen(f"{name}: test errors", errors, unit="%")
+    goals.at_most("adam with warm-up and cosine: test errors", answers[-1][1], 9, unit="%")
+    with goals.picture("race.png", size=(11.5, 4.4)) as figure:
+        draw_race(figure, paths, lines)
+
+
+def draw_race(figure, paths, lines):
+    """The paths down the valley, and the losses on MNIST."""
+    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
+    x, y = torch.linspace(-1.9, 1.9, 400), torch.linspace(-0.6, 2.6, 400)
+    height = (1 - x) ** 2 + 20 * (y[:, None] - x**2) ** 2
+    for axes, (name, path) in zip(left.subplots(2, 3).flat, paths.items(), strict=True):
+        axes.imshow(
+            (height + 0.05).log().numpy(), origin="lower", extent=(-1.9, 1.9, -0.6, 2.6), cmap="bone", alpha=0.8
+        )
+        axes.plot(*path.clamp(-3, 4).T.numpy(), ".-", color="#c2571a", lw=0.9, ms=3)
+        axes.plot(1, 1, "*", ms=11, color="gold", markeredgecolor="black", mew=0.6, zorder=5)
+        axes.grid(False)
+        axes.set(xlim=(-1.9, 1.9), ylim=(-0.6, 2.6), xticks=[], yticks=[], title=name)
+    left.suptitle("150 steps down a curved valley", fontsize=10)
+    plot = right.subplots()
+    for name, losses in lines.items():
+        smooth = torch.tensor(losses).unfold(0, 15, 1).mean(1)
+        style = {"color": "black", "linestyle": "--"} if " " in name else {}
+        plot.plot(range(15, len(losses) + 1), smooth.numpy(), lw=1.3, label=name, **style)
+    plot.set(yscale="log", xlabel="step", title="loss on 10 000 digits, mean of 15 steps")
+    plot.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+    plot.minorticks_off()
+    plot.legend(fontsize=8)
+
+
+if __name__ == "__main__":
+    sys.exit(lab.main())

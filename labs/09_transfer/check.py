@@ -1,0 +1,664 @@
+"""The checks of lab 09. Reading them is allowed and useful."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from checking import Lab, beside, case, expect, require
+
+lab = Lab(
+    __file__,
+    parts=[
+        "replace_head", "freeze", "train_mode", "extract_features", "make_loader", "save_checkpoint", "load_checkpoint",
+    ],
+)  # fmt: skip
+
+
+@beside
+class Nested(nn.Module):
+    """A model with modules in modules, names that begin alike, and a layer that works in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc1 = nn.Linear(6, 5)
+        self.fc10 = nn.Sequential(nn.Linear(5, 5), nn.ReLU(inplace=True))
+        self.norm = nn.BatchNorm1d(5)
+        self.tail = nn.Sequential(nn.Dropout(0.0), nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Tanh()))
+        self.out = nn.ModuleDict({"head": nn.Linear(4, 3, bias=False)})
+
+    def forward(self, x):
+        return self.out["head"](self.tail(self.norm(self.fc10(self.fc1(x)))))
+
+
+@beside
+def build(kind, weights=None):
+    """A model; its parameters are taken from `weights`, one after the other."""
+    flat = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
+    model = Nested() if kind == "nested" else flat
+    if weights is not None:
+        vector_to_parameters(weights[: parameters_to_vector(model.parameters()).numel()].clone(), model.parameters())
+    return model
+
+
+@beside
+def nb_hooks(model):
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
+    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
+
+
+def problem(rng, n=9):
+    return 0.5 * rng.normal(200), rng.normal(n, 6)
+
+
+# ---------------------------------------------------------------------------------------------------- 1 replace_head
+
+
+@beside
+def operated(student, kind, weights, nb_classes):
+    model = build(kind, weights)
+    for p in model.parameters():
+        p.requires_grad_(False)
+    before = {name: t.clone() for name, t in model.state_dict().items()}
+    new = student.replace_head(model, nb_classes)
+    shared = {t.data_ptr() for t in model.parameters()} & {t.data_ptr() for t in new.parameters()}
+    recording = sorted(name for name, p in new.named_parameters() if p.requires_grad)
+    return before, dict(model.state_dict()), dict(new.state_dict()), len(shared), recording
+
+
+@lab.check("replace_head")
+def a_new_last_layer(student, rng):
+    """the copy has another head, and the rest of the model"""
+    for kind, head, bias in ("flat", "3", True), ("nested", "out.head", False):
+        for nb_classes in 7, 1:
+            with case(f"a {kind} model, {nb_classes} classes" if nb_classes > 1 else f"a {kind} model, one class"):
+                weights, _ = problem(rng)
+                before, _, new, _, recording = student.run(operated, kind, weights, nb_classes)
+                width = before[f"{head}.weight"].shape[1]
+                names = [f"{head}.weight", f"{head}.bias"] if bias else [f"{head}.weight"]
+                want = {name: t for name, t in before.items() if name not in names}
+                sizes, old = ({k: "×".join(map(str, t.shape)) for k, t in state.items()} for state in (new, before))
+                expect({k: size for k, size in sizes.items() if not k.startswith(head)},
+                       {k: size for k, size in old.items() if not k.startswith(head)},
+                       likely=f"the last linear layer, {head}, is to be replaced and no other one")  # fmt: skip
+                head_sizes = {names[0]: f"{nb_classes}×{width}"} | ({names[1]: f"{nb_classes}"} if bias else {})
+                expect({k: size for k, size in sizes.items() if k.startswith(head)}, head_sizes,
+                       likely="the new layer has nb_classes outputs, a bias only if the old one had it")  # fmt: skip
+                expect({name: new[name] for name in want}, want, likely="only the head is new, all else is a copy")
+                require(new[names[0]].std(correction=0) > 0, "the new weights are all the same",
+                        likely="nn.Linear draws its weights")  # fmt: skip
+                expect(recording, sorted(names), likely="a new layer requires gradients, even in a frozen model")
+
+
+@lab.check("replace_head")
+def the_model_stays(student, rng):
+    """the model itself is untouched, and shares nothing with the copy"""
+    for kind in "flat", "nested":
+        with case(f"a {kind} model"):
+            weights, _ = problem(rng)
+            before, after, new, shared, _ = student.run(operated, kind, weights, 3)
+            expect(after, before, likely="the model itself was changed: copy.deepcopy comes first")
+            require(shared == 0, f"model and copy share {shared} parameters",
+                    likely="copy.copy copies only the outermost module; copy.deepcopy copies all")  # fmt: skip
+            head = "3.weight" if kind == "flat" else "out.head.weight"
+            require(not torch.equal(new[head], before[head]), "the head still has the old weights")
+
+
+# ---------------------------------------------------------------------------------------------------------- 2 freeze
+
+
+@beside
+def frozen(student, kind, trainable, start):
+    model = build(kind)
+    for p in model.parameters():
+        p.requires_grad_(start)
+    count = student.freeze(model, trainable)
+    return count, ", ".join(name for name, p in model.named_parameters() if p.requires_grad)
+
+
+@lab.check("freeze")
+def who_learns(student, rng):
+    """which parameters require a gradient, and how many numbers that are"""
+    for start in True, False:
+        for trainable in ["fc1"], ["tail", "out.head"], ["fc10.0", "norm"], []:
+            with case(f"trainable = {trainable}, before that {'all' if start else 'no'} parameters require a gradient"):
+                sizes = {name: p.numel() for name, p in build("nested").named_parameters()}
+                want = [name for name in sizes if any(name.startswith(f"{module}.") for module in trainable)]
+                careless = [name for name in sizes if any(name.startswith(module) for module in trainable)]
+                others = [name for name in sizes if name not in want]
+                count, learning = student.run(frozen, "nested", trainable, start)
+                expect(learning, ", ".join(want), mistakes={
+                    "“fc1” is taken for “fc10”, too: compare with “fc1.”": ", ".join(careless),
+                    "that is the other way round": ", ".join(others),
+                }, likely="those that are not named stop, those that are named learn, whatever was before")  # fmt: skip
+                expect(count, sum(sizes[name] for name in want), mistakes={
+                    "that is the number of tensors, not of numbers": len(want),
+                    "that is the number of all parameters": sum(sizes.values()),
+                    "that is how many are frozen": sum(sizes[name] for name in others),
+                })  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------------ 3 train_mode
+
+
+@beside
+def modes(student, learning, start):
+    model = build("nested").train(start)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(name.startswith(f"{module}.") for module in learning))
+    student.train_mode(model)
+    return {name or "the model": module.training for name, module in model.named_modules()}
+
+
+@lab.check("train_mode")
+def mode_of_each_module(student, rng):
+    """every module in training mode, but for frozen batch normalisations"""
+    everything = ["fc1", "fc10", "norm", "tail", "out"]
+    for learning, asleep in (everything, []), (["tail", "out"], ["norm"]), (["fc1", "norm"], ["tail.1.1"]), (
+        [], ["norm", "tail.1.1"]
+    ):  # fmt: skip
+        for start in True, False:
+            with case(
+                f"{', '.join(learning) or 'nothing'} learns, the model was {'' if start else 'not '}in training mode"
+            ):
+                names = [name or "the model" for name, _ in build("nested").named_modules()]
+                expect(student.run(modes, learning, start), {name: name not in asleep for name in names}, mistakes={
+                    "a frozen batch normalisation is in training mode: its mean and variance will move":
+                        dict.fromkeys(names, True),
+                }, likely="dropout and all other modules train; only frozen batch normalisations do not")  # fmt: skip
+
+
+@beside
+def after_training(student, weights, x, t, learning):
+    model = build("nested", weights)
+    student.freeze(model, learning)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
+    for _ in range(5):
+        student.train_mode(model)
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), t).backward()
+        optimizer.step()
+    return before, dict(model.state_dict())
+
+
+@lab.check("freeze", "train_mode")
+def frozen_to_the_bit(student, rng):
+    """after some steps of training all that is frozen is the same to the bit, buffers too"""
+    weights, x = problem(rng)
+    learning = ["tail", "out"]
+    before, after = student.run(after_training, weights, x, rng.integers(0, 3, len(x)), learning)
+    for name, tensor in after.items():
+        trained = any(name.startswith(module) for module in learning)
+        same = torch.equal(tensor, before[name])
+        if not trained:
+            require(same, f"{name} has changed", likely="a buffer moves in training mode, a parameter by its gradient")
+        elif name.endswith(("weight", "running_mean")):
+            require(not same, f"{name} has not changed, it should learn")
+
+
+# ------------------------------------------------------------------------------------------------ 4 extract_features
+
+
+@beside
+class Broken(nn.Module):
+    """A layer that cannot do what it should."""
+
+    def forward(self, x):
+        raise ZeroDivisionError("the model itself has failed")
+
+
+@beside
+def features(student, weights, x, layer, training):
+    model = build("nested", weights).train(training)
+    model.norm.running_mean += 1.0
+    found = student.extract_features(model, x, layer)
+    recorded = found.requires_grad
+    return found, recorded, [module.training for module in model.modules()], nb_hooks(model)
+
+
+def parameters_of(weights, normalise):
+    """The features of Nested by the names of the layers."""
+    model = build("nested", weights).train(normalise)
+    model.norm.running_mean += 1.0
+
+    def known(x):
+        fc1 = F.linear(x, model.fc1.weight, model.fc1.bias)
+        inner = F.linear(fc1, model.fc10[0].weight, model.fc10[0].bias)
+        norm = model.norm(inner.relu())
+        tail = model.tail(norm)
+        layers = {"fc1": fc1, "fc10.0": inner, "norm": norm, "tail": tail, "out.head": model.out["head"](tail)}
+        return {name: t.detach() for name, t in layers.items()}
+
+    return known
+
+
+@lab.check("extract_features")
+def output_of_a_layer(student, rng):
+    """what a layer answers, whatever comes behind it"""
+    for layer in "fc1", "norm", "tail", "out.head", "fc10.0":
+        for training in False, True:
+            likely = "the next layer works in place: keep a clone" if layer == "fc10.0" else None
+            with case(f"layer {layer}, the model is {'' if training else 'not '}in training mode", likely):
+                weights, x = problem(rng)
+                want = parameters_of(weights, training)(x)
+                got, recorded, in_training, hooks = student.run(features, weights, x, layer, training)
+                others = {f"that is the answer of {name}": t for name, t in want.items() if name != layer}
+                expect(got, want[layer], mistakes=others)
+                require(not recorded, "the features are recorded for autograd", likely="torch.no_grad() is missing")
+                require(set(in_training) == {training}, "the mode of the model has changed")
+                require(hooks == 0, f"{hooks} hooks are still there", likely="hook.remove() is missing")
+
+
+@beside
+def hooks_after_failure(student, x):
+    model = nn.Sequential(nn.Linear(6, 5), Broken())
+    try:
+        student.extract_features(model, x, "0")
+    except ZeroDivisionError:
+        return nb_hooks(model), True
+    return nb_hooks(model), False
+
+
+@lab.check("extract_features")
+def removes_its_hook(student, rng):
+    """no hook is left when the model raises"""
+    hooks, raised = student.run(hooks_after_failure, rng.normal(2, 6))
+    require(raised, "the model's own error is swallowed", likely="finally, not except")
+    require(hooks == 0, f"{hooks} hooks are still there", likely="try: … finally: … removes them in any case")
+
+
+# ----------------------------------------------------------------------------------------------------- 5 make_loader
+
+
+@beside
+def batches(student, n, batch_size, seed, epoch, elsewhere):
+    torch.manual_seed(elsewhere)
+    before = torch.get_rng_state()
+    x, t = torch.arange(2.0 * n).reshape(n, 2), 10 * torch.arange(n)
+    found = [(inputs, targets) for inputs, targets in student.make_loader(x, t, batch_size, seed, epoch)]
+    return found, before, torch.get_rng_state()
+
+
+def order(student, n, seed, epoch, elsewhere=0):
+    found, _, _ = student.run(batches, n, 4, seed, epoch, elsewhere)
+    return torch.cat([targets for _, targets in found]).tolist()
+
+
+@lab.check("make_loader")
+def every_sample_once(student, rng):
+    """batches of all samples, inputs with their targets, in random order"""
+    for n, batch_size in (23, 5), (12, 4), (3, 10), (1, 1):
+        with case(f"{n} samples in batches of {batch_size}"):
+            found, _, _ = student.run(batches, n, batch_size, 3, 1, 0)
+            sizes = [batch_size] * (n // batch_size) + ([n % batch_size] if n % batch_size else [])
+            expect([len(targets) for _, targets in found], sizes, likely="the last batch may be short, not left out")
+            x, t = torch.cat([a for a, _ in found]), torch.cat([b for _, b in found])
+            expect(t.sort().values, 10 * torch.arange(n), likely="each sample comes exactly once")
+            expect(x[:, 0], 2.0 * (t // 10), likely="inputs and targets are shuffled apart")
+            require(n < 10 or t.tolist() != t.sort().values.tolist(), "the order is not random")
+
+
+@lab.check("make_loader")
+def order_from_seed_and_epoch(student, rng):
+    """the same order for the same seed and epoch, another for any other"""
+    reference = order(student, 40, 1, 2)
+    expect(order(student, 40, 1, 2, elsewhere=7), reference,
+           likely="the order depends on the global random numbers: give the loader a generator")  # fmt: skip
+    for seed, epoch, why in (
+        (1, 3, "every epoch has the same order: the epoch is not used"),
+        (2, 2, "every seed has the same order: the seed is not used"),
+        (2, 1, "seed + epoch is the same for seed 1, epoch 2 and for seed 2, epoch 1"),
+        (3, 0, "seed + epoch is the same for seed 1, epoch 2 and for seed 3, epoch 0"),
+    ):
+        require(order(student, 40, seed, epoch) != reference,
+                f"seed {seed}, epoch {epoch} has the order of seed 1, epoch 2", likely=why)  # fmt: skip
+
+
+@lab.check("make_loader")
+def leaves_the_global_numbers(student, rng):
+    """the global random numbers are where they were"""
+    _, before, after = student.run(batches, 9, 2, 5, 0, 11)
+    require(torch.equal(before, after), "the global random numbers have moved",
+            likely="shuffling without a generator of its own, or torch.manual_seed")  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------- 6 and 7 checkpoints
+
+
+@beside
+def started_run(weights, x, t):
+    """A model and an optimiser that have made two steps."""
+    model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Dropout(0.4), nn.Linear(5, 3))
+    vector_to_parameters(weights[: parameters_to_vector(model.parameters()).numel()].clone(), model.parameters())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
+    go_on(model, optimizer, x, t, 2)
+    return model, optimizer
+
+
+@beside
+def go_on(model, optimizer, x, t, steps):
+    for _ in range(steps):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), t).backward()
+        optimizer.step()
+
+
+@beside
+def everything(model, optimizer, epoch):
+    state = {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict(), "epoch": epoch}
+    return state | {"rng": torch.get_rng_state()}
+
+
+@beside
+def stored(student, weights, x, t, epoch):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.pt"
+        model, optimizer = started_run(weights, x, t)
+        truth = everything(model, optimizer, epoch)
+        student.save_checkpoint(path, model, optimizer, epoch)
+        found = torch.load(path, weights_only=True) if path.is_file() else None
+        if isinstance(found, dict) and isinstance(found.get("model"), dict):
+            found["model"] = dict(found["model"])
+        return found, truth, sorted(os.listdir(folder)), torch.get_rng_state()
+
+
+def run_problem(rng):
+    weights, x = problem(rng)
+    return weights, x, rng.integers(0, 3, len(x))
+
+
+@lab.check("save_checkpoint")
+def all_that_matters(student, rng):
+    """the file holds model, optimiser, epoch and random numbers, as plain data"""
+    likely = "the file must load with weights_only=True: a state_dict, not the model itself"
+    with case("two steps of Adam, epoch 12", likely):
+        found, truth, files, rng_after = student.run(stored, *run_problem(rng), 12)
+    require(found is not None, f"there is no file run.pt, only {files}")
+    expect(found, truth)
+    require(files == ["run.pt"], f"there are other files: {[name for name in files if name != 'run.pt']}")
+    expect(rng_after, truth["rng"], likely="saving has moved the random numbers")
+
+
+@beside
+def interrupted(student, weights, x, t):
+    """Save twice; the second time the disk is full."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.pt"
+        model, optimizer = started_run(weights, x, t)
+        student.save_checkpoint(path, model, optimizer, 1)
+        first, save = path.read_bytes(), torch.save
+
+        def full_disk(_state, file, *_args, **_kwargs):
+            if hasattr(file, "write"):
+                file.write(b"half a file")
+                file.flush()
+            else:
+                Path(file).write_bytes(b"half a file")
+            raise OSError("no space left on device")
+
+        torch.save = full_disk
+        try:
+            student.save_checkpoint(path, model, optimizer, 2)
+        except OSError:
+            pass
+        finally:
+            torch.save = save
+        return len(first), path.read_bytes() == first if path.is_file() else None
+
+
+@lab.check("save_checkpoint")
+def interrupted_in_the_middle(student, rng):
+    """when the disk is full, the older checkpoint is still whole"""
+    size, same = student.run(interrupted, *run_problem(rng))
+    require(size > 1000, "the checkpoint has hardly any content")
+    require(
+        same is not None, "the older checkpoint is gone", likely="rename the new file when it is complete, not before"
+    )
+    require(same, "the older checkpoint is damaged", likely="write under another name first, then os.replace")
+
+
+@beside
+def restored(student, weights, x, t, epoch):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.pt"
+        model, optimizer = started_run(weights, x, t)
+        torch.save(everything(model, optimizer, epoch), path)
+        truth = everything(model, optimizer, epoch) | {"next": torch.rand(3)}
+        model, optimizer = started_run(weights.flip(0), x.flip(0), t)
+        torch.manual_seed(99)
+        got = student.load_checkpoint(path, model, optimizer)
+        found = everything(model, optimizer, got)
+        return found | {"next": torch.rand(3)}, truth
+
+
+@lab.check("load_checkpoint")
+def back_to_the_stored_state(student, rng):
+    """model, optimiser, epoch and random numbers are as they were"""
+    found, truth = student.run(restored, *run_problem(rng), 31)
+    for key, likely in (
+        ("epoch", "load_checkpoint returns the epoch"),
+        ("model", "model.load_state_dict is missing"),
+        ("optimizer", "optimizer.load_state_dict is missing"),
+        ("rng", "torch.set_rng_state is missing, or comes too early"),
+        ("next", "the random numbers go on elsewhere"),
+    ):
+        with case(f"what was stored under “{key}”"):
+            expect(found[key], truth[key], likely=likely)
+
+
+@beside
+class Trap:
+    """Data that make a folder when they are read without care."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+@beside
+def trapped(student, weights, x, t):
+    with tempfile.TemporaryDirectory() as folder:
+        path, trace = Path(folder) / "run.pt", Path(folder) / "trace"
+        model, optimizer = started_run(weights, x, t)
+        torch.save(everything(model, optimizer, 1) | {"note": Trap(str(trace))}, path)
+        try:
+            student.load_checkpoint(path, model, optimizer)
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            return trace.exists(), type(error).__name__
+        return trace.exists(), ""
+
+
+@lab.check("load_checkpoint")
+def runs_no_code(student, rng):
+    """a file with code in it is refused"""
+    ran, error = student.run(trapped, *run_problem(rng))
+    require(not ran, "code from the file was run", likely="weights_only=True is missing")
+    require(error == "UnpicklingError", f"the file was not refused ({error or 'no error'})")
+
+
+@beside
+def resumed(student, weights, x, t):
+    """Six steps at a stretch; and three, then a checkpoint, then three with everything new."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.pt"
+        torch.manual_seed(5)
+        model, optimizer = started_run(weights, x, t)
+        go_on(model, optimizer, x, t, 6)
+        whole = parameters_to_vector(model.parameters())
+        torch.manual_seed(5)
+        model, optimizer = started_run(weights, x, t)
+        go_on(model, optimizer, x, t, 3)
+        student.save_checkpoint(path, model, optimizer, 3)
+        torch.manual_seed(6)
+        model, optimizer = started_run(weights.flip(0), x, t)
+        student.load_checkpoint(path, model, optimizer)
+        go_on(model, optimizer, x, t, 3)
+        return whole, parameters_to_vector(model.parameters())
+
+
+@lab.check("save_checkpoint", "load_checkpoint")
+def resumed_run(student, rng):
+    """a resumed run ends like one that was not interrupted, to the bit"""
+    whole, parts = student.run(resumed, *run_problem(rng))
+    expect(
+        parts, whole, rtol=0.0, atol=0.0, likely="something that determines the next step is not stored or not restored"
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------ target
+
+
+@beside
+def digit_model():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 5), nn.MaxPool2d(2), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 32, 5), nn.MaxPool2d(2), nn.BatchNorm2d(32), nn.ReLU(),
+        nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 5),
+    )  # fmt: skip
+
+
+@beside
+def fit(student, model, x, t, nb_epochs, batch_size, seed):
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+    for epoch in range(nb_epochs):
+        student.train_mode(model)
+        for inputs, targets in student.make_loader(x, t, batch_size, seed, epoch):
+            optimizer.zero_grad()
+            F.cross_entropy(model(inputs), targets).backward()
+            optimizer.step()
+    model.eval()
+
+
+@beside
+def learned(student, x, t):
+    """Learn the old digits, each batch moved a little; the checkpoint, as bytes."""
+    model = digit_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    student.train_mode(model)
+    for inputs, targets in progress(list(student.make_loader(x, t, 100, 0, 0)), "learning 0 to 4"):  # noqa: F821
+        down, right = torch.randint(-3, 4, (2,)).tolist()
+        optimizer.zero_grad()
+        F.cross_entropy(model(inputs.roll((down, right), (2, 3))), targets).backward()
+        optimizer.step()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "old.pt"
+        student.save_checkpoint(path, model, optimizer, 1)
+        return path.read_bytes()
+
+
+@beside
+def model_of(student, checkpoint):
+    """The model in a checkpoint of `learned`, or (None) a new one."""
+    model = digit_model()
+    if checkpoint is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "old.pt"
+            path.write_bytes(checkpoint)
+            student.load_checkpoint(path, model, torch.optim.Adam(model.parameters()))
+    return model
+
+
+@beside
+def transferred(student, checkpoint, few, x, t, ways, seed):
+    """The test error of each way to learn the new digits from a few of them."""
+    errors = {}
+    for way in progress(ways, f"learning 5 to 9 from {len(few[0])} images"):  # noqa: F821
+        torch.manual_seed(seed)
+        old = model_of(student, checkpoint if ways[way]["pretrained"] else None)
+        torch.manual_seed(seed)
+        model = student.replace_head(old, 5)
+        student.freeze(model, ways[way]["learns"])
+        fit(student, model, *few, 40, max(5, len(few[0]) // 2), seed)
+        errors[way] = 100 * model(x).argmax(1).ne(t).float().mean().item()
+    return errors
+
+
+@beside
+def old_features(student, checkpoint, x):
+    """What the convolutions of the network that knows 0 to 4 make of the new digits."""
+    return student.extract_features(model_of(student, checkpoint).eval(), x, "8")
+
+
+def neighbours(points, count):
+    """For each row the `count` nearest other rows."""
+    distances = torch.cdist(points, points)
+    distances.fill_diagonal_(float("inf"))
+    return distances.topk(count, largest=False).indices
+
+
+@lab.target(*lab.parts, seconds=25)
+def new_digits_from_a_few(student, goals, data, rng):
+    """from the digits 0 to 4 to 5 to 9, with 10, 20 and 50 labels"""
+    train_x, train_t, test_x, test_t = data.mnist(full=True, normalize=True, flatten=False)
+    old, new = train_t < 5, train_t >= 5
+    x, t = test_x[test_t >= 5][:1000], test_t[test_t >= 5][:1000] - 5
+    rest = ["0", "2", "4", "6"]
+    ways = {
+        "from scratch": {"pretrained": False, "learns": [*rest, "9", "11"]},
+        "random convolutions, frozen": {"pretrained": False, "learns": ["9", "11"]},
+        "pretrained convolutions, frozen": {"pretrained": True, "learns": ["9", "11"]},
+        "pretrained, all learns": {"pretrained": True, "learns": [*rest, "9", "11"]},
+    }
+    errors = {way: {} for way in ways}
+    checkpoint = student.run(learned, train_x[old], train_t[old])
+    for count in 10, 20, 50:
+        for seed in range(3):
+            pool_x, pool_t = train_x[new][seed * 1000 :][:1000], train_t[new][seed * 1000 :][:1000] - 5
+            chosen = torch.cat([(pool_t == c).nonzero().flatten()[: count // 5] for c in range(5)])
+            few = (pool_x[chosen], pool_t[chosen])
+            for way, error in student.run(transferred, checkpoint, few, x, t, ways, seed).items():
+                errors[way].setdefault(count, []).append(error)
+    near = {
+        "by their pixels": neighbours(x.flatten(1), 6),
+        "by features learnt on 0 to 4": neighbours(student.run(old_features, checkpoint, x), 6),
+    }
+    mean = {way: {count: sum(e) / len(e) for count, e in counts.items()} for way, counts in errors.items()}
+    for way, counts in mean.items():
+        goals.seen(f"test error with 20 labels, {way}", counts[20], unit="%")
+    scratch, random, kept, tuned = (sum(counts.values()) / len(counts) for counts in mean.values())
+    goals.at_least("points gained by pretraining, all learns", scratch - tuned, 2)
+    goals.at_least("points gained by pretraining, convolutions frozen", random - kept, 3)
+    pixels, learnt = (100 * (t[rows[:, 0]] != t).double().mean().item() for rows in near.values())
+    goals.seen("the nearest image, by pixels, is another digit", pixels, unit="%")
+    goals.at_most("by features of a network that never saw one", learnt, 0.8 * pixels, unit="%")
+    with goals.picture("transfer.png", size=(12, 4.2)) as figure:
+        grid = figure.add_gridspec(1, 3, width_ratios=[1.2, 1, 1])
+        left = figure.add_subplot(grid[0])
+        for way, counts in errors.items():
+            sizes, values = list(counts), torch.tensor(list(counts.values()))
+            (line,) = left.plot(sizes, values.mean(1), marker="o", label=way)
+            left.plot(sizes, values, color=line.get_color(), linewidth=0.5, alpha=0.5)
+        left.set(xscale="log", xlabel="images of the new digits", ylabel="test error / %", xticks=sizes, ylim=(0, None))
+        left.set_xticklabels(map(str, sizes))
+        left.minorticks_off()
+        left.legend()
+        wrong = (t[near["by their pixels"]] != t[:, None]).sum(1)
+        shown = [int((wrong * (t == digit)).argmax()) for digit in range(5)]  # of each digit the one that fares worst
+        for part, (name, rows) in enumerate(near.items(), start=1):
+            axes = figure.add_subplot(grid[part])
+            tiles = [torch.cat([x[n, 0], *x[rows[n], 0]], 1) for n in shown]
+            axes.imshow(torch.cat(tiles), cmap="gray_r")
+            axes.axvline(27.5, color="black", linewidth=1)
+            for line, n in enumerate(shown):
+                for place, other in enumerate(rows[n], start=1):
+                    if t[other] != t[n]:
+                        right, top = 28 * place + 1, 28 * line + 1
+                        box = [right, right + 25, right + 25, right, right], [top, top, top + 25, top + 25, top]
+                        axes.plot(*box, color="#c2571a")
+            axes.set_title(f"nearest {name}")
+            axes.axis("off")
+
+
+if __name__ == "__main__":
+    sys.exit(lab.main())

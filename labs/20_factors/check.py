@@ -1,0 +1,691 @@
+"""The checks of lab 20. Reading them is allowed and useful."""
+
+import heapq
+import math
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from checking import Lab, beside, case, expect, require
+
+PARTS = ["log_likelihood", "ppca_em", "fa_em", "nmf", "classical_mds", "geodesic_distances", "lle"]
+lab = Lab(__file__, parts=PARTS)
+lab.forbid("log_likelihood", names=["distributions"], why="the formula is the exercise")
+lab.forbid("ppca_em", names=["eigh", "svd", "eig", "pca_lowrank"], why="the sheet asks for EM")
+WIDE = torch.float64
+
+
+# ---- factor models
+
+
+@lab.reference
+def log_likelihood(x, mean, w, psi):
+    covariance = w.double() @ w.double().mT + torch.diag_embed(psi.double())
+    model = torch.distributions.MultivariateNormal(mean.double(), covariance)
+    return float(model.log_prob(x.double()).mean())
+
+
+@lab.check("log_likelihood")
+def density_of_a_gaussian(student, rng):
+    """against the density of a Gaussian with the full covariance"""
+    for n, d, k in (7, 5, 2), (1, 3, 1), (4, 2, 3), (13, 6, 4):
+        x, mean, w = 2 * rng.normal(n, d, dtype=WIDE), rng.normal(d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
+        psi = rng.uniform(d, low=0.3, high=3, dtype=WIDE)
+        want = log_likelihood(x, mean, w, psi)
+        flat = (w @ w.T + psi.diag()).logdet().item()
+        with case(f"{n} samples of dimension {d}, {k} factors"):
+            expect(student.log_likelihood(x, mean, w, psi), want, mistakes={
+                "the sum over the rows, not their mean": n * want,
+                "the constant D/2 · log 2π is missing": want + d / 2 * math.log(2 * math.pi),
+                "log 2π once instead of D times": want + (d - 1) / 2 * math.log(2 * math.pi),
+                "the determinant is missing": want + flat / 2,
+                "the sign of the log-determinant is wrong": want + flat,
+                "Σ log ψ is missing in the log-determinant": want + psi.log().sum().item() / 2,
+                "psi is taken for standard deviations; these are variances": lambda x=x, m=mean, w=w, psi=psi:
+                    log_likelihood(x, m, w, psi**2),
+                "the mean is not subtracted": lambda x=x, m=mean, w=w, psi=psi: log_likelihood(x, 0 * m, w, psi),
+                "the covariance has W without Wᵀ, or none: only the noise counts": lambda x=x, m=mean, w=w, psi=psi:
+                    log_likelihood(x, m, 0 * w, psi),
+            })  # fmt: skip
+
+
+@lab.check("log_likelihood")
+def density_in_many_dimensions(student, rng):
+    """20 000 dimensions, where a D × D matrix would take 3 GB"""
+    d, k = 20_000, 3
+    x, mean, w = rng.normal(2, d, dtype=WIDE), rng.normal(d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
+    psi = rng.uniform(d, low=0.5, high=2, dtype=WIDE)
+    exact = torch.distributions.LowRankMultivariateNormal(mean, w, psi).log_prob(x).mean().item()
+    with case(f"D = {d}", likely="work with k × k matrices: the hint has both identities"):
+        expect(student.log_likelihood(x, mean, w, psi), exact)
+
+
+@lab.reference
+def ppca_em(x, w, sigma2, steps):
+    d = x.shape[1]
+    rows = list(x - x.mean(0, keepdim=True))
+    for _step in range(steps):
+        m = w.T @ w + sigma2 * torch.eye(w.shape[1], dtype=x.dtype)
+        z = [torch.linalg.solve(m, w.T @ row) for row in rows]
+        zz = [sigma2 * torch.linalg.inv(m) + torch.outer(one, one) for one in z]
+        w = sum(torch.outer(row, one) for row, one in zip(rows, z, strict=True)) @ torch.linalg.inv(sum(zz))
+        left = 0.0
+        for row, one, both in zip(rows, z, zz, strict=True):
+            left += float(row @ row - 2 * one @ (w.T @ row) + (both @ w.T @ w).trace())
+        sigma2 = left / (len(rows) * d)
+    return w, float(sigma2)
+
+
+def ppca_otherwise(x: Tensor, w: Tensor, sigma2: float, what: str) -> tuple[Tensor, float]:
+    """One step with a mistake."""
+    n, d = x.shape
+    centred = x if what == "mean" else x - x.mean(0)
+    s = centred.T @ centred / (n - 1 if what == "unbiased" else n)
+    noise = sigma2**2 if what == "variance" else sigma2
+    eye = torch.eye(w.shape[1], dtype=x.dtype)
+    m = torch.linalg.inv(w.T @ w + noise * eye)
+    new = s @ w @ torch.linalg.inv(noise * eye + m @ w.T @ s @ w)
+    later = torch.linalg.inv(new.T @ new + noise * eye)
+    rest = s - (s @ new @ later @ new.T if what == "new" else s @ w @ m @ (w if what == "old" else new).T)
+    return new, (rest.trace() / (1 if what == "sum" else d)).item()
+
+
+PPCA_MISTAKES = {
+    "mean": "the mean of x is not subtracted",
+    "unbiased": "the covariance is divided by N − 1, not N",
+    "variance": "σ² is squared once more: sigma2 is the variance",
+    "old": "the noise variance uses the old loadings twice; the second factor is W'",
+    "new": "the noise variance uses the new loadings everywhere; S W M⁻¹ has the old ones",
+    "sum": "the noise variance is the sum of the diagonal, not its mean",
+}
+
+
+@lab.check("ppca_em")
+def ppca_step_by_step(student, rng):
+    """0, 1 and 3 steps, against E and M steps sample by sample"""
+    for n, d, k, steps in (9, 5, 2, 1), (7, 4, 1, 0), (12, 6, 3, 3), (5, 2, 1, 1):
+        x, w = 1 + 2 * rng.normal(n, d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
+        sigma2 = rng.number(0.3, 0.8)
+        mistakes = {text: lambda x=x, w=w, s=sigma2, what=what: ppca_otherwise(x, w, s, what)
+                    for what, text in PPCA_MISTAKES.items() if steps == 1}  # fmt: skip
+        with case(f"{n} samples of dimension {d}, {k} factors, {steps} steps"):
+            got = student.ppca_em(x, w, sigma2, steps)
+            expect(got, ppca_em(x, w, sigma2, steps), names=("loadings", "noise variance"), mistakes=mistakes,
+                   rtol=1e-6)  # fmt: skip
+
+
+@lab.check("ppca_em")
+def ppca_ends_at_the_closed_form(student, rng):
+    """the likelihood never decreases, and ends where eigenvectors say"""
+    x = rng.normal(40, 6, dtype=WIDE) * torch.tensor([1.8, 1.5, 0.5, 0.6, 0.4, 0.5], dtype=WIDE)
+    x = x @ torch.linalg.qr(rng.normal(6, 6, dtype=WIDE))[0] + 3
+    w, sigma2 = rng.normal(6, 2, dtype=WIDE), 1.0
+    mean, before = x.mean(0), -math.inf
+    for step in range(8):
+        w, sigma2 = student.ppca_em(x, w, sigma2, 1)
+        now = log_likelihood(x, mean, w, torch.full((6,), sigma2, dtype=WIDE))
+        require(now >= before - 1e-9, f"step {step + 1} lowers the log-likelihood from {before:.6f} to {now:.6f}",
+                likely="the E step and the M step must use the same parameters")  # fmt: skip
+        before = now
+    w, sigma2 = student.ppca_em(x, w, sigma2, 300)
+    variance, axis = torch.linalg.eigh(torch.cov(x.T, correction=0))
+    noise = variance[:4].mean()
+    best = axis[:, 4:] @ (variance[4:] - noise).diag() @ axis[:, 4:].T
+    with case("after 308 steps, against the solution by eigenvectors"):
+        expect((w @ w.T, sigma2), (best, noise.item()), names=("W Wᵀ", "noise variance"), rtol=1e-5, atol=1e-6)
+
+
+@lab.reference
+def fa_em(x, w, psi, steps):
+    rows = list(x - x.mean(0, keepdim=True))
+    for _step in range(steps):
+        posterior = torch.linalg.inv(torch.eye(w.shape[1], dtype=x.dtype) + (w.T / psi) @ w)
+        z = [posterior @ (w.T / psi) @ row for row in rows]
+        moment = sum(posterior + torch.outer(one, one) for one in z)
+        w = sum(torch.outer(row, one) for row, one in zip(rows, z, strict=True)) @ torch.linalg.inv(moment)
+        left = sum(row * row - (w @ one) * row for row, one in zip(rows, z, strict=True))
+        psi = (left / len(rows)).clamp(min=1e-6)
+    return w, psi
+
+
+def fa_otherwise(x: Tensor, w: Tensor, psi: Tensor, what: str) -> tuple[Tensor, Tensor]:
+    """One step with a mistake."""
+    centred = x if what == "mean" else x - x.mean(0)
+    s = centred.T @ centred / (len(x) - 1 if what == "unbiased" else len(x))
+    beta = w.T @ torch.linalg.inv(w @ w.T + psi.diag())
+    own = torch.eye(w.shape[1], dtype=x.dtype) - beta @ w
+    moment = beta @ s @ beta.T + (0 if what == "moment" else own)
+    new = s @ beta.T @ torch.linalg.inv(moment)
+    rest = (s - (w if what == "old" else new) @ beta @ s).diagonal()
+    return new, (rest.mean() * torch.ones_like(psi) if what == "shared" else rest).clamp(min=1e-6)
+
+
+FA_MISTAKES = {
+    "mean": "the mean of x is not subtracted",
+    "unbiased": "the covariance is divided by N − 1, not N",
+    "moment": "E[z zᵀ] lacks the covariance of the posterior, I − β W",
+    "old": "the noise variances use the old loadings instead of W'",
+    "shared": "all features share one noise variance: that is probabilistic PCA",
+}
+
+
+@lab.check("fa_em")
+def fa_step_by_step(student, rng):
+    """0, 1 and 3 steps, against E and M steps sample by sample"""
+    for n, d, k, steps in (9, 5, 2, 1), (7, 4, 1, 0), (12, 6, 3, 3), (8, 3, 1, 1):
+        x, w = 1 + 2 * rng.normal(n, d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
+        psi = rng.uniform(d, low=0.5, high=2, dtype=WIDE)
+        mistakes = {text: lambda x=x, w=w, p=psi, what=what: fa_otherwise(x, w, p, what)
+                    for what, text in FA_MISTAKES.items() if steps == 1}  # fmt: skip
+        with case(f"{n} samples of dimension {d}, {k} factors, {steps} steps"):
+            got = student.fa_em(x, w, psi, steps)
+            expect(got, fa_em(x, w, psi, steps), names=("loadings", "noise variances"), mistakes=mistakes, rtol=1e-6)
+
+
+@lab.check("fa_em")
+def fa_improves_and_stays_positive(student, rng):
+    """the likelihood never decreases; a feature that is always 5 keeps a variance of 1e-6"""
+    x = rng.normal(60, 2, dtype=WIDE) @ rng.normal(2, 5, dtype=WIDE)
+    x = x + rng.normal(60, 5, dtype=WIDE) * torch.tensor([0.3, 1, 2, 0.5, 1], dtype=WIDE)
+    w, psi = rng.normal(5, 2, dtype=WIDE), torch.ones(5, dtype=WIDE)
+    mean, before = x.mean(0), -math.inf
+    for step in range(8):
+        w, psi = student.fa_em(x, w, psi, 1)
+        now = log_likelihood(x, mean, w, psi)
+        require(now >= before - 1e-9, f"step {step + 1} lowers the log-likelihood from {before:.6f} to {now:.6f}")
+        before = now
+    x[:, 1] = 5
+    with case("feature 1 is always 5", likely="a variance that becomes 0 makes the next step divide by it: clamp"):
+        _, psi = student.fa_em(x, rng.normal(5, 2, dtype=WIDE), torch.ones(5, dtype=WIDE), 30)
+        expect(psi[1], torch.tensor(1e-6, dtype=WIDE), rtol=1e-6)
+        require(bool(psi.isfinite().all()) and bool((psi > 0).all()), f"noise variances are {psi.tolist()}")
+
+
+# ---- parts
+
+
+@lab.reference
+def nmf(v, w, h, steps):
+    for _step in range(steps):
+        up, down = torch.einsum("dk,dn->kn", w, v), torch.einsum("dk,dl,ln->kn", w, w, h)
+        h = torch.where(down > 1e-12, h * up / down, h * up / 1e-12)
+        up, down = torch.einsum("dn,kn->dk", v, h), torch.einsum("dl,ln,kn->dk", w, h, h)
+        w = torch.where(down > 1e-12, w * up / down, w * up / 1e-12)
+    return w, h
+
+
+@lab.check("nmf")
+def nmf_step_by_step(student, rng):
+    """0, 1 and 4 steps, entry by entry"""
+    for d, n, k, steps in (5, 7, 2, 1), (4, 6, 3, 0), (6, 9, 2, 4), (3, 1, 1, 1):
+        v, w, h = rng.uniform(d, n, dtype=WIDE), rng.uniform(d, k, dtype=WIDE), rng.uniform(k, n, dtype=WIDE)
+        new_h = nmf(v, w, h, 1)[1]
+
+        def at_once(v=v, w=w, h=h, new_h=new_h):
+            return w * (v @ h.T) / (w @ h @ h.T), new_h
+
+        def other_order(v=v, w=w, h=h):
+            first = w * (v @ h.T) / (w @ h @ h.T)
+            return first, h * (first.T @ v) / (first.T @ first @ h)
+
+        def upside_down(v=v, w=w, h=h):
+            first = h * (w.T @ w @ h) / (w.T @ v)
+            return w * (w @ first @ first.T) / (v @ first.T), first
+
+        with case(f"v {d} × {n}, {k} factors, {steps} steps"):
+            expect(student.nmf(v, w, h, steps), nmf(v, w, h, steps), names=("w", "h"), rtol=1e-7, mistakes={
+                "w is updated with the old h": at_once,
+                "w is updated before h": other_order,
+                "the fraction is upside down": upside_down,
+            } if steps == 1 else {})  # fmt: skip
+
+
+@lab.check("nmf")
+def nmf_improves_and_stays_positive(student, rng):
+    """the error never grows, nothing becomes negative, empty rows of v do no harm"""
+    v = rng.uniform(9, 14, dtype=WIDE)
+    v[4], v[:, 2] = 0, 0
+    w, h = rng.uniform(9, 3, dtype=WIDE), rng.uniform(3, 14, dtype=WIDE)
+    before = math.inf
+    for step in range(12):
+        w, h = student.nmf(v, w, h, 1)
+        require(bool(w.isfinite().all() and h.isfinite().all()), f"w or h is not finite after step {step + 1}",
+                likely="0 / 0 where v has a row or a column of zeros: clamp the divisor")  # fmt: skip
+        require(bool((w >= 0).all() and (h >= 0).all()), f"w or h has negative numbers after step {step + 1}")
+        now = (v - w @ h).norm().item()
+        require(now <= before + 1e-9, f"step {step + 1} raises ‖v − w h‖ from {before:.6f} to {now:.6f}")
+        before = now
+    bound = torch.linalg.svdvals(v)[3:].norm().item()
+    require(before >= bound - 1e-9, f"‖v − w h‖ = {before:.4f} is below the best of rank 3, {bound:.4f}")
+
+
+# ---- maps
+
+
+def signed(y: object) -> object:
+    """The columns with the sign that makes their largest entry positive, since a method leaves it open."""
+    if not isinstance(y, Tensor) or y.dim() != 2 or not y.is_floating_point() or not len(y):
+        return y
+    largest = y.gather(0, y.abs().nan_to_num().argmax(0, keepdim=True))
+    return y * torch.where(largest < 0, -1.0, 1.0).to(y.dtype)
+
+
+@lab.reference
+def classical_mds(distance, k):
+    n = len(distance)
+    centre = torch.eye(n, dtype=distance.dtype) - 1 / n
+    values, vectors = torch.linalg.eigh(centre @ distance.square() @ centre / -2)
+    order = values.argsort(descending=True)[:k]
+    return torch.stack([vectors[:, j] * math.sqrt(max(0.0, float(values[j]))) for j in order], 1)
+
+
+def mds_otherwise(distance: Tensor, k: int, what: str) -> Tensor:
+    """Places with a mistake."""
+    squared = distance if what == "square" else distance**2
+    b = squared - squared.mean(0) - squared.mean(1, keepdim=True) + squared.mean()
+    if what == "centre":
+        b = squared
+    values, vectors = torch.linalg.eigh(b * {"half": -1, "sign": 0.5}.get(what, -0.5))
+    if what == "smallest":
+        return (vectors * values.clamp(min=0).sqrt())[:, :k]
+    if what == "unit":
+        return vectors.flip(1)[:, :k]
+    return (vectors * (values.clamp(min=0) if what == "root" else values.clamp(min=0).sqrt())).flip(1)[:, :k]
+
+
+MDS_MISTAKES = {
+    "square": "the distances are not squared",
+    "centre": "the squared distances are not centred",
+    "half": "the factor ½ is missing",
+    "sign": "the sign of −½ is missing",
+    "smallest": "the first eigenvalues of eigh are the smallest",
+    "unit": "the eigenvectors are not scaled with the roots of their eigenvalues",
+    "root": "scaled with the eigenvalues instead of their roots",
+}
+
+
+@lab.check("classical_mds")
+def places_from_distances(student, rng):
+    """the principal components of places, from their distances alone"""
+    for n, d, k in (9, 4, 2), (7, 2, 2), (5, 3, 1), (6, 1, 3):
+        x = rng.normal(n, d, dtype=WIDE) * torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=WIDE)[:d] + 5
+        distance = (x[:, None] - x[None]).norm(dim=2)
+        mistakes = {text: lambda distance=distance, k=k, what=what: signed(mds_otherwise(distance, k, what))
+                    for what, text in MDS_MISTAKES.items()}  # fmt: skip
+        places = x - x.mean(0)
+        u, s, _ = torch.linalg.svd(places, full_matrices=False)
+        want = torch.cat([u * s, torch.zeros(n, 5, dtype=WIDE)], 1)[:, :k]
+        with case(f"{n} places in {d} dimensions, {k} columns"):
+            got = student.classical_mds(distance, k)
+            expect(signed(got), signed(want), mistakes=mistakes, atol=1e-6)
+
+
+@lab.check("classical_mds")
+def places_that_cannot_be(student, rng):
+    """distances of no real places: a way round a lake; negative eigenvalues give zeros"""
+    ring = torch.arange(8)
+    around = (ring[:, None] - ring[None]).abs()
+    distance = torch.minimum(around, 8 - around).to(WIDE) + 0.01 * rng.uniform(8, 8, dtype=WIDE).triu(1)
+    distance = distance.triu(1) + distance.triu(1).T
+    with case("8 columns", likely="a root of a negative eigenvalue: clamp it to 0 first"):
+        expect(signed(student.classical_mds(distance, 8)), signed(classical_mds(distance, 8)), atol=1e-6)
+
+
+@lab.reference
+def geodesic_distances(x, neighbours):
+    n = len(x)
+    straight = [[math.dist(a, b) for b in x.tolist()] for a in x.tolist()]
+    edges = [set() for _ in range(n)]
+    for i in range(n):
+        for j in sorted((j for j in range(n) if j != i), key=straight[i].__getitem__)[:neighbours]:
+            edges[i].add(j)
+            edges[j].add(i)
+    rows = []
+    for start in range(n):
+        best, waiting = [math.inf] * n, [(0.0, start)]
+        while waiting:
+            length, i = heapq.heappop(waiting)
+            if length < best[i]:
+                best[i] = length
+                for j in edges[i]:
+                    heapq.heappush(waiting, (length + straight[i][j], j))
+        rows.append(best)
+    return torch.tensor(rows, dtype=x.dtype)
+
+
+def joined(x: Tensor, neighbours: int, what: str) -> Tensor:
+    """Shortest ways in a graph that is built with a mistake."""
+    straight = (x[:, None] - x[None]).norm(dim=2)
+    own = straight.clone() if what == "itself" else straight.clone().fill_diagonal_(math.inf)
+    near = torch.zeros(len(x), len(x), dtype=torch.bool)
+    near[torch.arange(len(x))[:, None], own.topk(neighbours, largest=False).indices] = True
+    near = {"one way": near, "both": near & near.T}.get(what, near | near.T)
+    way = torch.where(near, torch.ones_like(straight) if what == "steps" else straight, math.inf).fill_diagonal_(0)
+    for middle in range(1 if what == "once" else len(x)):
+        if what == "once":
+            way = torch.minimum(way, (way[:, :, None] + way[None]).amin(1))
+        else:
+            way = torch.minimum(way, way[:, [middle]] + way[[middle]])
+    return way
+
+
+GRAPH_MISTAKES = {
+    "itself": "each row is among its own nearest neighbours: leave the diagonal out",
+    "one way": "an edge works in one direction only: one of the two suffices to join both",
+    "both": "joined only if each is among the nearest of the other: one of the two suffices",
+    "steps": "the steps are counted: edges are as long as the distance",
+    "once": "ways over one other row only: shortest ways have many steps",
+}
+
+
+@lab.check("geodesic_distances")
+def shortest_ways(student, rng):
+    """against the algorithm of Dijkstra"""
+    for n, d, neighbours in (17, 2, 3), (9, 1, 2), (12, 3, 4), (5, 2, 4):
+        x = rng.normal(n, d, dtype=WIDE)
+        mistakes = {text: lambda x=x, neighbours=neighbours, what=what: joined(x, neighbours, what)
+                    for what, text in GRAPH_MISTAKES.items()}  # fmt: skip
+        mistakes["the straight distances"] = (x[:, None] - x[None]).norm(dim=2)
+        with case(f"{n} rows of dimension {d}, {neighbours} neighbours"):
+            got = student.geodesic_distances(x, neighbours)
+            expect(got, geodesic_distances(x, neighbours), mistakes=mistakes, atol=1e-6)
+
+
+@lab.check("geodesic_distances")
+def ways_across_a_gap(student, rng):
+    """two islands: infinite from one to the other; a chain: every step counts"""
+    x = torch.cat([rng.normal(6, 2, dtype=WIDE), 1000 + rng.normal(5, 2, dtype=WIDE)])
+    with case("two islands", likely="where there is no edge, the table must begin with infinity"):
+        expect(student.geodesic_distances(x, 3), geodesic_distances(x, 3), atol=1e-6)
+    angle = torch.arange(15, dtype=WIDE) / 2.5
+    chain = torch.stack([angle.cos(), angle.sin()], 1)
+    order = rng.permutation(15)
+    with case(
+        "15 places along most of a circle, in random order", likely="one round over j from 0 to N − 1, with all i, k"
+    ):
+        expect(student.geodesic_distances(chain[order], 2), geodesic_distances(chain[order], 2), atol=1e-6)
+
+
+@lab.reference
+def lle(x, neighbours, k):
+    n = len(x)
+    rest = torch.eye(n, dtype=x.dtype)
+    for i in range(n):
+        near = (x - x[i]).norm(dim=1).argsort()[1 : neighbours + 1]
+        g = (x[near] - x[i]) @ (x[near] - x[i]).T
+        g = g + torch.eye(neighbours, dtype=x.dtype) * g.trace() / 1000
+        ones = torch.linalg.inv(g).sum(1)
+        rest[i, near] -= ones / ones.sum()
+    return torch.linalg.svd(rest).Vh.flip(0)[1 : k + 1].T
+
+
+def lle_otherwise(x: Tensor, neighbours: int, k: int, what: str) -> Tensor:
+    """An embedding with a mistake."""
+    n, eye = len(x), torch.eye(len(x), dtype=x.dtype)
+    rest = eye.clone()
+    for i in range(n):
+        order = (x - x[i]).norm(dim=1).argsort()
+        near = order[:neighbours] if what == "itself" else order[1 : neighbours + 1]
+        g = (x[near] - (0 if what == "origin" else x[i])) @ (x[near] - (0 if what == "origin" else x[i])).T
+        extra = {"fixed": 1e-3, "none": 0.0}.get(what, 1e-3 * float(g.trace()))
+        weight = torch.linalg.solve(g + extra * torch.eye(neighbours, dtype=x.dtype), torch.ones_like(x[near, 0]))
+        rest[i, near] -= weight if what == "sum" else weight / weight.sum()
+    vectors = torch.linalg.eigh(rest @ rest.T if what == "transposed" else rest.T @ rest).eigenvectors
+    return (
+        vectors[:, :k] if what == "constant" else vectors.flip(1)[:, :k] if what == "largest" else vectors[:, 1 : k + 1]
+    )
+
+
+LLE_MISTAKES = {
+    "itself": "each row is among its own nearest neighbours",
+    "origin": "G has the scalar products of the neighbours themselves: subtract x[i] first",
+    "fixed": "1/1000 is added to the diagonal, without the trace",
+    "none": "nothing is added to the diagonal of G",
+    "sum": "the weights do not sum to 1",
+    "transposed": "(I − W)(I − W)ᵀ: the transpose belongs to the first factor",
+    "constant": "the constant eigenvector is kept: leave out the first one",
+    "largest": "the eigenvectors of the largest eigenvalues",
+}
+
+
+@lab.check("lle")
+def embedding_of_random_places(student, rng):
+    """against one row at a time and a singular value decomposition"""
+    for n, d, neighbours, k in (17, 3, 5, 2), (11, 2, 4, 1), (13, 5, 3, 3):
+        x = rng.normal(n, d, dtype=WIDE)
+        mistakes = {text: lambda x=x, m=neighbours, k=k, what=what: signed(lle_otherwise(x, m, k, what))
+                    for what, text in LLE_MISTAKES.items()}  # fmt: skip
+        with case(f"{n} rows of dimension {d}, {neighbours} neighbours, {k} columns"):
+            got = student.lle(x, neighbours, k)
+            expect(signed(got), signed(lle(x, neighbours, k)), mistakes=mistakes, rtol=1e-4, atol=1e-5)
+
+
+@lab.check("lle")
+def embedding_does_not_see_rotations(student, rng):
+    """turned, moved and enlarged data give the same places"""
+    x = rng.normal(14, 3, dtype=WIDE)
+    turn = torch.linalg.qr(rng.normal(3, 3, dtype=WIDE))[0]
+    first, second = student.lle(x, 5, 2), student.lle(40 * x @ turn + 7, 5, 2)
+    expect(signed(first), signed(lle(x, 5, 2)), rtol=1e-4, atol=1e-5)
+    with case("40 × the data, turned, plus 7", likely="the number added to the diagonal must grow with the trace of G"):
+        expect(signed(second), signed(first), rtol=1e-4, atol=1e-5)
+
+
+# ---- targets
+
+
+@beside
+def learning_curves(student, x, unseen, w, steps):
+    """Both models from the same start, and the log-likelihood of unseen data every few steps."""
+    d = x.shape[1]
+    mean, sigma2, psi, w_fa = x.mean(0), 1.0, torch.ones(d, dtype=x.dtype), w
+    curves = [], []
+    for _ in progress(range(steps // 5), "EM"):  # noqa: F821
+        w, sigma2 = student.ppca_em(x, w, sigma2, 5)
+        w_fa, psi = student.fa_em(x, w_fa, psi, 5)
+        curves[0].append(student.log_likelihood(unseen, mean, w, torch.full((d,), sigma2, dtype=x.dtype)))
+        curves[1].append(student.log_likelihood(unseen, mean, w_fa, psi))
+    return w, sigma2, w_fa, psi, curves
+
+
+def widest_angle(a: Tensor, b: Tensor) -> float:
+    """Between the spaces that the columns of a and b span, in degrees."""
+    cosine = torch.linalg.svdvals(torch.linalg.qr(a)[0].T @ torch.linalg.qr(b)[0]).min()
+    return math.degrees(cosine.clamp(max=1).arccos().item())
+
+
+@lab.target("log_likelihood", "ppca_em", "fa_em", seconds=1)
+def noise_of_twenty_sensors(student, goals, data, rng):
+    """Twenty sensors, three causes, noise from 0.1 to 10: factor analysis and probabilistic PCA"""
+    d, k, n, steps = 20, 3, 5000, 300
+    loadings = rng.normal(d, k, dtype=WIDE)
+    noise = 10 ** torch.linspace(-1, 1, d, dtype=WIDE)[rng.permutation(d)]
+    x, unseen = (rng.normal(n, k, dtype=WIDE) @ loadings.T + rng.normal(n, d, dtype=WIDE) * noise.sqrt() for _ in "ab")
+    start = rng.normal(d, k, dtype=WIDE)
+    w, sigma2, w_fa, psi, (pca_curve, fa_curve) = student.run(learning_curves, x, unseen, start, steps)
+    truth = log_likelihood(unseen, torch.zeros(d, dtype=WIDE), loadings, noise)
+    goals.at_most(
+        "factor analysis: largest error of a noise variance", 100 * ((psi - noise) / noise).abs().max().item(), 30, "%"
+    )
+    goals.at_most("factor analysis: angle to the true factors", widest_angle(w_fa, loadings), 6, "°")
+    goals.seen("probabilistic PCA: angle to the true factors", widest_angle(w, loadings), "°")
+    goals.at_most("log-likelihood of unseen data: truth − factor analysis", truth - fa_curve[-1], 0.15, "nats")
+    goals.seen("log-likelihood of unseen data: truth − probabilistic PCA", truth - pca_curve[-1], "nats")
+    with goals.picture("sensors.png", size=(9.5, 3.4)) as figure:
+        plots, tables = figure.subfigures(1, 2, width_ratios=[4, 1])
+        left, right = plots.subplots(1, 2)
+        left.plot([0.08, 12], [0.08, 12], color="#a0aec0", linewidth=1)
+        left.plot(noise.numpy(), psi.numpy(), "o", markersize=5, label="factor analysis")
+        left.plot([0.1, 10], [sigma2, sigma2], label="probabilistic PCA")
+        left.set(
+            xscale="log", yscale="log", xlabel="true noise variance", ylabel="estimate", title="noise of each sensor"
+        )
+        left.legend()
+        right.plot(range(5, steps + 1, 5), fa_curve, label="factor analysis")
+        right.plot(range(5, steps + 1, 5), pca_curve, label="probabilistic PCA")
+        right.axhline(truth, color="#4a5568", linewidth=1, linestyle=":", label="true parameters")
+        right.set(xscale="log", xlabel="step of EM", ylabel="nats", title="log-likelihood of unseen data")
+        right.legend()
+        order = noise.argsort()
+        tables.suptitle("W Wᵀ, quiet sensors first", fontsize=9)
+        kinds = (("true", loadings), ("FA", w_fa), ("PPCA", w))
+        for axes, (name, found) in zip(tables.subplots(3, 1), kinds, strict=True):
+            axes.imshow((found[order] @ found[order].T).numpy(), cmap="RdBu_r", vmin=-5, vmax=5)
+            axes.set(xticks=[], yticks=[], ylabel=name)
+            axes.grid(False)
+
+
+@beside
+def parts_and_axes(student, v, w, h, steps):
+    errors = []
+    for _ in progress(range(steps // 10), "parts"):  # noqa: F821
+        w, h = student.nmf(v, w, h, 10)
+        errors.append(float((v - w @ h).norm() / v.norm()))
+    return w, h, errors
+
+
+@lab.target("nmf", seconds=1)
+def parts_of_digits(student, goals, data, rng):
+    """1000 digits as sums of 25 parts"""
+    images, _, _, _ = data.mnist()
+    v, k = images.T / 255, 25
+    w, h, errors = student.run(parts_and_axes, v, rng.uniform(784, k), rng.uniform(k, 1000), 200)
+    u, s, _ = torch.linalg.svd(v, full_matrices=False)
+    bound = (s[k:].norm() / s.norm()).item()
+    goals.within("relative error of 25 parts", errors[-1], bound, 0.53)
+    goals.seen("relative error of 25 axes, the best of rank 25", bound)
+    used = (h > 0.1 * h.amax(0)).sum(0).double().mean().item()
+    goals.seen("parts in one digit, above a tenth of the largest", used)
+    with goals.picture("parts.png", size=(9.5, 3.6)) as figure:
+        parts, axes_of_pca, sums = figure.subfigures(1, 3, width_ratios=[1, 1, 1.5])
+        gallery(parts, w.T, "25 parts: nothing is negative", "gray_r", None)
+        gallery(axes_of_pca, u[:, :k].T, "25 axes: red adds, blue takes away", "RdBu_r", 0.12)
+        sums.suptitle("a digit, its sum, and its five largest parts", fontsize=9)
+        for row, n in zip(sums.subplots(4, 7), (1, 4, 7, 9), strict=True):
+            strongest = (h[:, n] * w.sum(0)).argsort(descending=True)[:5]
+            shown = [v[:, n], w @ h[:, n], *[w[:, j] * h[j, n] for j in strongest]]
+            for number, (axes, image) in enumerate(zip(row, shown, strict=True)):
+                axes.imshow(image.view(28, 28).numpy(), cmap="Blues" if number > 1 else "gray_r", vmin=0, vmax=1)
+                axes.axis("off")
+
+
+def gallery(figure, rows: Tensor, title: str, colours: str, limit: float | None) -> None:
+    figure.suptitle(title, fontsize=9)
+    for axes, row in zip(figure.subplots(5, 5).flat, rows, strict=True):
+        axes.imshow(row.view(28, 28).numpy(), cmap=colours, vmin=limit and -limit, vmax=limit)
+        axes.axis("off")
+
+
+def swiss_roll(n: int, rng) -> tuple[Tensor, Tensor]:
+    """n places on a rolled-up sheet, N × 3, and how far along the sheet each is."""
+    angle = torch.linspace(1.5 * math.pi, 4.5 * math.pi, 4000, dtype=WIDE)
+    length = 0.5 * (angle * (1 + angle**2).sqrt() + angle.asinh())
+    along = length[0] + (length[-1] - length[0]) * rng.uniform(n, dtype=WIDE)
+    t = angle[torch.searchsorted(length, along).clamp(max=3999)]
+    return torch.stack([t * t.cos(), 10 * rng.uniform(n, dtype=WIDE), t * t.sin()], 1), along
+
+
+@beside
+def maps_of(student, x, neighbours, many):
+    curve = [student.isomap(x, m, 1)[:, 0] for m in progress(many, "isomap")]  # noqa: F821
+    return student.isomap(x, neighbours, 2), student.lle(x, 12, 2), curve
+
+
+def agreement(a: Tensor, b: Tensor) -> float:
+    return abs(torch.corrcoef(torch.stack([a, b]))[0, 1].item())
+
+
+@lab.target("classical_mds", "geodesic_distances", "lle", seconds=2)
+def a_roll_is_unrolled(student, goals, data, rng):
+    """A rolled-up sheet in three dimensions, unrolled"""
+    x, along = swiss_roll(600, rng)
+    many = (5, 8, 12, 20, 30, 40, 60, 100)
+    flat, local, curve = student.run(maps_of, x, 10, many)
+    linear = classical_mds(torch.cdist(x, x), 2)
+    goals.at_least("Isomap: |correlation| with the length along the sheet", agreement(flat[:, 0], along), 0.99)
+    goals.seen("LLE", max(agreement(local[:, j], along) for j in (0, 1)))
+    goals.seen("PCA", max(agreement(linear[:, j], along) for j in (0, 1)))
+    with goals.picture("roll.png", size=(10, 2.9)) as figure:
+        space = figure.add_subplot(1, 5, 1, projection="3d")
+        space.scatter(*x.T.numpy(), c=along.numpy(), s=4, cmap="viridis")
+        space.view_init(12, -72)
+        space.set(xticks=[], yticks=[], zticks=[], title="600 places in space")
+        for n, (name, y) in enumerate((("PCA", linear), ("Isomap", flat), ("LLE", local)), start=2):
+            axes = figure.add_subplot(1, 5, n)
+            axes.scatter(*y.T.numpy(), c=along.numpy(), s=4, cmap="viridis")
+            axes.set(xticks=[], yticks=[], title=name, aspect="auto" if name == "LLE" else "equal")
+            axes.set_box_aspect(1 if name == "LLE" else None)
+            axes.grid(False)
+        axes = figure.add_subplot(1, 5, 5)
+        axes.plot(many, [agreement(y, along) for y in curve], marker="o", markersize=4)
+        axes.set(xscale="log", xlabel="neighbours", title="Isomap: |correlation|", ylim=(0, 1.05))
+        axes.set_xticks([5, 10, 20, 50, 100], labels=["5", "10", "20", "50", "100"])
+        axes.minorticks_off()
+        axes.set_box_aspect(1)
+
+
+def slant_and_ink(images: Tensor) -> tuple[Tensor, Tensor]:
+    """How far each image leans, and how much ink it has; images: N × 28 × 28."""
+    y, x = torch.meshgrid(torch.arange(28.0).double(), torch.arange(28.0).double(), indexing="ij")
+    ink = images.sum((1, 2))
+    left, down = (
+        x - ((images * x).sum((1, 2)) / ink)[:, None, None],
+        y - ((images * y).sum((1, 2)) / ink)[:, None, None],
+    )
+    return (images * left * down).sum((1, 2)) / (images * down**2).sum((1, 2)), ink
+
+
+@beside
+def map_of_images(student, x, neighbours):
+    return student.isomap(x, neighbours, 2)
+
+
+@lab.target("classical_mds", "geodesic_distances", seconds=2)
+def ones_lean(student, goals, data, rng):
+    """500 handwritten ones: what do the two coordinates of Isomap mean?"""
+    images, target, _, _ = data.mnist(full=True)
+    ones = images[target == 1][:500].double() / 255
+    flat = student.run(map_of_images, ones, 8)
+    slant, ink = slant_and_ink(ones.view(-1, 28, 28))
+    linear = classical_mds(torch.cdist(ones, ones), 2)
+    goals.at_least("first coordinate of Isomap: |correlation| with the slant", agreement(flat[:, 0], slant), 0.97)
+    goals.seen("first coordinate of PCA: |correlation| with the slant", agreement(linear[:, 0], slant))
+    goals.seen("second coordinate of Isomap: |correlation| with the ink", agreement(flat[:, 1], ink))
+    with goals.picture("ones.png", size=(9.5, 4)) as figure:
+        axes = figure.subplots()
+        place = flat * torch.where(
+            torch.stack([flat[:, 0] @ (slant - slant.mean()), flat[:, 1] @ (ink - ink.mean())]) > 0, 1, -1
+        )
+        axes.scatter(*place.T.numpy(), s=3, color="#cbd5e0")
+        thumbnails(axes, place, ones.view(-1, 28, 28))
+        axes.set(
+            xlabel="first coordinate of Isomap",
+            ylabel="second",
+            xticks=[],
+            yticks=[],
+            title="500 ones, laid out by Isomap",
+        )
+        axes.grid(False)
+
+
+def thumbnails(axes, place: Tensor, images: Tensor) -> None:
+    """Images at their places, as many as do not cover each other."""
+    span = place.amax(0) - place.amin(0)
+    step = torch.stack([span[0] / 30, span[1] / 13])
+    shown: list[Tensor] = []
+    for xy, image in zip(place, images, strict=True):
+        if all(bool(((xy - other).abs() > step).any()) for other in shown):
+            shown.append(xy)
+            left, bottom, width, height = float(xy[0]), float(xy[1]), float(step[0]) * 0.62, float(step[1]) * 0.62
+            axes.imshow(1 - image.numpy(), cmap="gray", vmin=0, vmax=1, aspect="auto", zorder=2,
+                        extent=(left - width, left + width, bottom - height, bottom + height),
+                        alpha=(image > 0.1).double().numpy())  # fmt: skip
+    axes.set_xlim(float(place[:, 0].min() - step[0]), float(place[:, 0].max() + step[0]))
+    axes.set_ylim(float(place[:, 1].min() - step[1]), float(place[:, 1].max() + step[1]))
+
+
+if __name__ == "__main__":
+    sys.exit(lab.main())

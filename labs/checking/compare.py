@@ -1,0 +1,259 @@
+"""Compare what a function returned with what it should: type, shape, type of the numbers, values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import mistakes as known
+from .findings import Failed
+from .wire import Opaque
+
+TOLERANCES = {  # (relative, absolute), by what the expected numbers are
+    torch.float64: (1e-8, 1e-10),
+    torch.complex128: (1e-8, 1e-10),
+    torch.float32: (1e-4, 1e-5),
+    torch.complex64: (1e-4, 1e-5),
+    torch.float16: (1e-2, 1e-3),
+    torch.bfloat16: (2e-2, 1e-2),
+}
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) if len(shape) else "one number"
+
+
+def dtype_text(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def describe(value: object) -> str:
+    """A value in a few words: "7×5 float32", "tuple of 3", "0.25"."""
+    if isinstance(value, torch.Tensor):
+        return f"{shape_text(value.shape)} {dtype_text(value.dtype)}" + (" sparse" if value.is_sparse else "")
+    if isinstance(value, np.ndarray):
+        return f"numpy {shape_text(value.shape)} {value.dtype}"
+    if isinstance(value, (tuple, list, set)):
+        if len(value) <= 4 and all(isinstance(item, (int, float, str, type(None))) for item in value):
+            return repr(value)[:60]
+        return f"{type(value).__name__} of {len(value)}"
+    if isinstance(value, dict):
+        return f"dict of {len(value)}"
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    return str(value)[:60] if isinstance(value, (Opaque, torch.dtype)) else repr(value)[:60]
+
+
+def kind_text(value: object) -> str:
+    """The type of a value, as a message names it."""
+    if isinstance(value, Opaque):
+        return value.kind
+    if value is None:
+        return "None"
+    if isinstance(value, torch.Tensor):
+        return "a tensor"
+    name = type(value).__name__
+    return f"a numpy {name}" if isinstance(value, (np.ndarray, np.generic)) else f"{_article(name)} {name}"
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeio" else "a"
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value)
+    if isinstance(value, complex):
+        return f"{value:.6g}"
+    return f"{value:.7g}" if isinstance(value, float) else str(value)
+
+
+def _wrong(where: str, text: str, *likely: str) -> Failed:
+    return Failed("wrong", f"{where}: {text}" if where else text, likely)
+
+
+def _close(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> torch.Tensor:
+    """Where two tensors of one shape agree; both NaN, or the same infinity, counts as agreement."""
+    if not (got.is_floating_point() or got.is_complex() or want.is_floating_point() or want.is_complex()):
+        return got == want
+    wide = torch.complex128 if got.is_complex() or want.is_complex() else torch.float64
+    return torch.isclose(got.to(wide), want.to(wide), rtol=rtol, atol=atol, equal_nan=True)
+
+
+def tolerance(want: torch.Tensor, rtol: float | None, atol: float | None) -> tuple[float, float]:
+    usual = TOLERANCES.get(want.dtype, (0.0, 0.0))
+    return (usual[0] if rtol is None else rtol, usual[1] if atol is None else atol)
+
+
+def _matches(got: torch.Tensor, value: object, rtol: float, atol: float) -> bool:
+    """Whether a typical mistake gives just what the student's function gave."""
+    other = torch.as_tensor(value)
+    return other.shape == got.shape and bool(_close(got.cpu(), other.cpu(), rtol, atol).all())
+
+
+def _explain(
+    got: torch.Tensor, want: torch.Tensor, mistakes: Mapping[str, object], rtol: float, atol: float
+) -> list[str]:
+    found = []
+    for sentence, value in mistakes.items():
+        try:
+            if _matches(got, value() if callable(value) else value, rtol, atol):
+                found.append(sentence)
+        except Exception:  # a mistake that is impossible with these inputs explains nothing
+            continue
+    return found or known.general(got, want, lambda a, b: a.shape == b.shape and bool(_close(a, b, rtol, atol).all()))
+
+
+def _dtype_fits(got: torch.dtype, want: torch.dtype) -> bool:
+    """The same type, or the same kind with more digits."""
+    if got == want:
+        return True
+    both_real = got.is_floating_point and want.is_floating_point
+    both_complex = got.is_complex and want.is_complex
+    return (both_real or both_complex) and torch.finfo(got).eps < torch.finfo(want).eps
+
+
+def _tensor(
+    got: object, want: torch.Tensor, where: str, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
+) -> None:
+    if not isinstance(got, torch.Tensor):
+        likely = ["is the return missing?"] if got is None else []
+        if isinstance(got, np.ndarray):
+            likely = ["torch.from_numpy makes a tensor of a numpy array"]
+        raise _wrong(where, f"expected a tensor ({describe(want)}), got {kind_text(got)}", *likely)
+    if want.is_sparse or got.is_sparse:
+        got, want = got.to_dense(), want.to_dense()
+    r, a = tolerance(want, rtol, atol)
+    if got.shape != want.shape:
+        likely = known.of_shape(got, want)
+        likely = [s for s, v in mistakes.items() if _shape_of(v) == got.shape and got.shape != want.shape] or likely
+        raise _wrong(where, f"expected shape {shape_text(want.shape)}, got {shape_text(got.shape)}", *likely)
+    if not _dtype_fits(got.dtype, want.dtype):
+        raise _wrong(where, f"expected {dtype_text(want.dtype)} numbers, got {dtype_text(got.dtype)}",
+                     *known.of_dtype(got.dtype, want.dtype))  # fmt: skip
+    close = _close(got, want, r, a)
+    if close.all():
+        return
+    first = tuple(int(n) for n in (~close).nonzero()[0])
+    text = f"expected {_number(want[first].item())}, got {_number(got[first].item())}"
+    if want.dim():
+        text = f"first wrong at [{', '.join(map(str, first))}]: {text}"
+    if want.numel() > 1:
+        text += f"; {int((~close).sum())} of {want.numel()} are wrong"
+    if want.dtype.is_floating_point:
+        gap = (got.double() - want.double()).abs()[~close]
+        worst = gap[gap.isfinite()].max().item() if gap.isfinite().any() else math.nan
+        text += f"; largest difference {worst:.2g}, a right answer is within {a + r * want.double().abs().max():.1g}"
+    raise _wrong(where, text, *_explain(got, want, mistakes, r, a))
+
+
+def _shape_of(value: object) -> torch.Size | None:
+    try:
+        return torch.as_tensor(value() if callable(value) else value).shape
+    except Exception:  # see _explain
+        return None
+
+
+def _plain(
+    got: object, want: Any, where: str, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
+) -> None:
+    """int, float, bool, str, None and the like."""
+    if isinstance(got, (torch.Tensor, np.ndarray, np.generic)) and isinstance(want, (bool, int, float)):
+        if not (isinstance(got, np.generic) and np.ndim(got) == 0):
+            one = got.numel() == 1 if isinstance(got, torch.Tensor) else np.size(got) == 1
+            likely = ["call .item() on a tensor with one element"] if one else []
+            expected = f"{_article(type(want).__name__)} {type(want).__name__}"
+            raise _wrong(where, f"expected {expected}, got {kind_text(got)} ({describe(got)})", *likely)
+        got = got.item()
+    numbers = isinstance(want, float) and isinstance(got, (int, float)) and not isinstance(got, bool)
+    if not numbers and type(got) is not type(want):
+        likely = ["is the return missing?"] if got is None else []
+        expected = "None" if want is None else f"{_article(type(want).__name__)} {type(want).__name__}"
+        raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *likely)
+    if isinstance(want, float) and isinstance(got, (int, float)):
+        _tensor(torch.tensor(float(got), dtype=torch.float64), torch.tensor(want, dtype=torch.float64), where,
+                mistakes, 1e-5 if rtol is None else rtol, 1e-7 if atol is None else atol)  # fmt: skip
+    elif got != want:
+        likely = []
+        for sentence, value in mistakes.items():
+            try:
+                if (value() if callable(value) else value) == got:
+                    likely.append(sentence)
+            except Exception:  # see _explain
+                continue
+        raise _wrong(where, f"expected {describe(want)}, got {describe(got)}", *likely)
+
+
+def expect(
+    got: object,
+    want: object,
+    *,
+    names: Sequence[str] | None = None,
+    mistakes: Mapping[str, object | Callable[[], object]] | None = None,
+    rtol: float | None = None,
+    atol: float | None = None,
+    likely: str | None = None,
+) -> None:
+    """Fail unless `got` is `want`.
+
+    want: a tensor, a number, a text, None, or a tuple, list or dict of such; `names` names the members of a tuple.
+    mistakes: sentence → the value that the mistake would give (for a tuple: the whole tuple, or one member by
+    `{"sentence": {1: value}}`), or a function that returns it. Tolerances follow the expected dtype unless given.
+    likely: what to say where none of the mistakes explains the difference.
+    """
+    try:
+        _any(got, want, "", names, mistakes or {}, rtol, atol)
+    except Failed as failed:
+        if likely and not set(failed.likely) & set(mistakes or {}):
+            failed.likely.insert(0, likely)
+        raise
+
+
+def _member(mistakes: Mapping[str, object], key: object) -> dict[str, object]:
+    """The mistakes as they concern one member of a result."""
+
+    def choose(value: object) -> Callable[[], object]:
+        def chosen() -> object:
+            whole: Any = value() if callable(value) else value
+            return whole[key]
+
+        return chosen
+
+    return {sentence: choose(value) for sentence, value in mistakes.items()}
+
+
+def _any(
+    got: Any, want: Any, where: str, names: Sequence[str] | None, mistakes: Mapping[str, object],
+    rtol: float | None, atol: float | None,
+) -> None:  # fmt: skip
+    if isinstance(want, torch.Tensor):
+        _tensor(got, want, where, mistakes, rtol, atol)
+    elif isinstance(want, np.ndarray):
+        if not isinstance(got, np.ndarray):
+            raise _wrong(where, f"expected a numpy array, got {kind_text(got)}")
+        _tensor(torch.from_numpy(got), torch.from_numpy(want), where, mistakes, rtol, atol)
+    elif isinstance(want, (tuple, list)):
+        if not isinstance(got, (tuple, list)):
+            likely = ["is the return missing?"] if got is None else []
+            raise _wrong(where, f"expected a {type(want).__name__} of {len(want)}, got {kind_text(got)}", *likely)
+        if len(got) != len(want):
+            raise _wrong(where, f"expected {len(want)} results, got {len(got)}")
+        for n, (one, other) in enumerate(zip(got, want, strict=True)):
+            label = names[n] if names else f"{where or 'result'}[{n}]"
+            _any(one, other, label, None, _member(mistakes, n), rtol, atol)
+    elif isinstance(want, dict):
+        if not isinstance(got, dict):
+            raise _wrong(where, f"expected a dict, got {kind_text(got)}")
+        if set(got) != set(want):
+            missing, extra = sorted(map(str, set(want) - set(got))), sorted(map(str, set(got) - set(want)))
+            raise _wrong(where, f"expected the keys {sorted(map(str, want))}"
+                         + (f"; missing: {', '.join(missing)}" if missing else "")
+                         + (f"; too many: {', '.join(extra)}" if extra else ""))  # fmt: skip
+        for key, other in want.items():
+            _any(got[key], other, f"{where or 'result'}[{key!r}]", None, _member(mistakes, key), rtol, atol)
+    else:
+        _plain(got, want, where, mistakes, rtol, atol)

@@ -1,0 +1,172 @@
+"""A lab: its parts, the checks of each, rules on how they are written, targets."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar, overload
+
+from .rules import Rule
+
+Kind = Literal["check", "target", "gpu"]
+F = TypeVar("F", bound=Callable[..., Any])
+Needs = Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that is checked: `parts` are the functions that it needs, `seconds` its limit or its usual time.
+
+    needs: tells why the check cannot run on this machine, or None when it can.
+    """
+
+    kind: Kind
+    parts: tuple[str, ...]
+    name: str
+    title: str
+    function: Callable[..., None] | None
+    seconds: float
+    rule: Rule | None = None
+    needs: Needs | None = None
+
+
+def _is_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module != "checking")
+
+
+def _is_constant(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) and t.id.isupper() for t in node.targets)
+
+
+class LabError(Exception):
+    """A check.py that is not well formed: for its author."""
+
+
+@overload
+def beside(function: F) -> F: ...
+@overload
+def beside(*, changes: bool) -> Callable[[F], F]: ...
+def beside(function: Any = None, *, changes: bool = False) -> Any:
+    """A function or class that runs in the student's process, for `student.run`; see worker.py for what it can use.
+
+    `changes`: tensors that are handed to it may come back changed.
+    """
+
+    def mark(decorated: Any) -> Any:
+        decorated.beside_changes = changes
+        return decorated
+
+    return mark if function is None else mark(function)
+
+
+class Lab:
+    """The checks of one lab, as its check.py declares them; `parts` are all functions to write, in their order."""
+
+    def __init__(self, file: str, parts: Sequence[str]) -> None:
+        self.file = Path(file).resolve()
+        self.folder = self.file.parent
+        self.labs = self.folder.parent
+        self.name = self.folder.name
+        self.number = self.name[:2]
+        self.parts = tuple(parts)
+        self.checks: list[Check] = []
+        self.references: dict[str, Callable[..., Any]] = {}
+
+    def tag(self, part: str) -> str:
+        """The part with its number: "02.3 PCA"."""
+        return f"{self.number}.{self.parts.index(part) + 1} {part}"
+
+    def _add(
+        self, kind: Kind, parts: Sequence[str], function: Callable[..., None] | None, seconds: float,
+        rule: Rule | None = None, needs: Needs | None = None,
+    ) -> None:  # fmt: skip
+        if unknown := set(parts) - set(self.parts):
+            raise LabError(f"{self.file}: {', '.join(sorted(unknown))}: no part of this lab")
+        if function is not None:
+            title = (inspect.getdoc(function) or "").split("\n")[0].rstrip(".")
+            name = function.__name__
+        else:
+            assert rule is not None
+            title, name = rule.title, f"form_of_{rule.part}"
+        if not title:
+            raise LabError(f"{self.file}: {name} needs a docstring: its first line is what students read")
+        if not parts or any(other.name == name for other in self.checks):
+            raise LabError(f"{self.file}: {name} is there twice, or names no part")
+        self.checks.append(Check(kind, tuple(parts), name, title, function, seconds, rule, needs))
+
+    def check(self, *parts: str, seconds: float = 10.0, needs: Needs | None = None) -> Callable[[F], F]:
+        """Declare a check of a part: `function(student, rng)`; `seconds` is its time limit.
+
+        needs: called here, before the check; where it returns a reason, the check is skipped with it.
+        """
+
+        def declare(function: F) -> F:
+            self._add("check", parts, function, seconds, needs=needs)
+            return function
+
+        return declare
+
+    def target(self, *parts: str, seconds: float, needs: Needs | None = None) -> Callable[[F], F]:
+        """Declare a measured result: `function(student, goals, data, rng)`; `seconds` is what it usually takes."""
+
+        def declare(function: F) -> F:
+            self._add("target", parts, function, seconds, needs=needs)
+            return function
+
+        return declare
+
+    def gpu(self, *parts: str, seconds: float, needs: Needs | None = None) -> Callable[[F], F]:
+        """Declare a target that needs a GPU with CUDA, and is skipped without one."""
+
+        def declare(function: F) -> F:
+            self._add("gpu", parts, function, seconds, needs=needs)
+            return function
+
+        return declare
+
+    def forbid(self, part: str, *, loops: bool = False, names: Iterable[str] = (), why: str = "") -> None:
+        """Declare how a part must be written: without loops, without these names."""
+        self._add("check", (part,), None, 10.0, Rule(part, loops, tuple(names), why))
+
+    def reference(self, function: F) -> F:
+        """Declare a specification of the part with its name; it stands in for it while other parts are checked."""
+        if function.__name__ not in self.parts:
+            raise LabError(f"{self.file}: {function.__name__}: no part of this lab")
+        self.references[function.__name__] = function
+        function.beside_changes = False  # type: ignore[attr-defined]
+        return function
+
+    def of_kind(self, kind: Kind) -> list[Check]:
+        """The checks of one kind, part after part."""
+        return sorted((c for c in self.checks if c.kind == kind), key=lambda c: self.parts.index(c.parts[0]))
+
+    @cached_property
+    def _shared(self) -> list[tuple[str, str]]:
+        """What runs beside the student's code, in the order of check.py: (name or "", text)."""
+        found: list[tuple[str, str]] = []
+        for node in ast.parse(self.file.read_text(encoding="utf-8")).body:
+            if _is_import(node) or _is_constant(node):
+                found.append(("", ast.unparse(node)))
+            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                marks = [ast.unparse(mark).split("(")[0] for mark in node.decorator_list]
+                if "beside" in marks or "lab.reference" in marks:
+                    node.decorator_list = [
+                        mark for mark, name in zip(node.decorator_list, marks, strict=True)
+                        if name not in ("beside", "lab.reference")
+                    ]  # fmt: skip
+                    found.append((node.name if "lab.reference" in marks else "", ast.unparse(node)))
+        return found
+
+    def helpers(self, checked: Sequence[str] = ()) -> str:
+        """The text that the student's process gets: @beside functions, and references of all parts but `checked`."""
+        return "\n\n".join(text for name, text in self._shared if name not in checked) + "\n"
+
+    def main(self, arguments: Sequence[str] | None = None) -> int:
+        """The command line of check.py; the exit status."""
+        from .main import main  # here, so that a notebook or the grader need no command line
+
+        return main(self, arguments)

@@ -1,0 +1,144 @@
+"""Run the checks of a lab, each in a process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from . import rules
+from .data import Data, MissingData
+from .findings import Failed, Skipped
+from .goals import Goal, Goals
+from .inputs import Inputs
+from .lab import Check, Kind, Lab
+from .session import Forked, Limits, Start, Student, Tick, conversation, silent
+from .submission import Submission, hint
+from .warm import warm
+
+PATIENCE_WITH_TARGETS = 10  # times the usual seconds of a target, for slower machines
+NO_GPU = "no GPU with CUDA here"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of one check; status is "passed", "failed", "not yet" or "skipped"."""
+
+    check: Check
+    status: str
+    seconds: float
+    failed: Failed | None = None
+    reason: str = ""
+    goals: tuple[Goal, ...] = ()
+    pictures: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run, and how."""
+
+    lab: Lab
+    seed: int = 0
+    only: tuple[str, ...] = ()
+    kinds: tuple[Kind, ...] = ("check",)
+    patience: float = 1.0
+    pictures: Path | None = None
+    limits: Limits = field(default_factory=Limits)
+    gpu_missing: str = ""  # why parts for the GPU cannot run
+    graded: bool = False  # points depend on it
+
+    def checks(self) -> list[Check]:
+        chosen = [check for kind in self.kinds for check in self.lab.of_kind(kind)]
+        return [check for check in chosen if not self.only or set(check.parts) & set(self.only)]
+
+
+def forked(submission: Submission) -> Start:
+    """Workers that are forked from this very process."""
+    return partial(Forked, names=submission.names)
+
+
+def _examine(plan: Plan, check: Check, submission: Submission, start: Start, tick: Tick, goals: Goals) -> None:
+    """Run one check; returns when it passed, raises Failed or Skipped."""
+    lab = plan.lab
+    if check.rule is not None:
+        rules.check(check.rule, submission, lab.parts, lab.tag(check.rule.part))
+        return
+    assert check.function is not None
+    if check.kind == "gpu" and plan.gpu_missing:
+        raise Skipped(plan.gpu_missing)
+    if check.needs is not None and (reason := check.needs()):
+        raise Skipped(reason)
+    own = check.kind != "check"
+    seconds = max(30.0, PATIENCE_WITH_TARGETS * check.seconds) if own else check.seconds
+    limits = replace(plan.limits, seconds=seconds * plan.patience)
+    if check.kind == "gpu":
+        limits = replace(limits, memory=None)  # CUDA reserves far more addresses than memory
+    helpers = lab.helpers(() if own else check.parts)
+    stand_ins = [] if own else [name for name in lab.references if name not in check.parts]
+    rng = Inputs(plan.seed, check.name)
+    with conversation(start, submission, helpers, stand_ins, lab.labs, limits, plan.seed, tick) as student:
+        _run(check, student, goals, Data(lab.labs), rng)
+
+
+def _run(check: Check, student: Student, goals: Goals, data: Data, rng: Inputs) -> None:
+    assert check.function is not None
+    try:
+        if check.kind == "check":
+            check.function(student, rng)
+            return
+        check.function(student, goals, data, rng)
+    except (AttributeError, TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
+        # The check took something for granted that does not hold for what the student's function returned.
+        text = f"what came back cannot be used: {type(error).__name__}: {error}"
+        raise Failed("wrong", text) from error
+    missed = [goal.label for goal in goals.reached if goal.ok is False]
+    if missed:
+        raise Failed("wrong", f"not reached: {', '.join(missed)}")
+
+
+def run(
+    plan: Plan,
+    submission: Submission | Failed,
+    start: Start | None = None,
+    tick: Callable[[Check], Tick] = lambda _check: silent,
+) -> Iterator[Result]:
+    """Run what is planned and yield each result as it comes; an unusable submission fails everything.
+
+    start: makes the processes; by default they are forked from this one.
+    """
+    if start is None and isinstance(submission, Submission):
+        warm(submission.text, plan.lab.file.read_text(encoding="utf-8"))
+    fatal: Failed | None = None
+    for check in plan.checks():
+        goals, begin = Goals(plan.pictures), time.monotonic()
+        status, failed, reason = "passed", None, ""
+        try:
+            if isinstance(submission, Failed):
+                raise submission
+            if fatal is not None:
+                raise fatal
+            _examine(plan, check, submission, start or forked(submission), tick(check), goals)
+        except Failed as finding:
+            if finding.kind == "no data" and not plan.graded:  # the student's side says so: worth nothing in a grading
+                status, reason = "skipped", finding.text
+            else:
+                failed, status = finding, "not yet" if finding.kind == "not yet" else "failed"
+                fatal = finding if finding.fatal else fatal
+        except (Skipped, MissingData) as why:
+            status, reason = "skipped", str(why)
+        seconds = time.monotonic() - begin
+        yield Result(check, status, seconds, failed, reason or goals.note, tuple(goals.reached), tuple(goals.pictures))
+
+
+def hints(submission: Submission, parts: Sequence[str]) -> dict[str, str]:
+    """The hint of each part that is there."""
+    definitions = submission.definitions()
+    return {part: hint(definitions[part]) for part in parts if part in definitions}
+
+
+def summary(results: Sequence[Result]) -> dict[str, Any]:
+    """How many passed, failed, are not yet written, were skipped."""
+    return {status: sum(r.status == status for r in results) for status in ("passed", "failed", "not yet", "skipped")}

@@ -1,0 +1,309 @@
+"""The trusted side of a conversation with the student's process: calls go out, plain data come back."""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import socket
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from . import wire, worker
+from .compare import describe
+from .findings import Failed
+from .submission import Submission
+
+PRINTED = 2000  # characters of a function's output that are shown
+PAUSES = 4  # times its time limit that a check may take by the clock: other work on the machine must not fail it
+_USED_UP = "has used up its time"
+_ENDLESS = "an endless loop, or a loop over single numbers where one tensor operation would do"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one check may take: seconds of computing, bytes."""
+
+    seconds: float = 10.0
+    memory: int | None = 2 << 30
+    file_size: int = 16 << 20
+    processes: int | None = None
+
+    def of(self, base: int) -> dict[str, int | None]:
+        """The arguments of worker.limit_resources, for a process that has reserved `base` bytes."""
+        space = None if self.memory is None else base + self.memory
+        seconds = math.ceil(self.seconds)
+        return {"seconds": seconds, "address_space": space, "file_size": self.file_size, "processes": self.processes}
+
+
+class Worker(Protocol):
+    """A process with the student's code at the other end of `connection`."""
+
+    connection: socket.socket
+
+    def end(self) -> str:
+        """Make sure that it is gone; how it ended, as the end of a sentence, or "" if it was still alive."""
+
+    def output(self) -> str:
+        """What it printed."""
+
+
+Start = Callable[[Limits], Worker]
+
+
+class Forked:
+    """A worker forked from this process: torch is imported already, so it starts in hundredths of a second."""
+
+    def __init__(self, limits: Limits, names: dict[str, Any] | None = None) -> None:
+        self.connection, theirs = socket.socketpair()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        bounds = limits.of(worker.address_space())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # a notebook's kernel has threads; the child uses none
+            self._pid = os.fork()
+        if self._pid == 0:
+            os.setsid()
+            self.connection.close()
+            worker.run(theirs, self._output.fileno(), bounds, names)
+        theirs.close()
+        self._ended: str | None = None
+
+    def end(self) -> str:
+        if self._ended is None:
+            self.connection.close()
+            for _ in range(20):
+                pid, status = os.waitpid(self._pid, os.WNOHANG)
+                if pid:
+                    break
+                time.sleep(0.005)
+            else:
+                os.killpg(self._pid, signal.SIGKILL)
+                _, status = os.waitpid(self._pid, 0)
+                self._ended = ""
+                return ""
+            with suppress(ProcessLookupError):
+                os.killpg(self._pid, signal.SIGKILL)  # what the submission may have started
+            self._ended = how_it_ended(status)
+        return self._ended
+
+    def output(self) -> str:
+        self._output.seek(0)
+        return clean(self._output.read(4 * PRINTED).decode("utf-8", "replace"))
+
+
+class Threaded:
+    """A worker in this very process: for a notebook whose kernel uses the GPU, since CUDA does not survive a fork."""
+
+    def __init__(self, _limits: Limits, names: dict[str, Any]) -> None:
+        self.connection, theirs = socket.socketpair()
+        server = worker.Server(theirs, names)
+        threading.Thread(target=server.serve, daemon=True).start()
+
+    def end(self) -> str:
+        self.connection.close()
+        return ""
+
+    def output(self) -> str:
+        return ""
+
+
+def how_it_ended(status: int) -> str:
+    """The status of waitpid in words."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        names = {signal.SIGKILL: "was killed, probably for its use of memory", signal.SIGSEGV: "crashed (SIGSEGV)",
+                 signal.SIGXCPU: _USED_UP}  # fmt: skip
+        return names.get(signal.Signals(number), f"was stopped by {signal.Signals(number).name}")
+    return f"ended itself with status {os.waitstatus_to_exitcode(status)}"
+
+
+def clean(text: str, limit: int = PRINTED) -> str:
+    """Text from the student's side without control characters, which could steer a terminal, and not too long."""
+    kept = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text[: limit + 1])
+    return kept[:limit] + (" …" if len(kept) > limit else "")
+
+
+Tick = Callable[[float, tuple[int, int, str] | None], None]
+
+
+def silent(_seconds: float, _progress: tuple[int, int, str] | None) -> None:
+    """A Tick that shows nothing."""
+
+
+@dataclass
+class Session:
+    """One check's conversation. Every answer that is not a value becomes Failed."""
+
+    submission: Submission
+    connection: socket.socket
+    deadline: float
+    limit: float
+    seed: int
+    tick: Tick = silent
+    shown: str = ""
+    started: float = field(default_factory=time.monotonic)
+
+    def ask(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Send an order and wait for its answer. Raises Failed, or wire.WireError when the process is gone."""
+        progress = None
+        try:
+            self.connection.settimeout(max(0.01, self.deadline - time.monotonic()))
+            wire.send(self.connection, order)
+            while True:
+                left = self.deadline - time.monotonic()
+                if left <= 0:
+                    raise TimeoutError
+                self.tick(time.monotonic() - self.started, progress)
+                if not select.select([self.connection], [], [], min(left, 0.2))[0]:
+                    continue
+                self.connection.settimeout(left)
+                answer = wire.receive(self.connection)
+                if "progress" not in answer:
+                    return answer
+                done, total, text = answer["progress"]
+                progress = (int(done), int(total), clean(str(text), 40))
+        except TimeoutError:
+            raise self.too_slow() from None
+        except OSError:
+            raise wire.WireError("the other side hung up") from None
+
+    def too_slow(self) -> Failed:
+        return Failed("time", f"not done after {self.limit:g} s", (_ENDLESS,))
+
+    def value(self, order: dict[str, Any], may: Sequence[int] | None = ()) -> dict[str, Any]:
+        """The answer to a call that returned; `may`: the arguments that it may change, None: all of them."""
+        answer = self.ask(order)
+        if "not_yet" in answer:
+            raise Failed("not yet", str(answer["not_yet"]))
+        if "missing_data" in answer:
+            raise Failed("no data", clean(str(answer["missing_data"])))
+        if "missing" in answer:
+            raise Failed("unusable", f"there is no function {answer['missing']} in {self.submission.file.name}")
+        if "raised" in answer:
+            raise raised(answer["raised"], self.submission)
+        if not isinstance(answer.get("changed"), list):
+            raise wire.WireError("that is no answer")
+        changed = [int(n) for n in answer["changed"] if may is not None and n not in may]
+        if changed:
+            which = " and ".join(str(n + 1) for n in changed)
+            raise Failed(
+                "wrong", f"argument {which} has changed: a function leaves its arguments as they were",
+                ("an operation in place, such as x -= mean or x.add_(…): write x = x - mean instead",),
+            )  # fmt: skip
+        return answer
+
+
+def raised(answer: Any, submission: Submission) -> Failed:
+    """An exception of the student's function in words; every field comes from the untrusted side."""
+    kind, text = clean(str(answer.get("type")), 60), clean(str(answer.get("text")), 600)
+    if answer.get("memory"):
+        failed = Failed("memory", "needs more memory than there is", ("a table that is larger than the result needs",))
+    elif kind in ("SystemExit", "KeyboardInterrupt"):
+        failed = Failed("error", f"the function ends the whole program ({kind})", ("return the result instead",))
+    elif kind == "OSError" and "File too large" in text:
+        failed = Failed("error", "printed or wrote more than is allowed", ("a print in an endless loop",))
+    else:
+        failed = Failed("error", f"{kind}: {text}" if text else kind)
+    if answer.get("line"):
+        name = submission.file.name if submission.names is None else "your cell"
+        failed.where = f"{name}, line {int(answer['line'])}: {clean(str(answer.get('code')), 120)}"
+    elif failed.kind == "error":
+        failed.where = "raised while the check used what your functions returned"
+    return failed
+
+
+class Student:
+    """The student's functions as a check sees them: `student.PCA(x)` runs in the student's process."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._order("call", name, args, kwargs, ())["value"]
+
+        return call
+
+    def _order(
+        self, verb: str, name: str, args: Sequence[Any], kwargs: dict[str, Any], may: Sequence[int] | None,
+        after: bool = False,
+    ) -> dict[str, Any]:  # fmt: skip
+        session = self._session
+        shown = [describe(value) for value in args] + [f"{key}={describe(value)}" for key, value in kwargs.items()]
+        session.shown = f"{name}({', '.join(shown)})" if verb == "call" else ""
+        order = {verb: name, "args": list(args), "kwargs": kwargs, "seed": session.seed, "after": after}
+        return session.value(order, may)
+
+    def changing(self, name: str, *args: Any, may: Sequence[int], **kwargs: Any) -> tuple[Any, list[Any]]:
+        """Call a function that may change the arguments numbered in `may` (from 0): its result, all arguments after."""
+        answer = self._order("call", name, args, kwargs, may, after=True)
+        after = answer.get("after")
+        if not isinstance(after, list) or len(after) != len(args) + len(kwargs):
+            raise wire.WireError("that is no answer")
+        return answer["value"], after
+
+    def run(self, helper: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run a @beside function in the student's process; it gets the student's module before `args`."""
+        may = None if helper.beside_changes else ()  # type: ignore[attr-defined]
+        return self._order("run", helper.__name__, args, kwargs, may)["value"]
+
+    def source(self, part: str) -> str:
+        """The text of a part as the student wrote it."""
+        return self._session.submission.source(part)
+
+
+@contextmanager
+def conversation(
+    start: Start, submission: Submission, helpers: str, stand_ins: Sequence[str], labs: Path, limits: Limits, seed: int,
+    tick: Tick = silent,
+) -> Iterator[Student]:  # fmt: skip
+    """A process with the student's code, for the time of one check."""
+    partner = start(limits)
+    deadline = time.monotonic() + PAUSES * limits.seconds
+    session = Session(submission, partner.connection, deadline, limits.seconds, seed, tick)
+    loading = True
+    try:
+        order = {
+            "source": submission.text if submission.names is None else None,
+            "file": str(submission.file), "helpers": helpers, "stand_ins": list(stand_ins), "labs": str(labs),
+        }  # fmt: skip
+        answer = session.ask({"load": order})
+        if "raised" in answer:
+            raise raised(answer["raised"], submission)
+        if "not_yet" in answer:
+            raise Failed("error", "it calls a part that is not written yet")
+        loading = False
+        with torch.random.fork_rng(devices=[]):
+            yield Student(session)
+    except wire.WireError as error:
+        how = partner.end()
+        text = f"the process {how}" if how else f"the process sent something that is no answer: {error}"
+        failed = session.too_slow() if how == _USED_UP else Failed("stopped", text)
+        raise _complete(failed, session, partner, loading) from None
+    except Failed as failed:
+        raise _complete(failed, session, partner, loading) from None
+    finally:
+        partner.end()
+
+
+def _complete(failed: Failed, session: Session, partner: Worker, loading: bool) -> Failed:
+    partner.end()
+    if loading:
+        failed.text, failed.kind = f"{session.submission.file.name} cannot be loaded: {failed.text}", "unusable"
+        failed.fatal = True
+    failed.called = failed.called or session.shown
+    failed.printed = partner.output()
+    return failed

@@ -1,0 +1,125 @@
+"""Grade several submissions at a time, and lose none."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .handed import Handed
+from .nursery import Nursery
+from .referee import Sheet, Task, failed_sheet, from_data, grade, to_data
+from .sandbox import FIRST_UID, Protection, keep_memory_private
+
+_HELPERS = 2_000_000  # bytes of other Python files that a submission may bring along
+_SLACK = 60.0  # seconds that a referee may take beyond the time of its submission
+
+
+def _lay_out(handed: Handed, scratch: Path, protection: Protection, slot: int) -> None:
+    """Fill the scratch folder with the Python files that a submission brings along, and give it to its user."""
+    room = _HELPERS
+    for path in sorted(handed.folder.glob("*.py")) if handed.folder else []:
+        if path != handed.file and path.is_file() and not path.is_symlink() and path.stat().st_size <= room:
+            room -= path.stat().st_size
+            shutil.copyfile(path, scratch / path.name)
+    if protection.other_user:
+        for path in (scratch, *scratch.iterdir()):
+            os.chown(path, FIRST_UID + slot, FIRST_UID + slot)
+
+
+@dataclass
+class _Running:
+    handed: Handed
+    pid: int
+    slot: int
+    until: float
+    scratch: Path
+    result: Path
+
+
+class Classroom:
+    """Grades submissions with `jobs` referees at a time."""
+
+    def __init__(self, nursery: Nursery, protection: Protection, task: Task, jobs: int) -> None:
+        self._nursery, self._protection, self._task, self._jobs = nursery, protection, task, jobs
+        self._room = Path(tempfile.mkdtemp(prefix="grading-"))  # for us alone; scratch folders lie elsewhere
+        self._running: list[_Running] = []
+
+    def grade(self, handed: Sequence[Handed]) -> Iterator[Sheet]:
+        """The sheets, in the order in which they are done."""
+        waiting = list(reversed(handed))
+        try:
+            while waiting or self._running:
+                while waiting and len(self._running) < self._jobs:
+                    self._start(waiting.pop())
+                yield from self._done()
+                time.sleep(0.01)
+        finally:
+            for one in self._running:
+                os.kill(one.pid, signal.SIGKILL)
+                os.waitpid(one.pid, 0)
+                shutil.rmtree(one.scratch, ignore_errors=True)
+            shutil.rmtree(self._room, ignore_errors=True)
+
+    def _start(self, handed: Handed) -> None:
+        used = {one.slot for one in self._running}
+        slot = next(number for number in range(self._jobs) if number not in used)
+        scratch = Path(tempfile.mkdtemp(prefix="submission-"))
+        result = self._room / f"{slot}.json"
+        result.unlink(missing_ok=True)
+        _lay_out(handed, scratch, self._protection, slot)
+        commands = self._nursery.sandbox(slot, scratch)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                keep_memory_private()
+                sheet = grade(handed.name, handed.file, self._task, commands, scratch)
+                result.with_suffix(".new").write_text(json.dumps(to_data(sheet)), "utf-8")
+                result.with_suffix(".new").rename(result)
+                status = 0
+            finally:
+                os._exit(status)
+        commands.close()  # the referee has it, and when the referee ends, the sandbox does
+        until = time.monotonic() + self._task.seconds + _SLACK
+        self._running.append(_Running(handed, pid, slot, until, scratch, result))
+
+    def _done(self) -> Iterator[Sheet]:
+        for one in list(self._running):
+            ended = os.waitpid(one.pid, os.WNOHANG)[0] != 0
+            if not ended and time.monotonic() > one.until:
+                os.kill(one.pid, signal.SIGKILL)
+                os.waitpid(one.pid, 0)
+                ended = True
+            if not ended:
+                continue
+            self._running.remove(one)
+            try:
+                sheet = from_data(json.loads(one.result.read_text("utf-8")))
+            except (OSError, ValueError):
+                sheet = failed_sheet(one.handed.name, self._task, "The grading of this submission broke off.")
+            _remove(one.scratch)
+            yield sheet
+
+
+def _remove(scratch: Path) -> None:
+    """Remove a scratch folder, whatever a submission did to the rights in it."""
+
+    def make_writable(_function: Callable[..., object], path: str, _error: object) -> None:
+        try:
+            os.chmod(os.path.dirname(path), 0o700)
+            os.chmod(path, 0o700)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                os.unlink(path)
+        except OSError:
+            return
+
+    shutil.rmtree(scratch, onerror=make_writable)

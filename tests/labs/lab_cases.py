@@ -1,0 +1,101 @@
+"""What the tests of the twenty labs share: the labs under test, their sources, and a way to run checks."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from labs_support import CHECKOUT
+
+LABS = Path(os.environ.get("COURSEBOX_TEST_LABS") or CHECKOUT / "labs")
+SOLUTIONS = CHECKOUT / "solutions"
+_ONLY = os.environ.get("COURSEBOX_TEST_ONLY", "").split()  # numbers, for the author of a lab; all without it
+NAMES = sorted(
+    source.parent.name
+    for source in SOLUTIONS.glob("[0-9][0-9]_*/lab.py")
+    if not _ONLY or source.parent.name[:2] in _ONLY
+)
+
+sys.path.insert(0, str(LABS))
+
+import torch  # noqa: E402
+from checking import runner  # noqa: E402
+from checking.lab import Kind, Lab  # noqa: E402
+from checking.notebook import load_lab  # noqa: E402
+from checking.report import plain  # noqa: E402
+from checking.submission import parse  # noqa: E402
+
+torch.set_num_threads(1)  # before any fork: OpenMP's threads do not live on in a child
+
+
+def module(file: Path) -> ModuleType:
+    """A Python file outside of any package."""
+    spec = importlib.util.spec_from_file_location(f"loaded_{file.stem}", file)
+    assert spec and spec.loader
+    loaded = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = loaded
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+generator = module(CHECKOUT / "tools" / "labs.py")
+labkit = module(SOLUTIONS / "labkit.py")
+
+
+@functools.cache
+def lab(name: str) -> Lab:
+    """The delivered checks of a lab."""
+    return load_lab(LABS / name)
+
+
+@functools.cache
+def source(name: str) -> Any:
+    """The source of a lab, as the generator reads it."""
+    return generator.Lab(SOLUTIONS / name / "lab.py")
+
+
+@functools.cache
+def solved(name: str) -> str:
+    return str(source(name).script_of(solved=True))
+
+
+@functools.cache
+def stubs(name: str) -> str:
+    return str(source(name).script_of())
+
+
+def filled_in(name: str, part: str) -> str:
+    """The exercise with one part solved."""
+    first, last = labkit.definitions(solved(name))[part]
+    text = "\n".join(solved(name).split("\n")[first - 1 : last])
+    return str(labkit.replaced(stubs(name), part, text))
+
+
+@functools.cache
+def variants(name: str) -> list[Any]:
+    file = SOLUTIONS / name / "mutants.py"
+    return labkit.variants(file) if file.is_file() else []
+
+
+def variant_text(name: str, variant: Any) -> str:
+    return str(labkit.applied(variant, solved(name), SOLUTIONS / name / "mutants.py"))
+
+
+def checked(
+    name: str, text: str, seed: int = 0, only: Sequence[str] = (), kinds: tuple[Kind, ...] = ("check",),
+    pictures: Path | None = None,
+) -> list[runner.Result]:  # fmt: skip
+    """Run the delivered checks of a lab on a script. Other work on the machine must not fail a test: three times."""
+    plan = runner.Plan(lab(name), seed, tuple(only), kinds, patience=3.0, pictures=pictures)
+    return list(runner.run(plan, parse(text, LABS / name / "exercise.py")))
+
+
+def told(results: Sequence[runner.Result]) -> str:
+    """What is wrong, for the message of a test."""
+    return "\n\n".join(f"{r.check.name}: {r.status}\n{plain(r)}" for r in results if r.status != "passed")

@@ -1,0 +1,110 @@
+"""Every lab keeps what it promises: stubs, solutions, single parts, mutants, alternatives, nothing given away."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import Any
+
+import lab_cases as cases
+import pytest
+from checking.submission import hint
+
+PARTS = [(name, part.name) for name in cases.NAMES for part in cases.source(name).parts]
+VARIANTS = [(name, variant) for name in cases.NAMES for variant in cases.variants(name)]
+MUTANTS = [(name, variant) for name, variant in VARIANTS if variant.says is not None]
+ALTERNATIVES = [(name, variant) for name, variant in VARIANTS if variant.says is None]
+
+
+def ids(listed: list[tuple[str, Any]]) -> list[str]:
+    return [f"{name}-{getattr(item, 'name', item)}" for name, item in listed]
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_as_shipped_every_check_says_not_yet(name: str) -> None:
+    text = (cases.LABS / name / "exercise.py").read_text(encoding="utf-8")
+    results = [result for result in cases.checked(name, text) if result.status != "skipped"]
+    assert {part for result in results for part in result.check.parts} == set(cases.lab(name).parts)
+    for result in results:
+        assert result.status == "not yet", f"{result.check.name}: {result.status}\n{cases.told([result])}"
+        assert result.failed is not None
+        tags = [cases.lab(name).tag(part) for part in result.check.parts]
+        assert any(re.fullmatch(rf"{re.escape(tag)}(\.\w+)?", result.failed.text) for tag in tags)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_the_solution_passes(name: str, seed: int) -> None:
+    results = cases.checked(name, cases.solved(name), seed)
+    assert {result.status for result in results} <= {"passed", "skipped"}, cases.told(results)
+
+
+@pytest.mark.parametrize(("name", "part"), PARTS, ids=ids(PARTS))
+def test_one_part_passes_exactly_its_checks(name: str, part: str) -> None:
+    for result in cases.checked(name, cases.filled_in(name, part)):
+        expected = "passed" if set(result.check.parts) == {part} else "not yet"
+        assert result.status in (expected, "skipped"), cases.told([result])
+
+
+@pytest.mark.parametrize(("name", "variant"), MUTANTS, ids=ids(MUTANTS))
+def test_a_mutant_is_rejected_and_its_mistake_named(name: str, variant: Any) -> None:
+    results = cases.checked(name, cases.variant_text(name, variant), only=[variant.part])
+    rejecting = [result for result in results if result.status == "failed"]
+    assert rejecting, "no check rejects it"
+    naming = [r.check.name for r in rejecting if variant.says in cases.plain(r)]
+    assert naming, f"no check says {variant.says!r}:\n{cases.told(rejecting)}"
+    assert variant.check is None or variant.check in naming
+
+
+@pytest.mark.parametrize(("name", "variant"), ALTERNATIVES, ids=ids(ALTERNATIVES))
+def test_another_right_way_is_accepted(name: str, variant: Any) -> None:
+    for seed in (0, 1):
+        results = cases.checked(name, cases.variant_text(name, variant), seed, only=[variant.part])
+        assert {result.status for result in results} <= {"passed", "skipped"}, cases.told(results)
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_nothing_of_the_solution_is_given_away(name: str) -> None:
+    secret = set()
+    lines = cases.source(name).script.splitlines()
+    for begin, end in cases.generator.regions(cases.source(name).script, name):
+        secret |= {line.strip() for line in lines[begin : end - 1] if len(line.strip()) >= 20}
+    assert secret
+    for file in sorted((cases.LABS / name).rglob("*")):
+        if file.suffix in (".py", ".md", ".ipynb"):
+            text = file.read_text(encoding="utf-8")
+            shown = {line.strip() for line in text.replace("\\n", "\n").replace('\\"', '"').splitlines()}
+            given = {line for line in shown if line.lstrip('"').rstrip('",') in secret or line in secret}
+            assert given == set(), f"{file.name} has lines of the solution"
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_a_lab_is_complete(name: str) -> None:
+    source, lab = cases.source(name), cases.lab(name)
+    assert lab.parts == tuple(part.name for part in source.parts)
+    assert 4 <= len(lab.parts) <= 9
+    checked = {part for check in lab.of_kind("check") if check.function for part in check.parts}
+    assert checked == set(lab.parts), "each part needs a check"
+    assert lab.of_kind("target"), "a lab ends in a measured result"
+    assert sum(n == name for n, _ in MUTANTS) >= 5 and sum(n == name for n, _ in ALTERNATIVES) >= 2
+    titles = [(check.parts, check.title) for check in lab.checks]
+    assert len(set(titles)) == len(titles)
+    delivered = {file.name for file in (cases.LABS / name).iterdir() if file.name not in ("results", "__pycache__")}
+    assert delivered == {"sheet.md", "exercise.py", "exercise.ipynb", "check.py"}
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_every_part_has_a_hint_and_its_tag(name: str) -> None:
+    tree = ast.parse((cases.LABS / name / "exercise.py").read_text(encoding="utf-8"))
+    found = {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+    for part in cases.source(name).parts:
+        assert len(hint(found[part.name])) > 20, f"{part.name} has no hint"
+        assert f'raise NotImplementedError("{part.tag}' in ast.unparse(found[part.name]).replace("'", '"')
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_the_sheet_fits_two_pages_and_names_its_machine(name: str) -> None:
+    text = (cases.LABS / name / "sheet.md").read_text(encoding="utf-8")
+    assert len(text.split()) <= 1100, "two pages hold about a thousand words"
+    assert "2 cores, AMD EPYC 2.6 GHz" in text
+    assert text.startswith(f"# {name[:2]} · ")
