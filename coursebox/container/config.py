@@ -102,8 +102,8 @@ def image_config(about: About, layers: Sequence[Layer]) -> dict[str, Any]:
             "User": str(about.uid),
             "WorkingDir": home,
             "Env": [f"{name}={value}" for name, value in environment(about).items()],
-            # tini -g: signals reach kernels and terminals, too, and no zombie stays
-            "Entrypoint": ["/usr/bin/tini", "-g", "--", "/usr/local/bin/start"],
+            # tini -g: signals reach kernels and terminals, too; -s: no zombie stays, under `docker run --init` neither
+            "Entrypoint": ["/usr/bin/tini", "-s", "-g", "--", "/usr/local/bin/start"],
             "Cmd": ["start-notebook"],
             "ExposedPorts": {f"{PORT}/tcp": {}},
             "Volumes": {home: {}},

@@ -29,7 +29,7 @@ def test_the_whole_config(tmp_path: Path) -> None:
                 "NVIDIA_VISIBLE_DEVICES=all",
                 "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
             ],
-            "Entrypoint": ["/usr/bin/tini", "-g", "--", "/usr/local/bin/start"],
+            "Entrypoint": ["/usr/bin/tini", "-s", "-g", "--", "/usr/local/bin/start"],
             "Cmd": ["start-notebook"],
             "ExposedPorts": {"8888/tcp": {}},
             "Volumes": {"/home/student": {}},
