@@ -1,0 +1,803 @@
+"""The checks of lab 18. Reading them is allowed and useful."""
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from checking import Lab, beside, case, expect, require
+
+lab = Lab(
+    __file__,
+    parts=[
+        "magnitude_prune", "fine_tune_masked", "quantise_per_channel", "int8_linear", "fold_batchnorm", "count_flops",
+        "distillation_loss",
+    ],
+)  # fmt: skip
+lab.forbid("magnitude_prune", names=["prune"], why="it is what you are writing")
+lab.forbid("fold_batchnorm", names=["fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_modules"],
+           why="it is what you are writing")  # fmt: skip
+
+
+@beside
+def small_model(weights):
+    """Convolution, batch normalisation, two linear layers, on images of 5 × 4; 178 weights, 29 other numbers."""
+    model = nn.Sequential(
+        nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.AvgPool2d((5, 4)), nn.Flatten(),
+        nn.Linear(5, 11), nn.ReLU(), nn.Linear(11, 3),
+    )  # fmt: skip
+    vector_to_parameters(weights[: parameters_to_vector(model.parameters()).numel()].clone(), model.parameters())
+    return model
+
+
+def named_parameters(weights):
+    return {name: p.detach() for name, p in small_model(weights).named_parameters()}
+
+
+def uneven(rng):
+    """Weights whose layers differ much in size."""
+    weights = rng.normal(400)
+    weights[90:] *= 0.2
+    return weights
+
+
+# ----------------------------------------------------------------------------------- 1 and 2, pruning and fine-tuning
+
+
+@beside
+def pruned(student, weights, sparsity):
+    model = small_model(weights)
+    return student.magnitude_prune(model, sparsity), dict(model.named_parameters())
+
+
+def masks_for(weights, sparsity, each_layer=False):
+    """The masks by sorting; or with the same share in each layer."""
+    layers = {name: p.abs() for name, p in named_parameters(weights).items() if p.dim() > 1}
+    if each_layer:
+        bounds = {name: p.flatten().sort().values[round(sparsity * p.numel()) - 1] for name, p in layers.items()}
+    else:
+        every = torch.cat([p.flatten() for p in layers.values()]).sort().values
+        bounds = dict.fromkeys(layers, every[round(sparsity * len(every)) - 1])
+    return {name: p > bounds[name] for name, p in layers.items()}
+
+
+def as_text(masks):
+    """How many weights of each layer stay."""
+    return ", ".join(f"{name}: {int(mask.sum())} of {mask.numel()}" for name, mask in masks.items())
+
+
+@lab.check("magnitude_prune")
+def smallest_of_all_layers(student, rng):
+    """the smallest weights of the whole model are zero, all else is as it was"""
+    for sparsity in 0.5, 0.9, 0.37:
+        with case(f"sparsity = {sparsity}"):
+            weights = uneven(rng)
+            masks, after = student.run(pruned, weights, sparsity)
+            before, want = named_parameters(weights), masks_for(weights, sparsity)
+            require(isinstance(masks, dict), "a dictionary of masks should come back", likely="is the return missing?")
+            biases = [name for name, p in before.items() if p.dim() == 1]
+            require(not set(masks) & set(biases), "biases or batch normalisations are among the masks",
+                    likely="weights have two dimensions or more")  # fmt: skip
+            expect(sorted(masks), sorted(want), likely="the names are those of named_parameters")
+            for name in want:
+                expect(masks[name].dtype, torch.bool)
+            expect(as_text({name: masks[name] for name in want}), as_text(want), mistakes={
+                "the share is taken in each layer; it should be in all of them together":
+                    as_text(masks_for(weights, sparsity, each_layer=True)),
+                "the largest weights are pruned, the smallest should be":
+                    as_text({name: ~mask for name, mask in masks_for(weights, 1 - sparsity).items()}),
+                "the masks are the other way round: True is what stays":
+                    as_text({name: ~mask for name, mask in want.items()}),
+                "that share should become zero, not stay": as_text(masks_for(weights, 1 - sparsity)),
+            }, likely="are weights compared by their absolute values?")  # fmt: skip
+            expect({name: masks[name] for name in want}, want, likely="are weights compared by their absolute values?")
+            expect(after, {name: p * want[name] if name in want else p for name, p in before.items()}, mistakes={
+                "the model has not changed: the masks must be applied": before,
+            })  # fmt: skip
+
+
+@lab.check("magnitude_prune")
+def exactly_so_many(student, rng):
+    """exactly round(sparsity · n) zeros, also with many equal weights"""
+    n = 178
+    for text, weights in ("different weights", uneven(rng)), ("weights of ±1 only", rng.normal(400).sign()):
+        for sparsity in 0.0, 1 / 3, 0.5, 1.0:
+            with case(f"{text}, sparsity = {sparsity:.3g}"):
+                masks, after = student.run(pruned, weights, sparsity)
+                zeros = sum(int((after[name] == 0).sum()) for name in masks)
+                expect(zeros, round(sparsity * n), likely="a threshold keeps or drops all equal weights together")
+                expect(sum(int((~mask).sum()) for mask in masks.values()), round(sparsity * n))
+
+
+@beside
+def fine_tuned(student, weights, masks, images, labels, kind):
+    """Two steps of ordinary training, pruning, then the student's fine-tuning."""
+    model = small_model(weights)
+    opt = (
+        torch.optim.Adam(model.parameters(), lr=0.02)
+        if kind == "Adam"
+        else torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    )
+    batches = list(zip(images.split(4), labels.split(4), strict=True))
+    steps(model, opt, batches[:2], {})
+    apply(model, masks)
+    student.fine_tune_masked(model, masks, opt, batches)
+    return dict(model.named_parameters())
+
+
+@beside
+def apply(model, masks):
+    for name, p in model.named_parameters():
+        p.data = p.data * masks.get(name, 1)
+
+
+@beside
+def steps(model, opt, batches, masks):
+    for images, labels in batches:
+        opt.zero_grad()
+        F.cross_entropy(model(images), labels).backward()
+        opt.step()
+        apply(model, masks)
+
+
+def fine_tuned_here(weights, masks, images, labels, kind, late=False, add_up=False, short=True):
+    """The same, step by step; or with a mistake."""
+    model = small_model(weights)
+    options = {"lr": 0.02} if kind == "Adam" else {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+    opt = getattr(torch.optim, kind)(model.parameters(), **options)
+    batches = list(zip(images.split(4), labels.split(4), strict=True))
+    steps(model, opt, batches[:2], {})
+    apply(model, masks)
+    for inputs, targets in batches[: None if short else -1]:
+        if not add_up:
+            opt.zero_grad()
+        F.cross_entropy(model(inputs), targets).backward()
+        opt.step()
+        apply(model, {} if late else masks)
+    apply(model, masks)
+    return {name: p.detach() for name, p in model.named_parameters()}
+
+
+@lab.check("fine_tune_masked")
+def zeros_stay(student, rng):
+    """after some steps with momentum, with Adam: zeros are zero, the rest has learned"""
+    for kind in "SGD", "Adam":
+        with case(f"{kind}, batches of 4, 4, 4 and 2, an optimiser that has made steps before"):
+            weights, images, labels = uneven(rng), rng.normal(14, 2, 5, 4), rng.integers(0, 3, 14)
+            setting = (weights, masks_for(weights, 0.6), images, labels, kind)
+            got, want = student.run(fine_tuned, *setting), fine_tuned_here(*setting)
+            for name, mask in setting[1].items():
+                moved = int((got[name] * ~mask).count_nonzero())
+                require(moved == 0, f"{moved} pruned weights of {name} are no longer zero",
+                        likely="the masks must act on the weights after each step; momentum moves weights without "
+                               "derivative")  # fmt: skip
+            expect(got, want, mistakes={
+                "the masks act at the end only; they should act after each step":
+                    fine_tuned_here(*setting, late=True),
+                "the derivatives of the batches add up: zero_grad is missing":
+                    fine_tuned_here(*setting, add_up=True),
+                "the last batch is left out": fine_tuned_here(*setting, short=False),
+            }, rtol=1e-3, atol=1e-4)  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------- 3 and 4, fewer bits
+
+
+@beside
+def scales_of(w, bits, m=None):
+    m = m or 2 ** (bits - 1) - 1
+    return torch.stack([row.abs().max() / m if row.abs().max() > 0 else torch.tensor(1.0) for row in w.flatten(1)])
+
+
+def along(scale, w):
+    return scale.reshape(-1, *[1] * (w.dim() - 1))
+
+
+def integers_of(w, bits):
+    return torch.round(w / along(scales_of(w, bits), w)).to(torch.int8)
+
+
+@lab.reference
+def quantise_per_channel(w, bits):
+    scale = scales_of(w, bits)
+    return torch.stack([torch.round(row / s).to(torch.int8) for row, s in zip(w, scale, strict=True)]), scale
+
+
+def quantising_mistakes(w, bits):
+    m, ratio = 2 ** (bits - 1) - 1, w / along(scales_of(w, bits), w)
+    wrong = {
+        "one scale for the whole weight; each channel has its own": (w.abs().max() / m).expand(len(w)),
+        "the largest value counts with its sign: abs is missing": w.flatten(1).amax(1) / m,
+        "m is 2^(b−1) − 1, not 2^(b−1)": scales_of(w, bits, m + 1),
+        "m is 2^(b−1) − 1, not 2^b − 1": scales_of(w, bits, 2 * m + 1),
+    }
+    # q comes before its scale, so a wrong scale shows in q first
+    both = {k: {0: (w / along(s, w)).round().clamp(-m, m).to(torch.int8), 1: s} for k, s in wrong.items()}
+    return both | {
+        "the numbers are cut off, not rounded": {0: ratio.trunc().to(torch.int8)},
+        "the numbers are rounded down, not to the nearest": {0: ratio.floor().to(torch.int8)},
+    }
+
+
+@lab.check("quantise_per_channel")
+def nearest_multiples(student, rng):
+    """integers and scales, channel by channel"""
+    for shape in (5, 7), (3, 2, 3, 5), (1, 1), (4, 11):
+        for bits in 8, 4, 3, 2:
+            with case(f"a weight of {' × '.join(map(str, shape))}, {bits} bits"):
+                w = rng.normal(*shape)
+                w = w * along(torch.tensor([1.0, 1000.0, 0.01, 1.0, 30.0])[: shape[0]], w)
+                expect(student.quantise_per_channel(w, bits), (integers_of(w, bits), scales_of(w, bits)),
+                       names=("q", "scale"), mistakes=quantising_mistakes(w, bits))  # fmt: skip
+
+
+@lab.check("quantise_per_channel")
+def errors_are_small(student, rng):
+    """no error above half a scale, a symmetric range, channels of zeros"""
+    for bits in 8, 4, 3, 2:
+        with case(f"{bits} bits, the third channel is zero"):
+            w = rng.normal(6, 40)
+            w[2] = 0
+            q, scale = student.quantise_per_channel(w, bits)
+            m = 2 ** (bits - 1) - 1
+            expect(q[2], torch.zeros(40, dtype=torch.int8), likely="0/0: a channel of zeros has scale 1")
+            expect(scale[2].item(), 1.0, likely="a channel of zeros has scale 1")
+            require(q.min() >= -m and q.max() <= m, f"the integers should lie in −{m} … {m}")
+            error = ((scale[:, None] * q - w).abs() / scale[:, None]).max().item()
+            require(error <= 0.501, f"the largest error is {error:.3g} scales, it should be at most 0.5")
+
+
+def integer_product(x, q, scale, bias, x_scale=None, wrap=False):
+    x_scale = x.abs().max() / 127 if x_scale is None else x_scale
+    xq = torch.round(x / x_scale).long() if x.any() else torch.zeros(x.shape, dtype=torch.long)
+    products = torch.stack([(row * q.long()).sum(1) for row in xq])
+    if wrap:
+        products = (products + 128) % 256 - 128
+    return (products.double() * x_scale.double() * scale.double() + bias.double()).float()
+
+
+def product_mistakes(x, q, scale, bias):
+    w = scale[:, None] * q
+    rows = x.abs().amax(1, keepdim=True) / 127
+    return {
+        "x is not quantised: the products are not products of integers": x @ w.T + bias,
+        "int8 overflows: multiply and add up as int32": lambda: integer_product(x, q, scale, bias, wrap=True),
+        "x has one scale for the whole batch, not one for each sample":
+            lambda: (((x / rows).round() * rows) @ w.T + bias),
+        "the scale of x is missing": lambda: (integer_product(x, q, scale, 0 * bias) / (x.abs().max() / 127) + bias),
+        "the scales of the channels are missing": lambda: integer_product(x, q, torch.ones_like(scale), bias),
+        "the bias is missing": lambda: integer_product(x, q, scale, 0 * bias),
+        "the bias comes after the scales, it must not be scaled":
+            lambda: (integer_product(x, q, scale, 0 * bias) + bias * scale * x.abs().max() / 127),
+    }  # fmt: skip
+
+
+@lab.check("int8_linear")
+def integers_inside(student, rng):
+    """the result, against products of integers in a loop"""
+    for n, c, d in (3, 7, 5), (1, 300, 2), (4, 4, 4):
+        for size in 1.0, 1000.0:
+            with case(f"{n} samples, {c} → {d}, values around {size:g}"):
+                x, w, bias = size * rng.normal(n, c), rng.normal(d, c), size * rng.normal(d)
+                arguments = (x, integers_of(w, 8), scales_of(w, 8), bias)
+                expect(student.int8_linear(*arguments), integer_product(*arguments), rtol=1e-4, atol=1e-4 * size,
+                       mistakes=product_mistakes(*arguments))  # fmt: skip
+
+
+@lab.check("int8_linear")
+def all_at_their_largest(student, rng):
+    """the largest integers everywhere do not overflow, zeros give the bias"""
+    with case("1000 inputs, all integers ±127", likely="int8 and int16 overflow: multiply and add up as int32"):
+        q, scale = torch.full((2, 1000), 127, dtype=torch.int8), torch.tensor([0.5, 2.0])
+        q[1] = -127
+        expect(student.int8_linear(torch.ones(1, 1000), q, scale, torch.zeros(2)), torch.tensor([[63500.0, -254000.0]]))
+    with case("x is zero", likely="0/0: an x of zeros has scale 1"):
+        bias = rng.normal(2)
+        expect(student.int8_linear(torch.zeros(3, 1000), q, scale, bias), bias.expand(3, 2))
+
+
+# ------------------------------------------------------------------------------------ 5 and 6, fewer operations
+
+
+@beside
+def folded(student, options, weights, norm, x):
+    conv, bn = nn.Conv2d(**options), nn.BatchNorm2d(options["out_channels"], eps=0.1)
+    vector_to_parameters(weights[: parameters_to_vector(conv.parameters()).numel()].clone(), conv.parameters())
+    bn.weight.data, bn.bias.data, bn.running_mean, bn.running_var = (part.clone() for part in norm)
+    before = {f"conv.{k}": t.clone() for k, t in conv.state_dict().items()} | {
+        f"bn.{k}": t for k, t in bn.state_dict().items()
+    }
+    bn.train()
+    new = student.fold_batchnorm(conv, bn)
+    after = {f"conv.{k}": t for k, t in conv.state_dict().items()} | {f"bn.{k}": t for k, t in bn.state_dict().items()}
+    y, kind = new(x), type(new).__name__
+    learning = isinstance(new.weight, nn.Parameter) and isinstance(new.bias, nn.Parameter)
+    mode, bn.training = bn.training, False
+    return y, bn(conv(x)), kind, before, after, new is conv, learning, mode, new.weight, new.bias
+
+
+@lab.check("fold_batchnorm")
+def one_convolution(student, rng):
+    """the folded convolution gives what convolution and normalisation gave"""
+    for text, options in (
+        ("with bias", {"in_channels": 3, "out_channels": 5, "kernel_size": (3, 2)}),
+        ("no bias, stride 2, padding 1", {"in_channels": 2, "out_channels": 4, "kernel_size": 3, "bias": False,
+                                          "stride": 2, "padding": 1}),
+        ("2 groups, dilation 2", {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "groups": 2, "dilation": 2}),
+    ):  # fmt: skip
+        with case(text):
+            d = options["out_channels"]
+            norm = [rng.normal(d), rng.normal(d), rng.normal(d), rng.uniform(d, low=0.2, high=4)]
+            weights, x = rng.normal(400), rng.normal(2, options["in_channels"], 9, 8)
+            y, want, kind, before, after, same, learning, mode, w, b = student.run(folded, options, weights, norm, x)
+            gamma, beta, mean, variance = norm
+            conv_w, conv_b = before["conv.weight"], before.get("conv.bias", torch.zeros(d))
+            root = (variance + 0.1).sqrt()
+            expect(kind, "Conv2d")
+            require(not same, "the convolution itself was changed", likely="copy.deepcopy comes first")
+            expect(after, before, likely="the two layers must stay as they are")
+            require(mode, "the batch normalisation has left training mode")
+            mistakes = {
+                "the root of the variance is missing": (conv_w * along(gamma / (variance + 0.1), conv_w), None),
+                "eps is missing": (conv_w * along(gamma / variance.sqrt(), conv_w), None),
+                "bn.weight is missing": (conv_w * along(1 / root, conv_w), None),
+            }
+            expect(w, conv_w * along(gamma / root, conv_w), mistakes={k: v[0] for k, v in mistakes.items()})
+            expect(b, beta + gamma / root * (conv_b - mean), mistakes={
+                "the old bias goes through the normalisation, too": beta + conv_b - gamma / root * mean,
+                "the old bias is missing": beta - gamma / root * mean,
+                "the mean must be divided like the weight": beta + gamma / root * conv_b - mean,
+                "the running mean is missing": beta + gamma / root * conv_b,
+            })  # fmt: skip
+            expect(y, want, atol=1e-4, likely="stride, padding, dilation and groups are those of conv")
+            require(learning, "weight and bias should be parameters", likely="nn.Parameter(…)")
+
+
+@beside
+class Shapes(nn.Module):
+    """Layers of all kinds, one of them used twice."""
+
+    def __init__(self, kind):
+        super().__init__()
+        if kind == "linear":
+            self.layers = nn.Sequential(nn.Linear(7, 5), nn.ReLU(), nn.Linear(5, 3, bias=False))
+        elif kind == "convolution":
+            self.layers = nn.Sequential(nn.Conv2d(3, 5, (3, 2)), nn.BatchNorm2d(5), nn.ReLU(), nn.MaxPool2d(2))
+        elif kind == "stride, padding, groups":
+            self.layers = nn.Sequential(nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, dilation=2))
+        else:
+            twice = nn.Linear(6, 6)
+            self.layers = nn.Sequential(twice, nn.Tanh(), twice)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+@beside
+def counted(student, kind, x):
+    model = Shapes(kind)
+    count = student.count_flops(model, x)
+    hooks = sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    return count, hooks, model.training
+
+
+@lab.check("count_flops")
+def multiplications_and_additions(student, rng):
+    """2 for each product of a weight with a value, from the shapes"""
+    for kind, shape, products, positions in (
+        ("linear", (4, 7), 4 * (7 * 5 + 5 * 3), 4),
+        ("linear", (2, 3, 7), 6 * (7 * 5 + 5 * 3), 6),
+        ("convolution", (2, 3, 9, 8), 2 * 7 * 7 * 5 * 3 * 3 * 2, 2 * 7 * 7),
+        ("stride, padding, groups", (1, 4, 10, 7), 4 * 3 * 6 * 2 * 9, 4 * 3),
+        ("one layer used twice", (5, 6), 5 * 2 * 36, 10),
+    ):
+        with case(f"{kind}, an input of {' × '.join(map(str, shape))}"):
+            x = rng.normal(*shape)
+            count, hooks, training = student.run(counted, kind, x)
+            channels = shape[1] if len(shape) == 4 else 1
+            expect(count, 2 * products, mistakes={
+                "a multiplication and an addition count as 2": products,
+                "all samples of x count, not only one": 2 * products // shape[0],
+                "the positions of the window are missing: it stands at many": 2 * products // positions,
+                "groups are ignored: a filter sees only the channels of its group": 4 * products,
+                "the channels are missing": 2 * products // channels,
+                "a layer that is used twice counts twice": products if "twice" in kind else -1,
+            })  # fmt: skip
+            require(hooks == 0, f"{hooks} hooks are still there", likely="hook.remove() is missing")
+            require(training, "the mode of the model has changed")
+
+
+# -------------------------------------------------------------------------------------------- 7 distillation_loss
+
+
+def soft(scores, teacher, temperature):
+    """T² · KL by its definition."""
+    p, q = (teacher / temperature).softmax(1), (scores / temperature).log_softmax(1)
+    return temperature**2 * (torch.xlogy(p, p) - p * q).sum(1).mean()
+
+
+def distilled(scores, teacher, labels, temperature, alpha):
+    hard = -scores.log_softmax(1)[range(len(labels)), labels].mean()
+    return alpha * hard + (1 - alpha) * soft(scores, teacher, temperature)
+
+
+@lab.check("distillation_loss")
+def both_terms(student, rng):
+    """the loss, against its definition"""
+    for n, k, temperature, alpha in (5, 4, 3.0, 0.3), (1, 7, 1.0, 0.0), (6, 3, 0.5, 1.0), (4, 10, 20.0, 0.5):
+        with case(f"{n} samples, {k} classes, T = {temperature:g}, alpha = {alpha:g}"):
+            s, t = 2 * rng.normal(n, k, dtype=torch.float64), 3 * rng.normal(n, k, dtype=torch.float64)
+            labels = rng.integers(0, k, n)
+            hard = -s.log_softmax(1)[range(n), labels].mean()
+            kl, want = soft(s, t, temperature), distilled(s, t, labels, temperature, alpha)
+            expect(student.distillation_loss(s, t, labels, temperature, alpha), want, mistakes={
+                "the factor T² is missing": alpha * hard + (1 - alpha) * kl / temperature**2,
+                "the factor is T², not T": alpha * hard + (1 - alpha) * kl / temperature,
+                "alpha and 1 − alpha are exchanged": (1 - alpha) * hard + alpha * kl,
+                "the mean is over all N · K numbers, it should be over the batch (reduction)":
+                    alpha * hard + (1 - alpha) * kl / k,
+                "the divergence is the sum over the batch, not the mean": alpha * hard + (1 - alpha) * kl * n,
+                "the divergence is the other way round: the teacher's p comes first":
+                    alpha * hard + (1 - alpha) * soft(t, s, temperature),
+                "the cross-entropy has no temperature":
+                    alpha * -(s / temperature).log_softmax(1)[range(n), labels].mean() + (1 - alpha) * kl,
+                "that is the cross-entropy with the teacher, the divergence subtracts its entropy":
+                    alpha * hard - (1 - alpha) * temperature**2 * (
+                        (t / temperature).softmax(1) * (s / temperature).log_softmax(1)).sum(1).mean(),
+                "the temperature is ignored": alpha * hard + (1 - alpha) * soft(s, t, 1.0),
+            })  # fmt: skip
+
+
+@lab.check("distillation_loss")
+def large_scores(student, rng):
+    """scores of ±1000 give a finite number"""
+    s = torch.tensor([[1000.0, -1000.0, 0.0], [0.0, 1000.0, -1000.0]], dtype=torch.float64)
+    for text, t in ("the teacher agrees", s), ("the teacher disagrees", s.flip(1)):
+        with case(text, likely="log(softmax) is −inf where log_softmax is −2000"):
+            labels = torch.tensor([0, 1])
+            expect(student.distillation_loss(s, t, labels, 2.0, 0.5), distilled(s, t, labels, 2.0, 0.5))
+
+
+@beside
+def gradients(student, scores, teacher, labels, temperature, alpha):
+    scores, teacher = scores.clone().requires_grad_(), teacher.clone().requires_grad_()
+    student.distillation_loss(scores, teacher, labels, temperature, alpha).backward()
+    return scores.grad, teacher.grad is None or not teacher.grad.any()
+
+
+@lab.check("distillation_loss")
+def derivative_of_the_scores(student, rng):
+    """the derivative, and its limit for T → ∞: the teacher's scores are copied"""
+    n, k = 5, 4
+    s, t = rng.normal(n, k, dtype=torch.float64), 2 * rng.normal(n, k, dtype=torch.float64)
+    labels = rng.integers(0, k, n)
+    with case("T = 2, alpha = 0.4"):
+        got, untouched = student.run(gradients, s, t, labels, 2.0, 0.4)
+        hard = (s.softmax(1) - F.one_hot(labels, k)) / n
+        expect(got, 0.4 * hard + 0.6 * 2.0 * ((s / 2).softmax(1) - (t / 2).softmax(1)) / n)
+        require(untouched, "the teacher's scores get a derivative", likely="detach is missing")
+    with case("T = 10 000, alpha = 0"):
+        got, _ = student.run(gradients, s, t, labels, 1e4, 0.0)
+        difference = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))
+        expect(
+            got, difference / (k * n), rtol=1e-3, atol=1e-4, likely="the factor T² keeps the derivative from vanishing"
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- targets
+
+
+@beside
+def digit_model():
+    return nn.Sequential(
+        nn.Conv2d(1, 16, 5), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 5), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10),
+    )  # fmt: skip
+
+
+@beside
+def train(student, x, t):
+    """Three epochs, the last with a smaller step."""
+    model = digit_model()
+    opt = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    for n in progress(range(3 * len(x) // 100), "training"):  # noqa: F821
+        opt.param_groups[0]["lr"] = 0.05 if n < 2 * len(x) // 100 else 0.01
+        here = slice(100 * n % len(x), 100 * n % len(x) + 100)
+        opt.zero_grad()
+        F.cross_entropy(model(x[here]), t[here]).backward()
+        opt.step()
+    return model.state_dict()
+
+
+@beside
+def loaded(weights):
+    model = digit_model()
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+@beside
+def error(model, x, t):
+    with torch.inference_mode():
+        return 100 * model(x).argmax(1).ne(t).float().mean().item()
+
+
+_trained = {}
+
+
+def trained(student, data):
+    """A network that saw 6000 digits three times, the same for all targets; the digits; 1000 digits to test it."""
+    train_x, train_t, x, t = data.mnist(full=True, normalize=True, flatten=False)
+    if not _trained:
+        _trained.update(student.run(train, train_x[:6000], train_t[:6000]))
+    return _trained, (train_x[:6000], train_t[:6000]), (x[:1000], t[:1000])
+
+
+@beside
+def pruning_curve(student, weights, train_set, test_set, sparsities):
+    before, after, layers = [], [], {}
+    for sparsity in progress(sparsities, "pruning"):  # noqa: F821
+        model = loaded(weights)
+        masks = student.magnitude_prune(model, sparsity)
+        before.append(error(model, *test_set))
+        opt = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
+        batches = [(x, t) for x, t in zip(train_set[0].split(100), train_set[1].split(100), strict=True)]
+        student.fine_tune_masked(model.train(), masks, opt, batches)
+        after.append(error(model.eval(), *test_set))
+        layers[sparsity] = model[4].weight.clone()
+    return before, after, layers
+
+
+def mosaic(filters, high):
+    """D × C filters of h × w as one picture."""
+    d, c, h, w = filters.shape
+    tiles = F.pad(filters, (0, 1, 0, 1), value=high)
+    return tiles.permute(0, 2, 1, 3).reshape(d * (h + 1), c * (w + 1))
+
+
+@lab.target("magnitude_prune", "fine_tune_masked", seconds=14)
+def fewer_weights(student, goals, data, rng):
+    """weights set to zero, before and after an epoch of fine-tuning"""
+    weights, train_set, test_set = trained(student, data)
+    sparsities = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98]
+    before, after, layers = student.run(pruning_curve, weights, train_set, test_set, sparsities)
+    goals.seen("test error, all weights", before[0], unit="%")
+    goals.seen("test error, 90 % pruned", before[3], unit="%")
+    goals.at_most("test error, 90 % pruned, then fine-tuned", after[3], before[0] + 2, unit="%")
+    goals.at_least("test error, 98 % pruned", before[5], 25, unit="%")
+    with goals.picture("pruning.png", size=(12, 3.6)) as figure:
+        axes, *others = figure.subplots(1, 4, width_ratios=[1.2, 1, 1, 1])
+        remaining = [100 * (1 - sparsity) for sparsity in sparsities]
+        axes.plot(remaining, before, marker="o", label="pruned")
+        axes.plot(remaining, after, marker="o", label="and fine-tuned")
+        axes.set(xscale="log", xlabel="weights that stay / %", ylabel="test error / %", ylim=(0, None))
+        axes.set_xticks(remaining, [f"{share:.0f}" for share in remaining])
+        axes.minorticks_off()
+        axes.invert_xaxis()
+        axes.legend()
+        for axes, sparsity in zip(others, (0.0, 0.9, 0.98), strict=True):
+            high = layers[sparsity].abs().max().item()
+            axes.imshow(mosaic(layers[sparsity], 0.0).T, cmap="RdBu_r", vmin=-high, vmax=high, interpolation="nearest")
+            axes.set_title(f"the second convolution, {100 * sparsity:.0f} % pruned")
+            axes.axis("off")
+
+
+@beside
+def bits_curve(student, weights, test_set, bits):
+    """Errors with weights of few bits, the first filters; the error with both linear layers in integers."""
+    errors, filters = [], []
+    for b in progress(bits, "quantising"):  # noqa: F821
+        model = loaded(weights)
+        for p in model.parameters():
+            if p.dim() > 1:
+                q, scale = student.quantise_per_channel(p.detach(), b)
+                p.data = q * scale.reshape(-1, *[1] * (p.dim() - 1))
+        errors.append(error(model, *test_set))
+        filters.append(model[0].weight[:, 0].clone())
+    model = loaded(weights)
+
+    def linear(layer, x):
+        return student.int8_linear(x, *student.quantise_per_channel(layer.weight.detach(), 8), layer.bias.detach())
+
+    with torch.inference_mode():
+        scores = linear(model[11], linear(model[9], model[:9](test_set[0])).relu())
+    integers = 100 * scores.argmax(1).ne(test_set[1]).float().mean().item()
+    return errors, filters, integers, error(model, *test_set), model[0].weight[:, 0]
+
+
+@lab.target("quantise_per_channel", "int8_linear", seconds=8)
+def fewer_bits(student, goals, data, rng):
+    """weights of 8 to 2 bits"""
+    weights, _, test_set = trained(student, data)
+    bits = [8, 6, 5, 4, 3, 2]
+    errors, filters, integers, plain, original = student.run(bits_curve, weights, test_set, bits)
+    goals.seen("test error, 32 bits", plain, unit="%")
+    goals.at_most("test error, 8 bits", errors[0], plain + 1, unit="%")
+    goals.at_most("test error, linear layers in integers", integers, plain + 1, unit="%")
+    goals.at_most("test error, 4 bits", errors[3], plain + 1.5, unit="%")
+    goals.at_least("test error, 2 bits", errors[5], 12, unit="%")
+    with goals.picture("bits.png", size=(11, 3.2)) as figure:
+        axes, picture = figure.subplots(1, 2, width_ratios=[1, 2.4])
+        axes.plot(bits, errors, marker="o", label="all weights")
+        axes.axhline(plain, color="gray", linewidth=0.8, linestyle=":", label="32 bits")
+        axes.set(xlabel="bits for a weight", ylabel="test error / %", ylim=(0, None))
+        axes.legend()
+        shown = {"32": original, "8": filters[0], "4": filters[3], "3": filters[4], "2": filters[5]}
+        rows = [mosaic(f[None], float("nan")) for f in shown.values()]
+        high = original.abs().max().item()
+        picture.imshow(torch.cat(rows), cmap="RdBu_r", vmin=-high, vmax=high)
+        picture.set_yticks([6 * n + 2 for n in range(len(shown))], [f"{b} bits" for b in shown])
+        picture.set_xticks([])
+        picture.grid(False)
+        picture.spines[:].set_visible(False)
+        picture.set_title("the 16 filters of the first convolution")
+
+
+@beside
+def fold_all(student, model):
+    """Every convolution with the batch normalisation behind it as one."""
+    layers = list(model)
+    for n, layer in reversed(list(enumerate(layers))):
+        if isinstance(layer, nn.BatchNorm2d):
+            layers[n - 1 : n + 1] = [student.fold_batchnorm(layers[n - 1], layer)]
+    return nn.Sequential(*layers).eval()
+
+
+@beside
+def times(student, weights, x, sizes):
+    """Seconds for one image, with and without folding; the largest difference; operations for one image."""
+    model = loaded(weights)
+    models = [model, fold_all(student, model)]
+    found = [[], []]
+    with torch.inference_mode():
+        for size in progress(sizes, "timing"):  # noqa: F821
+            for which, one in enumerate(models):
+                best, batches = float("inf"), x[: max(size, 64)].split(size)
+                for _ in range(3):
+                    start = time.perf_counter()
+                    for batch in batches:
+                        one(batch)
+                    best = min(best, (time.perf_counter() - start) / max(size, 64))
+                found[which].append(best)
+        difference = (models[0](x) - models[1](x)).abs().max().item()
+    return found, difference, student.count_flops(model, x[:1])
+
+
+@lab.target("fold_batchnorm", "count_flops", seconds=7)
+def faster(student, goals, data, rng):
+    """milliseconds for an image: many at once, batch normalisation folded"""
+    weights, _, (x, _) = trained(student, data)
+    sizes = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+    (plain, folded_), difference, operations = student.run(times, weights, x[:256], sizes)
+    goals.seen("operations for one image", operations / 1e6, unit="million")
+    goals.seen("one at a time", 1e3 * plain[0], unit="ms")
+    goals.seen("one at a time, folded", 1e3 * folded_[0], unit="ms")
+    goals.seen("at the best size, folded", 1e3 * min(folded_), unit="ms")
+    goals.seen("operations in a second, at the best size, folded", operations / min(folded_) / 1e9, unit="billion")
+    goals.at_least("times faster: best size, folded, to one at a time", plain[0] / min(folded_), 1.7)
+    goals.at_most("largest difference of a score through folding", difference, 1e-3)
+    with goals.picture("speed.png", size=(6, 3.4)) as figure:
+        axes = figure.subplots()
+        axes.loglog(sizes, [1e3 * s for s in plain], marker="o", label="as trained")
+        axes.loglog(sizes, [1e3 * s for s in folded_], marker="o", label="batch normalisation folded")
+        axes.set(xlabel="images at once", ylabel="ms for one image")
+        axes.set_xticks(sizes, map(str, sizes))
+        axes.minorticks_off()
+        axes.legend()
+
+
+@beside
+def students(student, weights, train_set, test_set, ways):
+    """The error of a small network for each way to teach it: the mean of two."""
+    x, t = train_set
+    with torch.inference_mode():
+        teacher = loaded(weights)(x)
+    teacher = teacher.clone()
+    errors = {}
+    for way, seed in progress([(way, seed) for way in ways for seed in range(2)], "distilling"):  # noqa: F821
+        torch.manual_seed(seed)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10))
+        opt = torch.optim.Adam(model.parameters(), lr=2e-3)
+        for n in range(1500):
+            here = slice(100 * n % len(x), 100 * n % len(x) + 100)
+            opt.zero_grad()
+            student.distillation_loss(model(x[here]), teacher[here], t[here], *ways[way]).backward()
+            opt.step()
+        errors[way] = errors.get(way, 0.0) + error(model, *test_set) / 2
+    return errors
+
+
+@lab.target("distillation_loss", seconds=15)
+def a_small_student(student, goals, data, rng):
+    """30 hidden units, taught by labels or by the network, 6000 images"""
+    weights, train_set, test_set = trained(student, data)
+    ways = {
+        "labels": (1.0, 1.0),
+        "the teacher's answers, T = 1": (1.0, 0.0),
+        "the teacher's answers, T = 3": (3.0, 0.0),
+    }
+    errors = student.run(students, weights, train_set, test_set, ways)
+    goals.at_most("test error, taught by labels", errors["labels"], 13, unit="%")
+    goals.seen("test error, the teacher's answers, T = 1", errors["the teacher's answers, T = 1"], unit="%")
+    softer = errors["the teacher's answers, T = 3"]
+    goals.seen("test error, the teacher's answers, T = 3", softer, unit="%")
+    goals.at_least("points gained without a label", errors["labels"] - softer, 0.3)
+
+
+@beside
+def latency(student, weights, x, t):
+    """Milliseconds on the GPU for each variant and size; how often the answers are those of 32 bits."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp())
+    model = loaded(weights).cuda()
+    folded_ = fold_all(student, model)
+    variants = {"32 bits": (model, torch.float32), "32 bits, folded": (folded_, torch.float32)}
+    variants["16 bits, folded"] = fold_all(student, loaded(weights).cuda()).half(), torch.float16
+    with contextlib.suppress(Exception):  # torch.compile needs a C compiler, which not every machine has
+        compiled = torch.compile(folded_)
+        with torch.inference_mode():
+            compiled(x[:1].cuda()), compiled(x.cuda())
+        variants["compiled"] = compiled, torch.float32
+
+    def milliseconds(work, repeats):
+        for _ in range(3):
+            work()
+        torch.cuda.synchronize()
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(repeats):
+            work()
+        end.record()
+        torch.cuda.synchronize()
+        return start.elapsed_time(end) / repeats
+
+    found, agree = {}, {}
+    with torch.inference_mode():
+        reference = model(x.cuda()).argmax(1)
+        for name, (one, dtype) in progress(list(variants.items()), "timing"):  # noqa: F821
+            for size in 1, 1000:
+                batch = x[:size].cuda().to(dtype)
+                found[f"{name}, {size} at once"] = milliseconds(lambda one=one, batch=batch: one(batch), 50)
+            agree[name] = 100 * (one(x.cuda().to(dtype)).argmax(1) == reference).float().mean().item()
+        static, stream = x[:1].cuda().clone(), torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # a graph is captured on another stream, after a first run there
+            for _ in range(3):
+                folded_(static)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = folded_(static)
+        found["CUDA graph, 1 at once"] = milliseconds(graph.replay, 50)
+        static.copy_(x[1:2].cuda())
+        graph.replay()
+        torch.cuda.synchronize()
+        difference = (captured - folded_(x[1:2].cuda())).abs().max().item()
+    return found, agree, difference, torch.cuda.get_device_name()
+
+
+@lab.gpu("fold_batchnorm", seconds=60)
+def latency_on_gpu(student, goals, data, rng):
+    """milliseconds on a GPU: 32 and 16 bits, folded, compiled, as a CUDA graph"""
+    weights, _, test_set = trained(student, data)
+    found, agree, difference, device = student.run(latency, weights, *test_set)
+    for name, milliseconds in found.items():
+        goals.seen(f"{name} ({device})" if name == "32 bits, 1 at once" else name, milliseconds, unit="ms")
+    for name, share in agree.items():
+        goals.at_least(f"the same answers, {name}", share, 99, unit="%")
+    goals.at_most("largest difference of a score, CUDA graph", difference, 1e-2)
+    goals.at_least(
+        "times faster: CUDA graph, 1 at once", found["32 bits, 1 at once"] / found["CUDA graph, 1 at once"], 1.3
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(lab.main())
