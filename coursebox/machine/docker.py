@@ -101,7 +101,8 @@ def processors() -> str:
 
 def remove_images(keep: Collection[str]) -> None:
     """Remove the images of earlier builds, but those named in `keep`; a container that uses one keeps it."""
-    command = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", "reference=coursebox-t*"]
+    filters = [f"--filter=reference=coursebox-{kind}" for kind in ("tools", "tree")]
+    command = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", *filters]
     old = [name for name in capture(command).stdout.split() if name not in keep]
     if old:
         capture(["docker", "rmi", *old])

@@ -47,7 +47,7 @@ def build_tools(stages: Stages, debs: Debs, *, epoch: int, log: Path) -> Result:
 
     def make(work: Path) -> None:
         with Repository(stages.cache, debs, epoch) as folder:
-            run(["mmdebstrap", "--variant=essential", "--format=tar", f"--include={names(debs)}",
+            run([*own_mounts(), "mmdebstrap", "--variant=essential", "--format=tar", f"--include={names(debs)}",
                  "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
                  # It would name the repository's folder on this machine.
                  '--customize-hook=rm "$1/etc/apt/sources.list"',
@@ -56,6 +56,13 @@ def build_tools(stages: Stages, debs: Debs, *, epoch: int, log: Path) -> Result:
                 what="installing the tools tree", log=log, env={"SOURCE_DATE_EPOCH": str(epoch)})  # fmt: skip
 
     return stages.run("tools", inputs(debs, epoch), make, code=CODE)
+
+
+def own_mounts() -> list[str]:
+    """What gives root's mmdebstrap mounts of its own: killed, it would leave /proc and /sys mounted in the system's
+    temporary folder. Without root it makes itself a namespace of its own.
+    """
+    return ["unshare", "--mount", "--propagation", "private"] if os.geteuid() == 0 else []
 
 
 def tools_image(tools: Result, *, log: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -199,7 +200,8 @@ def test_a_flipped_byte_is_refused(ova: Ova, damaged: Path, make_virtualbox: Mak
         file.seek(place)
         file.write(bytes([byte]))
     assert done.returncode != 0
-    assert "VERR_NOT_EQUAL" in done.stdout or "VERR_ZIP" in done.stdout, done.stdout
+    # The digest differs, a grain cannot be unpacked, or the byte is in a grain's header, which then makes no sense.
+    assert re.search("VERR_(NOT_EQUAL|ZIP|VD_VMDK_INVALID_FORMAT)", done.stdout), done.stdout
     assert box.machines() == []
 
 

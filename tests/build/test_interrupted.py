@@ -68,6 +68,7 @@ def test_killed_in_each_stage(room: Path) -> None:
         finished = {path.parent.parent.name for path in (room / "cache" / "stages").glob("*/*/stage.json")}
         assert stage not in finished
         assert not (room / "dist" / f"{name}.ova").exists()
+        assert "mmdebstrap" not in Path("/proc/self/mounts").read_text(encoding="utf-8")
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not list((room / "cache" / "tmp").iterdir())

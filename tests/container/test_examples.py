@@ -111,7 +111,6 @@ def offline(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[st
         "RUN rm /etc/apt/sources.list.d/*\nCOPY sources.list /etc/apt/sources.list\n"
         "ENV PIP_NO_INDEX=1 PIP_FIND_LINKS=/offline/python\nUSER 1000\n",
     )
-    # Not coursebox-t…: a build that runs meanwhile clears its own images away by that name.
     name = f"test-coursebox-offline:{uuid.uuid4().hex[:8]}"
     build(context, name)
     yield name
