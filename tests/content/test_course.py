@@ -1,24 +1,17 @@
-"""What a student works with: Python, PyTorch, JupyterLab's settings, data sets, labs."""
+"""What a student works with: Python, PyTorch, JupyterLab's settings, data sets."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sysconfig
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from coursebox.paths import CHECKOUT
-from coursebox.stage import is_litter
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-# What is the same wherever the labs are: the prologue, the examples, the self-test.
-LAB_TESTS = [f"tests/labs/test_{name}.py" for name in (
-    "prologue", "prologue_data", "examples", "selftest_cpu", "selftest_fast", "selftest_gpu_rows")]  # fmt: skip
 DATA = "/usr/share/coursebox/data"
 PYTHON = "/opt/jupyter/bin/python"
 SETTINGS = {
@@ -108,49 +101,6 @@ def test_data_and_pristine_labs_are_read_only(members):
     writable = {name: oct(member.mode) for name, member in members.items()
                 if name.startswith("usr/share/coursebox/") and (member.mode & 0o222 or member.uid != 0)}  # fmt: skip
     assert set(writable) <= {"usr/share/coursebox"}
-
-
-def test_labs_are_those_of_the_course_and_writable(host: Host, place, members):
-    folder: Path = place.course.labs.folder
-    wanted = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")
-              if path.is_file() and not is_litter(path.relative_to(folder))}  # fmt: skip
-    pristine, home = "usr/share/coursebox/labs/", f"home/{place.user}/labs/"
-    # A container fills its home when it starts: tests/container has that.
-    for top in [pristine, home][: 2 if place.kind == "vm" else 1]:
-        assert {n.removeprefix(top) for n, m in members.items() if n.startswith(top) and m.isreg()} == set(wanted)
-    for name, path in wanted.items():
-        assert host.file(f"/{pristine}{name}").content == path.read_bytes()
-    for name, path in wanted.items() if place.kind == "vm" else ():
-        assert members[home + name].uid == 1000 and members[home + name].mode & 0o200
-        assert host.file(f"/{home}{name}").content == path.read_bytes()
-
-
-@pytest.mark.parametrize("place", ["vm"], indirect=True)
-def test_the_welcome_page_is_there(members, place):
-    assert f"home/{place.user}/labs/welcome.md" in members
-
-
-def test_labs_run_on_the_machines_own_torch(container: str, place, tmp_path: Path):
-    """tests/labs, run by the tree's Python on the delivered labs and data; pytest comes from the test environment."""
-    library = Path(sysconfig.get_path("purelib"))
-    tar = subprocess.run(
-        ["tar", "--create", "--directory", library, "pytest", "_pytest", "py.py", "pluggy", "iniconfig"],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    subprocess.run(["docker", "exec", container, "mkdir", "-p", "/tmp/pytest"], check=True)
-    subprocess.run(
-        ["docker", "exec", "--interactive", container, "tar", "--extract", "--directory", "/tmp/pytest"],
-        input=tar.stdout, check=True,
-    )  # fmt: skip
-    done = subprocess.run(
-        ["docker", "exec", "--user", place.user, "--workdir", "/checkout",
-         "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
-         "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", "COURSEBOX_TEST_LABS=/usr/share/coursebox/labs",
-         container, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *LAB_TESTS],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout[-2000:]
 
 
 def test_checkout_of_the_tests_is_this_one(host: Host):

@@ -1,0 +1,92 @@
+"""The labs in both products, on the product's own torch and data, without network.
+
+tests/labs runs inside the tree, as the student, with the tree's Python; pytest comes from the test environment.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from coursebox.stage import is_litter
+
+DATA = "/usr/share/coursebox/data"
+LABS = "/usr/share/coursebox/labs"
+PYTHON = "/opt/jupyter/bin/python"
+PYTEST = ["pytest", "_pytest", "py.py", "pluggy", "iniconfig", "xdist", "execnet"]
+
+LabTests = Callable[..., None]
+
+
+@pytest.fixture(scope="module")
+def lab_tests(container: str, place) -> LabTests:
+    """A function that runs modules of tests/labs in the tree, in two processes, and allows no skip."""
+    library = Path(sysconfig.get_path("purelib"))
+    plugins = [path.name for path in library.glob("*xdist-*.dist-info")]  # pytest finds a plug-in by its entry point
+    tar = subprocess.run(
+        ["tar", "--create", "--directory", library, *PYTEST, *plugins], check=True, capture_output=True
+    )
+    subprocess.run(["docker", "exec", container, "mkdir", "-p", "/tmp/pytest"], check=True)
+    subprocess.run(
+        ["docker", "exec", "--interactive", container, "tar", "--extract", "--directory", "/tmp/pytest"],
+        input=tar.stdout, check=True,
+    )  # fmt: skip
+
+    def run(*modules: str, options: tuple[str, ...] = ()) -> None:
+        done = subprocess.run(
+            ["docker", "exec", "--user", place.user, "--workdir", "/checkout",
+             "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
+             "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
+             container, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses=2", "--durations=10",
+             *options, *(f"tests/labs/test_{name}.py" for name in modules)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout[-2000:]
+        print(done.stdout[-1500:])
+
+    return run
+
+
+def test_the_prologue_the_examples_and_the_selftest(lab_tests: LabTests):
+    lab_tests("prologue", "prologue_data", "examples", "selftest_cpu", "selftest_fast", "selftest_gpu_rows")
+
+
+def test_what_the_checks_say_of_right_and_wrong(lab_tests: LabTests):
+    """Stubs, solutions with three seeds, single parts, mutants, other right ways; the runner, and the class grader."""
+    lab_tests("each_lab", "checking_runs", "checking_messages", "grading")
+
+
+def test_every_solved_notebook_reaches_its_targets(lab_tests: LabTests):
+    lab_tests("targets")
+
+
+def test_no_solution_reaches_a_student(host, members):
+    ours = [Path(name) for name in members if name.startswith(("usr/share/coursebox/", "home/"))]
+    assert [path for path in ours if path.name in ("solutions", "mutants.py", "labkit.py")] == []
+    marked = host.run("grep -rlE 'BEGIN SOLUTION|END SOLUTION' /usr/share/coursebox /home")
+    assert marked.stdout == "" and marked.rc == 1
+
+
+def test_labs_are_those_of_the_course_and_writable(host, place, members):
+    folder: Path = place.course.labs.folder
+    wanted = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")
+              if path.is_file() and not is_litter(path.relative_to(folder))}  # fmt: skip
+    pristine, home = f"{LABS[1:]}/", f"home/{place.user}/labs/"
+    # A container fills its home when it starts: tests/container has that.
+    for top in [pristine, home][: 2 if place.kind == "vm" else 1]:
+        assert {n.removeprefix(top) for n, m in members.items() if n.startswith(top) and m.isreg()} == set(wanted)
+    for name, path in wanted.items():
+        assert host.file(f"/{pristine}{name}").content == path.read_bytes()
+    for name, path in wanted.items() if place.kind == "vm" else ():
+        assert members[home + name].uid == 1000 and members[home + name].mode & 0o200
+        assert host.file(f"/{home}{name}").content == path.read_bytes()
+
+
+@pytest.mark.parametrize("place", ["vm"], indirect=True)
+def test_the_welcome_page_is_there(members, place):
+    assert f"home/{place.user}/labs/welcome.md" in members
