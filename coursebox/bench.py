@@ -27,7 +27,7 @@ from coursebox.console import console, step
 from coursebox.course import Course
 from coursebox.host.packages import ensure_packages
 from coursebox.machine.docker import remove_images
-from coursebox.machine.measure import measure_container, measure_start
+from coursebox.machine.measure import measure_container, measure_labs, measure_start
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.report import replace_text
 from coursebox.repro import mirrors
@@ -51,7 +51,7 @@ def run(course: Course) -> None:
         room.mkdir(parents=True)
         copy = Copy(course, room)
         figures = [*measure_ova(copy), *measure_vmdk(room), *measure_machine(course, room)]
-        figures += [*measure_image(copy), *measure_container_start(course)]
+        figures += [*measure_image(copy), *measure_container_start(course), *measure_practicals(course, room)]
     finally:
         shutil.rmtree(room, ignore_errors=True)
     title = machine()
@@ -154,6 +154,21 @@ def measure_container_start(course: Course) -> Iterator[Figure]:
     yield Figure(
         "container start to an answering JupyterLab, 2 cores", "4 s", f"{best:.1f} s (the first: {first:.1f} s)"
     )
+
+
+def measure_practicals(course: Course, room: Path) -> Iterator[Figure]:
+    """The labs with their solutions, and a class of a hundred, in a container of the delivered image."""
+    targets = {
+        "all function checks, one thread": "2 min",
+        "slowest lab's check": "15 s",
+        "slowest lab with its training": "60 s",
+        "all labs with training, 2 processes": "5 min",
+        "grading 100 submissions of lab 02": "5 min",
+    }
+    with step("check the labs and train them"):
+        measured = measure_labs(f"{course.name}:{course.version}", room / "labs")
+    for name, target in targets.items():
+        yield Figure(f"labs: {name}", target, duration(measured[name]))
 
 
 def measure_vmdk(room: Path) -> Iterator[Figure]:

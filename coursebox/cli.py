@@ -18,6 +18,8 @@ from coursebox.errors import CourseboxError
 if TYPE_CHECKING:
     from coursebox.course import Course
 
+PARALLEL = ("--numprocesses=auto",)  # for tests that share nothing: pytest-xdist, a process for each core
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done, 1: something the user can mend, 2: wrong usage, 70: a bug, 130: interrupted."""
@@ -116,16 +118,18 @@ def _test(options: argparse.Namespace) -> int:
     ensure_packages("test")
     build_ova(_course(options))
     build_docker(_course(options))
-    # The quick ones first. tests/labs is not among them: tests/content runs it inside the delivered tree.
-    rooms = ["unit", "content", "container", "gpu", "acceptance", "vm", "build"]
-    return _pytest(options.pytest or [f"tests/{room}" for room in rooms])
+    if options.pytest:
+        return _pytest(options.pytest)
+    # The quick ones first. tests/labs is not among them: tests/content runs it inside the delivered trees.
+    rooms = ["content", "container", "gpu", "acceptance", "vm", "build"]
+    return _pytest([*PARALLEL, "tests/unit"]) or _pytest([f"tests/{room}" for room in rooms])
 
 
 def _test_quick(options: argparse.Namespace) -> int:
     from coursebox.host.packages import ensure_packages
 
     ensure_packages("test-quick")
-    return _pytest(["--numprocesses=auto", "tests/unit", *options.pytest])
+    return _pytest([*PARALLEL, "tests/unit", *options.pytest])
 
 
 def _pytest(arguments: list[str]) -> int:

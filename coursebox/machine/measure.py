@@ -1,7 +1,8 @@
-"""Figures of a starting machine and of a starting container, for `make bench`."""
+"""Figures of a starting machine, of a starting container and of the labs in one, for `make bench`."""
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from coursebox.machine import accel
 from coursebox.machine.docker import label
 from coursebox.machine.guest import Guest, wait_for_http
 from coursebox.machine.qemu import Forward, Qemu, Spec, free_port
-from coursebox.paths import Cache
+from coursebox.paths import CHECKOUT, Cache
 from coursebox.run import capture
 
 LIMIT = 900.0  # seconds
@@ -69,3 +70,21 @@ def measure_container(image: str, processors: str = "0,1") -> tuple[float, float
         finally:
             capture(["docker", "rm", "--force", "--volumes", name])
     return seconds[0], min(seconds[1:])
+
+
+def measure_labs(image: str, folder: Path) -> dict[str, float]:
+    """Seconds of the labs' checks, their training, and the grading of a class, with the image's labs, torch and data.
+
+    folder: gets the figures while they are made. What a figure is about: tools/labs_bench.py.
+    """
+    folder.mkdir()
+    folder.chmod(0o777)  # the container's user writes there
+    done = capture(
+        ["docker", "run", "--rm", "--network", "none", "--label", label(), "--volume", f"{CHECKOUT}:/checkout:ro",
+         "--volume", f"{folder}:/figures", image, "python", "/checkout/tools/labs_bench.py",
+         "--labs", "/usr/share/coursebox/labs", "--json", "/figures/labs.json"]
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise CourseboxError(f"the labs cannot be measured in {image}: {done.stderr.strip()[-500:]}")
+    figures: dict[str, float] = json.loads((folder / "labs.json").read_text(encoding="utf-8"))
+    return figures
