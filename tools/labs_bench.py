@@ -35,15 +35,20 @@ import torch
 torch.set_num_threads(1)
 from checking import runner
 from checking.notebook import load_lab
+from checking.session import workers
 from checking.submission import read
+from checking.warm import warm
 lab, submission, spent = load_lab(Path(labs) / name), read(Path(script)), {}
-for kind in ("check", "target") if targets == "targets" else ("check",):
-    begin = time.monotonic()
-    results = list(runner.run(runner.Plan(lab, kinds=(kind,), pictures=Path(script).parent), submission))
-    spent[kind] = time.monotonic() - begin
-    for result in results:
-        if result.status not in ("passed", "skipped"):
-            sys.exit(f"{name}: {result.check.title}: {result.failed and result.failed.text}")
+warm(submission.text, lab.file.read_text())
+with workers() as start:
+    for kind in ("check", "target") if targets == "targets" else ("check",):
+        begin = time.monotonic()
+        plan = runner.Plan(lab, kinds=(kind,), pictures=Path(script).parent)
+        results = list(runner.run(plan, submission, start))
+        spent[kind] = time.monotonic() - begin
+        for result in results:
+            if result.status not in ("passed", "skipped"):
+                sys.exit(f"{name}: {result.check.title}: {result.failed and result.failed.text}")
 print(json.dumps(spent))
 """
 

@@ -6,6 +6,7 @@ compare.py   type, shape, numbers, values      mistakes.py  what a wrong result 
 inputs.py    random inputs from one seed       goals.py     measured results and pictures
 rules.py     how a part must be written        submission.py  scripts and notebooks as text
 main.py      the command line of check.py      notebook.py  `check()` in a notebook
+forking.py   where processes come from         live.py      a notebook's functions as text
 
 Trust. Checks and references run on one side, the student's code on the other, in another process; between them go
 plain data only. So a submission can change what its own functions return, and nothing else: not the references, not

@@ -15,12 +15,13 @@ from .findings import Failed
 from .lab import Kind, Lab
 from .report import Page, shown_path, write_json
 from .runner import Plan, Result, run
-from .session import Start
+from .session import Start, workers
 from .submission import Submission, read
+from .warm import warm
 
 
 def gpu_missing() -> str:
-    """Why parts for the GPU cannot run here; "" where they can. Leaves CUDA alone, so that workers can still fork."""
+    """Why parts for the GPU cannot run here; "" where they can. Leaves CUDA alone: it does not survive a fork."""
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     return "" if torch.cuda.is_available() else runner.NO_GPU
 
@@ -62,9 +63,7 @@ def chosen(lab: Lab, names: Sequence[str]) -> tuple[str, ...]:
 Again = Callable[[str], str]
 
 
-def show(
-    page: Page, plan: Plan, submission: Submission | Failed, again: Again, start: Start | None = None
-) -> list[Result]:
+def show(page: Page, plan: Plan, submission: Submission | Failed, again: Again, start: Start) -> list[Result]:
     """Run the plan and write it down; `again` makes the command or call that repeats the checks of a part."""
     lab = plan.lab
     page.line(f"Lab {lab.number} · seed {plan.seed}")
@@ -73,7 +72,7 @@ def show(
         page.line(f"  {page.paint('✗', 'red')} {submission.text}")
         if submission.where:
             page.line(f"    {submission.where}")
-        return list(run(plan, submission))
+        return list(run(plan, submission, start))
     hints = runner.hints(submission, lab.parts)
     results: list[Result] = []
     heading = ("", "")
@@ -118,10 +117,10 @@ def main(lab: Lab, arguments: Sequence[str] | None) -> int:
     kinds: tuple[Kind, ...] = ("check",)
     kinds += ("target",) if options.targets else ()
     kinds += ("gpu",) if options.gpu else ()
-    torch.set_num_threads(1)
     submission: Submission | Failed
     try:
         submission = read(options.file.resolve())
+        warm(submission.text, lab.file.read_text(encoding="utf-8"))
     except Failed as failed:
         submission = failed
     plan = Plan(lab, options.seed, only, kinds, options.patience, options.pictures,
@@ -135,8 +134,10 @@ def main(lab: Lab, arguments: Sequence[str] | None) -> int:
     def again(part: str) -> str:
         return f"{command} --only {lab.parts.index(part) + 1}" + (f" --seed {plan.seed}" if plan.seed else "")
 
+    torch.set_num_threads(1)
     try:
-        results = show(page, plan, submission, again)
+        with workers() as start:  # before anything is computed here: see forking.py
+            results = show(page, plan, submission, again, start)
     except KeyboardInterrupt:
         page.line("\n  interrupted")
         return 130

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import inspect
-import linecache
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .findings import Failed
+from .forking import Server
 from .lab import Kind, Lab
+from .live import live
 from .main import chosen, gpu_missing, show
 from .report import Page
 from .runner import Plan
-from .session import Threaded
-from .submission import Submission, parse
+from .session import Remote, launch
+from .submission import Submission
 
 
 def load_lab(folder: Path) -> Lab:
@@ -33,26 +35,35 @@ def load_lab(folder: Path) -> Lab:
     return lab
 
 
-def _cell(value: Any) -> str:
-    """The text of the cell that defined a function or class; "" where it came from elsewhere."""
-    members = [value] if inspect.isfunction(value) else [getattr(f, "__func__", f) for f in vars(value).values()]
-    functions = [member for member in members if inspect.isfunction(member)]
-    return "".join(linecache.getlines(functions[0].__code__.co_filename)) if functions else ""
+_servers: list[Server] = []  # one for each kernel
 
 
-def _live(lab: Lab, names: dict[str, Any]) -> Submission:
-    """The notebook's own functions; their text is what the rules look at."""
-    texts = []
-    for name, value in list(names.items()):
-        if not (inspect.isfunction(value) or inspect.isclass(value)) or value.__module__ != "__main__":
-            continue
-        try:
-            cell = _cell(value)
-            definitions = {node.name: node for node in ast.parse(cell).body if hasattr(node, "name")}
-            texts.append(ast.get_source_segment(cell, definitions[name]) or "")
-        except (SyntaxError, KeyError):  # a cell with magic commands; the function can still be called
-            continue
-    return parse("\n\n".join(texts), lab.folder / "exercise.ipynb", names)
+def _launch(lab: Lab) -> None:
+    for gone in _servers:
+        gone.close()
+    _servers[:] = [launch(lab)]
+
+
+def _server(lab: Lab) -> Server:
+    """The server of workers for this kernel: a Python of its own, since a kernel computes, on a GPU perhaps."""
+    if not _servers[0].lives():
+        _launch(lab)
+    return _servers[0]
+
+
+@contextmanager
+def _plain_torch() -> Iterator[None]:
+    """The settings of torch that checks rely on, whatever a notebook has set; afterwards those of the notebook."""
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    torch.set_num_threads(1)
+    torch.set_default_dtype(torch.float32)
+    try:
+        on_cpu = nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
+        with on_cpu, torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+        torch.set_num_threads(threads)
 
 
 def notebook(name: str, names: dict[str, Any] | None = None) -> Callable[..., None]:
@@ -64,6 +75,8 @@ def notebook(name: str, names: dict[str, Any] | None = None) -> Callable[..., No
     check(seed=1)            other random inputs
     """
     lab = load_lab(Path(__file__).resolve().parents[1] / name)
+    if not _servers:
+        _launch(lab)  # now, so that it is ready when it is needed
     found = sys.modules["__main__"].__dict__ if names is None else names
 
     def check(*parts: str, targets: bool = False, gpu: bool = False, seed: int = 0, patience: float = 1.0) -> None:
@@ -79,7 +92,7 @@ def notebook(name: str, names: dict[str, Any] | None = None) -> Callable[..., No
                     gpu_missing=gpu_missing() if gpu else "")  # fmt: skip
         submission: Submission | Failed
         try:
-            submission = _live(lab, found)
+            submission = live(found, lab.folder / "exercise.ipynb")
         except Failed as failed:
             submission = failed
         options = [f"{name}=True" for name, asked in (("targets", targets), ("gpu", gpu)) if asked]
@@ -88,8 +101,12 @@ def notebook(name: str, names: dict[str, Any] | None = None) -> Callable[..., No
         def again(part: str) -> str:
             return f"check({', '.join([repr(part).replace(chr(39), chr(34)), *options])})"
 
-        start = partial(Threaded, names=found) if gpu else None
-        results = show(page, plan, submission, again, start)
+        try:
+            with _plain_torch():
+                results = show(page, plan, submission, again, partial(Remote, _server(lab)))
+        except KeyboardInterrupt:
+            page.line("\n  interrupted")
+            return
         page.end(results, time.monotonic() - begin, "")
         pictures = [picture for result in results for picture in result.pictures]
         if pictures:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .findings import Failed
 from .submission import Submission, is_stub
@@ -76,12 +76,13 @@ def check(rule: Rule, submission: Submission, parts: Sequence[str], tag: str) ->
         raise Failed("not yet", tag)
     others = {name: d for name, d in submission.definitions().items() if name == rule.part or name not in parts}
     body = [d for d in submission.tree.body if getattr(d, "name", None) is None or d in others.values()]
-    own = Submission(submission.text, submission.file, None, ast.Module(body=body, type_ignores=[]))
+    own = replace(submission, tree=ast.Module(body=body, type_ignores=[]))
     imported = _imported(submission)
     because = f": {rule.why}" if rule.why else ""
     for used in _used(own, rule.part):
         line = getattr(used, "lineno", 0)
-        where = f"line {line}: {submission.text.splitlines()[line - 1].strip()}" if line else ""
+        where = f"line {line}: " if submission.lines_count else ""
+        where = f"{where}{submission.text.splitlines()[line - 1].strip()}" if line else ""
         if rule.loops and isinstance(used, _LOOPS):
             raise _broken(f"a loop is not allowed here{because}", where)
         if isinstance(used, (ast.Name, ast.Attribute)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from .findings import Failed, Skipped
 from .goals import Goal, Goals
 from .inputs import Inputs
 from .lab import Check, Kind, Lab
-from .session import Forked, Limits, Start, Student, Tick, conversation, silent
+from .session import Limits, Start, Student, Tick, conversation, silent
 from .submission import Submission, hint
-from .warm import warm
 
 PATIENCE_WITH_TARGETS = 10  # times the usual seconds of a target, for slower machines
 NO_GPU = "no GPU with CUDA here"
@@ -54,10 +52,9 @@ class Plan:
         chosen = [check for kind in self.kinds for check in self.lab.of_kind(kind)]
         return [check for check in chosen if not self.only or set(check.parts) & set(self.only)]
 
-
-def forked(submission: Submission) -> Start:
-    """Workers that are forked from this very process."""
-    return partial(Forked, names=submission.names)
+    def worker_seed(self, check: Check) -> int:
+        """What the student's side starts its random numbers with; it must not learn the seed of a grading."""
+        return Inputs(self.seed, f"{check.name}, student's side").seed() if self.graded else self.seed
 
 
 def _examine(plan: Plan, check: Check, submission: Submission, start: Start, tick: Tick, goals: Goals) -> None:
@@ -78,8 +75,8 @@ def _examine(plan: Plan, check: Check, submission: Submission, start: Start, tic
         limits = replace(limits, memory=None)  # CUDA reserves far more addresses than memory
     helpers = lab.helpers(() if own else check.parts)
     stand_ins = [] if own else [name for name in lab.references if name not in check.parts]
-    rng = Inputs(plan.seed, check.name)
-    with conversation(start, submission, helpers, stand_ins, lab.labs, limits, plan.seed, tick) as student:
+    rng, seed = Inputs(plan.seed, check.name), plan.worker_seed(check)
+    with conversation(start, submission, helpers, stand_ins, lab.labs, limits, seed, tick) as student:
         _run(check, student, goals, Data(lab.labs), rng)
 
 
@@ -90,7 +87,9 @@ def _run(check: Check, student: Student, goals: Goals, data: Data, rng: Inputs) 
             check.function(student, rng)
             return
         check.function(student, goals, data, rng)
-    except (AttributeError, TypeError, ValueError, IndexError, KeyError, RuntimeError) as error:
+    except (Failed, Skipped, MissingData):
+        raise
+    except Exception as error:
         # The check took something for granted that does not hold for what the student's function returned.
         text = f"what came back cannot be used: {type(error).__name__}: {error}"
         raise Failed("wrong", text) from error
@@ -100,17 +99,12 @@ def _run(check: Check, student: Student, goals: Goals, data: Data, rng: Inputs) 
 
 
 def run(
-    plan: Plan,
-    submission: Submission | Failed,
-    start: Start | None = None,
-    tick: Callable[[Check], Tick] = lambda _check: silent,
+    plan: Plan, submission: Submission | Failed, start: Start, tick: Callable[[Check], Tick] = lambda _check: silent
 ) -> Iterator[Result]:
     """Run what is planned and yield each result as it comes; an unusable submission fails everything.
 
-    start: makes the processes; by default they are forked from this one.
+    start: makes the processes with the student's code.
     """
-    if start is None and isinstance(submission, Submission):
-        warm(submission.text, plan.lab.file.read_text(encoding="utf-8"))
     fatal: Failed | None = None
     for check in plan.checks():
         goals, begin = Goals(plan.pictures), time.monotonic()
@@ -120,7 +114,7 @@ def run(
                 raise submission
             if fatal is not None:
                 raise fatal
-            _examine(plan, check, submission, start or forked(submission), tick(check), goals)
+            _examine(plan, check, submission, start, tick(check), goals)
         except Failed as finding:
             if finding.kind == "no data" and not plan.graded:  # the student's side says so: worth nothing in a grading
                 status, reason = "skipped", finding.text

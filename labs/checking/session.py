@@ -7,13 +7,13 @@ import os
 import select
 import signal
 import socket
+import sys
 import tempfile
-import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,12 +22,20 @@ import torch
 from . import wire, worker
 from .compare import describe
 from .findings import Failed
+from .forking import GRACE, Server, serve
+from .lab import Lab
 from .submission import Submission
+from .warm import warm
 
 PRINTED = 2000  # characters of a function's output that are shown
-PAUSES = 4  # times its time limit that a check may take by the clock: other work on the machine must not fail it
+PAUSES = 4  # times its time limit that a check may go without computing anything
+LONGEST = 20  # times its time limit that a check may take by the clock: other work on the machine must not fail it
+_DYING = 10.0  # seconds that a process which has hung up may take to end, on however busy a machine
+_WATCH = 1.0  # seconds between two looks at whether a process computes
 _USED_UP = "has used up its time"
 _ENDLESS = "an endless loop, or a loop over single numbers where one tensor operation would do"
+_ALONE = "the functions are checked without the rest of the notebook: hand them what they need as arguments"
+_ASLEEP = "it waits for something that does not come, such as input(), a sleep or a lock"
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,10 @@ class Worker(Protocol):
 
     connection: socket.socket
 
-    def end(self) -> str:
+    def computed(self) -> float | None:
+        """Seconds that it has computed; None where it has ended."""
+
+    def end(self, grace: float = GRACE) -> str:
         """Make sure that it is gone; how it ended, as the end of a sentence, or "" if it was still alive."""
 
     def output(self) -> str:
@@ -61,39 +72,28 @@ class Worker(Protocol):
 Start = Callable[[Limits], Worker]
 
 
-class Forked:
-    """A worker forked from this process: torch is imported already, so it starts in hundredths of a second."""
+class Remote:
+    """A worker that a server has forked (see forking.py)."""
 
-    def __init__(self, limits: Limits, names: dict[str, Any] | None = None) -> None:
+    def __init__(self, server: Server, limits: Limits) -> None:
+        self._server = server
+        self._ended: str | None = None
         self.connection, theirs = socket.socketpair()
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        bounds = limits.of(worker.address_space())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # a notebook's kernel has threads; the child uses none
-            self._pid = os.fork()
-        if self._pid == 0:
-            os.setsid()
-            self.connection.close()
-            worker.run(theirs, self._output.fileno(), bounds, names)
-        theirs.close()
-        self._ended: str | None = None
+        with theirs:
+            self._pid = server.start(asdict(limits), theirs.fileno(), self._output.fileno())
 
-    def end(self) -> str:
+    def computed(self) -> float | None:
+        return self._server.computed(self._pid)
+
+    def end(self, grace: float = GRACE) -> str:
         if self._ended is None:
+            self._ended = ""
             self.connection.close()
-            for _ in range(20):
-                pid, status = os.waitpid(self._pid, os.WNOHANG)
-                if pid:
-                    break
-                time.sleep(0.005)
-            else:
-                os.killpg(self._pid, signal.SIGKILL)
-                _, status = os.waitpid(self._pid, 0)
-                self._ended = ""
-                return ""
-            with suppress(ProcessLookupError):
-                os.killpg(self._pid, signal.SIGKILL)  # what the submission may have started
-            self._ended = how_it_ended(status)
+            if not self._pid:
+                self._ended = "could not be started"
+            elif (status := self._server.end(self._pid, grace)) is not None:
+                self._ended = how_it_ended(status)
         return self._ended
 
     def output(self) -> str:
@@ -101,20 +101,35 @@ class Forked:
         return clean(self._output.read(4 * PRINTED).decode("utf-8", "replace"))
 
 
-class Threaded:
-    """A worker in this very process: for a notebook whose kernel uses the GPU, since CUDA does not survive a fork."""
+def run_worker(order: dict[str, Any], descriptors: list[int], base: int | None = None) -> None:
+    """The life of a worker: what a server forks; `base` is the address space that it has without the student's code."""
+    base = worker.address_space() if base is None else base
+    worker.run(socket.socket(fileno=descriptors[0]), descriptors[1], Limits(**order).of(base))
 
-    def __init__(self, _limits: Limits, names: dict[str, Any]) -> None:
-        self.connection, theirs = socket.socketpair()
-        server = worker.Server(theirs, names)
-        threading.Thread(target=server.serve, daemon=True).start()
 
-    def end(self) -> str:
-        self.connection.close()
-        return ""
+@contextmanager
+def workers() -> Iterator[Start]:
+    """Workers from a server that is forked now: only for a process that has computed nothing yet."""
+    server = Server.forked(run_worker)
+    try:
+        yield partial(Remote, server)
+    finally:
+        server.close()
 
-    def output(self) -> str:
-        return ""
+
+def serve_apart(check: str, descriptor: str) -> None:
+    """The life of a server that was launched, not forked; `check` is the check.py that its workers will help."""
+    torch.set_num_threads(1)
+    warm(Path(check).read_text(encoding="utf-8"))
+    serve(socket.socket(fileno=int(descriptor)), run_worker)
+
+
+_APART = "import sys; sys.path.insert(0, sys.argv[1]); from checking import session; session.serve_apart(*sys.argv[2:])"
+
+
+def launch(lab: Lab) -> Server:
+    """A server in a Python of its own, for a process that may have computed, such as a notebook's kernel."""
+    return Server.launched([sys.executable, "-P", "-c", _APART, str(lab.labs), str(lab.file)])
 
 
 def how_it_ended(status: int) -> str:
@@ -145,40 +160,67 @@ class Session:
     """One check's conversation. Every answer that is not a value becomes Failed."""
 
     submission: Submission
-    connection: socket.socket
+    partner: Worker
     deadline: float
     limit: float
     seed: int
     tick: Tick = silent
     shown: str = ""
     started: float = field(default_factory=time.monotonic)
+    _looked: float = 0.0
+    _moved: float = 0.0
+    _computed: float = -1.0
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Send an order and wait for its answer. Raises Failed, or wire.WireError when the process is gone."""
-        progress = None
+        """Send an order and wait for its answer."""
+        progress, connection = None, self.partner.connection
         try:
-            self.connection.settimeout(max(0.01, self.deadline - time.monotonic()))
-            wire.send(self.connection, order)
+            connection.settimeout(max(0.01, self.deadline - time.monotonic()))
+            self._looked = self._moved = time.monotonic()
+            wire.send(connection, order)
             while True:
                 left = self.deadline - time.monotonic()
                 if left <= 0:
                     raise TimeoutError
                 self.tick(time.monotonic() - self.started, progress)
-                if not select.select([self.connection], [], [], min(left, 0.2))[0]:
+                self._watch()
+                if not select.select([connection], [], [], min(left, 0.2))[0]:
                     continue
-                self.connection.settimeout(left)
-                answer = wire.receive(self.connection)
+                connection.settimeout(left)
+                answer = wire.receive(connection)
                 if "progress" not in answer:
                     return answer
                 done, total, text = answer["progress"]
                 progress = (int(done), int(total), clean(str(text), 40))
         except TimeoutError:
             raise self.too_slow() from None
-        except OSError:
-            raise wire.WireError("the other side hung up") from None
+        except (OSError, wire.WireError) as error:
+            raise self.gone(error) from None
+
+    def _watch(self) -> None:
+        """Raise Failed where the process waits and waits; one that computes is ended by its limit of computing time.
+
+        What is ready to compute gets a share of even a busy machine within seconds.
+        """
+        now = time.monotonic()
+        if now < self._looked + _WATCH:
+            return
+        self._looked = now
+        computed = self.partner.computed()
+        if computed is None or computed > self._computed + 0.001:
+            self._computed, self._moved = computed or 0.0, now
+        elif now > self._moved + PAUSES * self.limit:
+            raise Failed("time", f"nothing has happened for {now - self._moved:.0f} s", (_ASLEEP,))
 
     def too_slow(self) -> Failed:
         return Failed("time", f"not done after {self.limit:g} s", (_ENDLESS,))
+
+    def gone(self, error: Exception) -> Failed:
+        """Why there is no answer any more."""
+        how = self.partner.end(_DYING)
+        if how == _USED_UP:
+            return self.too_slow()
+        return Failed("stopped", f"the process {how}" if how else f"the process sent no answer, but {error}")
 
     def value(self, order: dict[str, Any], may: Sequence[int] | None = ()) -> dict[str, Any]:
         """The answer to a call that returned; `may`: the arguments that it may change, None: all of them."""
@@ -192,7 +234,7 @@ class Session:
         if "raised" in answer:
             raise raised(answer["raised"], self.submission)
         if not isinstance(answer.get("changed"), list):
-            raise wire.WireError("that is no answer")
+            raise self.gone(wire.WireError("something else"))
         changed = [int(n) for n in answer["changed"] if may is not None and n not in may]
         if changed:
             which = " and ".join(str(n + 1) for n in changed)
@@ -214,9 +256,11 @@ def raised(answer: Any, submission: Submission) -> Failed:
         failed = Failed("error", "printed or wrote more than is allowed", ("a print in an endless loop",))
     else:
         failed = Failed("error", f"{kind}: {text}" if text else kind)
+        if kind == "NameError" and not submission.lines_count:
+            failed.likely.append(_ALONE)
     if answer.get("line"):
-        name = submission.file.name if submission.names is None else "your cell"
-        failed.where = f"{name}, line {int(answer['line'])}: {clean(str(answer.get('code')), 120)}"
+        line = f", line {int(answer['line'])}" if submission.lines_count else ""
+        failed.where = f"{submission.file.name}{line}: {clean(str(answer.get('code')), 120)}"
     elif failed.kind == "error":
         failed.where = "raised while the check used what your functions returned"
     return failed
@@ -252,7 +296,7 @@ class Student:
         answer = self._order("call", name, args, kwargs, may, after=True)
         after = answer.get("after")
         if not isinstance(after, list) or len(after) != len(args) + len(kwargs):
-            raise wire.WireError("that is no answer")
+            raise self._session.gone(wire.WireError("something else"))
         return answer["value"], after
 
     def run(self, helper: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -272,13 +316,13 @@ def conversation(
 ) -> Iterator[Student]:  # fmt: skip
     """A process with the student's code, for the time of one check."""
     partner = start(limits)
-    deadline = time.monotonic() + PAUSES * limits.seconds
-    session = Session(submission, partner.connection, deadline, limits.seconds, seed, tick)
+    deadline = time.monotonic() + LONGEST * limits.seconds
+    session = Session(submission, partner, deadline, limits.seconds, seed, tick)
     loading = True
     try:
         order = {
-            "source": submission.text if submission.names is None else None,
-            "file": str(submission.file), "helpers": helpers, "stand_ins": list(stand_ins), "labs": str(labs),
+            "source": submission.text, "file": str(submission.file), "helpers": helpers,
+            "stand_ins": list(stand_ins), "labs": str(labs),
         }  # fmt: skip
         answer = session.ask({"load": order})
         if "raised" in answer:
@@ -288,11 +332,6 @@ def conversation(
         loading = False
         with torch.random.fork_rng(devices=[]):
             yield Student(session)
-    except wire.WireError as error:
-        how = partner.end()
-        text = f"the process {how}" if how else f"the process sent something that is no answer: {error}"
-        failed = session.too_slow() if how == _USED_UP else Failed("stopped", text)
-        raise _complete(failed, session, partner, loading) from None
     except Failed as failed:
         raise _complete(failed, session, partner, loading) from None
     finally:

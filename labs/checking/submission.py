@@ -6,9 +6,8 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from .findings import Failed
 
@@ -19,12 +18,12 @@ Definition = ast.FunctionDef | ast.ClassDef
 
 @dataclass(frozen=True)
 class Submission:
-    """What is checked: the text and the file that it came from, or the live names of a notebook."""
+    """What is checked: the text, the file that it came from, and whether its lines are those of that file."""
 
     text: str
     file: Path
-    names: dict[str, Any] | None = None
-    tree: ast.Module = field(default_factory=lambda: ast.Module(body=[], type_ignores=[]))
+    tree: ast.Module
+    lines_count: bool = True
 
     def definitions(self) -> dict[str, Definition]:
         """Top-level functions and classes; of several with one name the last counts, as in Python."""
@@ -40,7 +39,7 @@ def _unusable(text: str) -> Failed:
     return Failed("unusable", text)
 
 
-def parse(text: str, file: Path, names: dict[str, Any] | None = None) -> Submission:
+def parse(text: str, file: Path, lines_count: bool = True) -> Submission:
     """Raises Failed ("unusable") with a sentence where the text is not Python."""
     try:
         tree = ast.parse(text)
@@ -52,7 +51,7 @@ def parse(text: str, file: Path, names: dict[str, Any] | None = None) -> Submiss
         raise failed from None
     except (ValueError, RecursionError, MemoryError) as error:
         raise _unusable(f"{file.name} cannot be read as Python: {error or type(error).__name__}") from None
-    return Submission(text, file, names, tree)
+    return Submission(text, file, tree, lines_count)
 
 
 def _keeps(node: ast.stmt) -> bool:
@@ -86,13 +85,15 @@ def definitions_of_notebook(text: str, file: Path) -> str:
             raise _unusable(f"{file.name} is not Python yet: code cell {number}{where}") from None
         for node in body:
             if _keeps(node) and "checking" not in ast.unparse(node).split():
-                kept.append("\n".join(lines[_first_line(node) - 1 : node.end_lineno]))
+                kept.append(text_of(node, cell))
     return "\n\n".join(kept) + "\n"
 
 
-def _first_line(node: ast.stmt) -> int:
+def text_of(node: ast.stmt, text: str) -> str:
+    """A statement as it is written in `text`, with its decorators."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+    first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
+    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
 
 
 def read(file: Path) -> Submission:
@@ -105,7 +106,9 @@ def read(file: Path) -> Submission:
         raise _unusable(f"{file} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise _unusable(f"{file.name} is not text in UTF-8.") from None
-    return parse(definitions_of_notebook(text, file) if file.suffix == ".ipynb" else text, file)
+    if file.suffix == ".ipynb":
+        return parse(definitions_of_notebook(text, file), file, lines_count=False)
+    return parse(text, file)
 
 
 def is_stub(node: ast.AST) -> bool:

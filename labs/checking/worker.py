@@ -107,12 +107,11 @@ def _copy(value: Any) -> Any:
 class Server:
     """The student's module and the helpers, and the calls of them that the checker asks for."""
 
-    def __init__(self, connection: socket.socket, namespace: dict[str, Any] | None = None) -> None:
+    def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._module = types.ModuleType("exercise")
         self._helpers: dict[str, Any] = {}
         self._told = 0.0
-        self.module: types.ModuleType | types.SimpleNamespace
-        self._names: dict[str, Any] = {} if namespace is None else namespace
 
     def progress(self, items: Iterable[Any], text: str = "") -> Iterator[Any]:
         """Go through `items` and let the checker draw a bar."""
@@ -124,25 +123,20 @@ class Server:
             yield item
 
     def load(self, order: dict[str, Any]) -> None:
-        """Make the student's module from `source` (or use the notebook's names), and the helpers from `helpers`."""
+        """Make the student's module from `source`, and the helpers from `helpers`."""
         _seed(0)
-        if order["source"] is not None:
-            module = types.ModuleType("exercise")
-            module.__file__ = order["file"]
-            self._names = module.__dict__
-            sys.modules["exercise"] = module
-            sys.path.insert(0, str(Path(order["file"]).parent))
-            linecache.cache[order["file"]] = (0, None, order["source"].splitlines(keepends=True), order["file"])
-            exec(compile(order["source"], order["file"], "exec"), self._names)
+        self._module.__file__ = order["file"]
+        sys.modules["exercise"] = self._module
+        sys.path.insert(0, str(Path(order["file"]).parent))
+        linecache.cache[order["file"]] = (0, None, order["source"].splitlines(keepends=True), order["file"])
+        # Without this module's own `from __future__ import annotations`: as `python exercise.py` would.
+        exec(compile(order["source"], order["file"], "exec", dont_inherit=True), self._module.__dict__)
         data = Data(Path(order["labs"]))
         self._helpers = {"__name__": "beside", "progress": self.progress, "data": data}
         linecache.cache["<check>"] = (0, None, order["helpers"].splitlines(keepends=True), "<check>")
         exec(compile(order["helpers"], "<check>", "exec"), self._helpers)
         for name in order["stand_ins"]:
-            self._names[name] = self._helpers[name]
-        self.module = types.SimpleNamespace() if order["source"] is None else module
-        if order["source"] is None:
-            self.module.__dict__.update(self._names)
+            self._module.__dict__[name] = self._helpers[name]
 
     def call(self, order: dict[str, Any]) -> dict[str, Any]:
         """Call the student's function `call`, or the helper `run` with the student's module before its arguments."""
@@ -150,8 +144,8 @@ class Server:
         before = [_copy(value) for value in (*args, *kwargs.values())]
         _seed(order["seed"])
         if "run" in order:
-            result = self._helpers[order["run"]](self.module, *args, **kwargs)
-        elif not callable(function := self._names.get(order["call"])):
+            result = self._helpers[order["run"]](self._module, *args, **kwargs)
+        elif not callable(function := self._module.__dict__.get(order["call"])):
             return {"missing": order["call"]}
         else:
             result = function(*args, **kwargs)
@@ -171,7 +165,7 @@ class Server:
         if isinstance(error, SyntaxError):
             raised |= {"line": error.lineno or 0, "code": (error.text or "").strip(), "text": error.msg}
         for frame, line in traceback.walk_tb(error.__traceback__):
-            if frame.f_globals is self._names and not isinstance(error, SyntaxError):
+            if frame.f_globals is self._module.__dict__ and not isinstance(error, SyntaxError):
                 code = linecache.getline(frame.f_code.co_filename, line, frame.f_globals).strip()
                 raised |= {"line": line, "code": code, "function": frame.f_code.co_name}
         if isinstance(error, MemoryError) or any(text in str(error) for text in _MEMORY):
@@ -201,19 +195,15 @@ class Server:
                 wire.send(self._connection, self._explain(error))
 
 
-def run(
-    connection: socket.socket, output: int, limits: dict[str, Any], namespace: dict[str, Any] | None = None
-) -> None:
+def run(connection: socket.socket, output: int, limits: dict[str, Any]) -> None:
     """The life of a worker, in a process of its own: never returns."""
     status = 1
     with contextlib.suppress(BaseException):
         faulthandler.disable()  # a crash is told in a sentence
         capture_output(output)
         torch.set_num_threads(1)
-        if namespace is not None:  # a notebook's kernel may have made the GPU the default, which no fork can use
-            torch.set_default_device("cpu")
         sys.argv = ["exercise.py", "--force_cpu"]
         limit_resources(**limits)
-        Server(connection, namespace).serve()
+        Server(connection).serve()
         status = 0
     os._exit(status)

@@ -74,19 +74,19 @@ class Classroom:
         result = self._room / f"{slot}.json"
         result.unlink(missing_ok=True)
         _lay_out(handed, scratch, self._protection, slot)
-        commands = self._nursery.sandbox(slot, scratch)
+        sandbox = self._nursery.sandbox(slot, scratch)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 keep_memory_private()
-                sheet = grade(handed.name, handed.file, self._task, commands, scratch)
+                sheet = grade(handed.name, handed.file, self._task, sandbox, scratch)
                 result.with_suffix(".new").write_text(json.dumps(to_data(sheet)), "utf-8")
                 result.with_suffix(".new").rename(result)
                 status = 0
             finally:
                 os._exit(status)
-        commands.close()  # the referee has it, and when the referee ends, the sandbox does
+        sandbox.close()  # the referee has it, and when the referee ends, the sandbox does
         until = time.monotonic() + self._task.seconds + _SLACK
         self._running.append(_Running(handed, pid, slot, until, scratch, result))
 

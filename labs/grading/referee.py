@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from checking.findings import Failed
+from checking.forking import Server
 from checking.lab import Kind, Lab
 from checking.report import plain
 from checking.runner import Plan, Result, run
-from checking.session import Limits
+from checking.session import Limits, Remote
 from checking.submission import Submission, read
-
-from .nursery import Sandboxed
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,8 @@ def failed_sheet(name: str, task: Task, remark: str, seconds: float = 0.0) -> Sh
     return Sheet(name, graded, remark, seconds)
 
 
-def grade(name: str, file: Path | None, task: Task, commands: socket.socket, scratch: Path) -> Sheet:
-    """Grade the submission in `file` with processes from the sandbox that `commands` leads to."""
+def grade(name: str, file: Path | None, task: Task, sandbox: Server, scratch: Path) -> Sheet:
+    """Grade the submission in `file` with processes from a sandbox that may write into `scratch`."""
     begin = time.monotonic()
     if file is None:
         return failed_sheet(name, task, "There is no .py or .ipynb file.")
@@ -90,7 +88,7 @@ def grade(name: str, file: Path | None, task: Task, commands: socket.socket, scr
                 gpu_missing=task.gpu_missing, graded=True)  # fmt: skip
     graded: list[Graded] = []
     remark = ""
-    for result in run(plan, submission, partial(Sandboxed, commands)):
+    for result in run(plan, submission, partial(Remote, sandbox)):
         graded.append(_graded(result))
         if result.failed is not None and result.failed.kind == "unusable" and not remark:
             remark = result.failed.text

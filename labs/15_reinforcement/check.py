@@ -50,20 +50,21 @@ def values_of_random_worlds(student, rng):
         transition, reward = random_world(rng, states, actions)
         want, best = value_iteration(transition, reward, gamma, 0.0)
 
-        def with_mean(t=transition, r=reward, gamma=gamma):
+        def otherwise(best, t=transition, r=reward, gamma=gamma):
             value = torch.zeros(len(r), dtype=WIDE)
             for _round in range(800):
-                value = (r + gamma * t @ value).mean(1)
+                value = best(r + gamma * t @ value)
             return value
 
         with case(f"{states} states, {actions} actions, gamma {gamma}"):
             got = student.value_iteration(transition, reward, gamma, 1e-10)
             require(isinstance(got, (tuple, list)) and len(got) == 2, "two results are expected: values and actions")
             expect(got[0], want, rtol=1e-6, atol=1e-7, mistakes={
-                "the mean over the actions, not the best": with_mean,
+                "the mean over the actions, not the best": lambda f=otherwise: f(lambda quality: quality.mean(1)),
+                "the smallest value, not the best": lambda f=otherwise: f(lambda quality: quality.amin(1)),
                 "gamma is missing at the reward's side: value = reward + gamma …, not gamma (reward + …)": gamma * want,
-                "transition is used backwards: from r to s": lambda t=transition, r=reward, g=gamma:
-                    value_iteration(t.permute(2, 1, 0), r, g, 0.0)[0],
+                "transition is used backwards: from r to s": lambda f=otherwise, t=transition:
+                    f(lambda quality: quality.amax(1), t.permute(2, 1, 0)),
             })  # fmt: skip
             expect(got[1], best, likely="the actions are those that are best for the final values")
 
@@ -114,7 +115,7 @@ def forgetting(reward: Tensor, done: Tensor, gamma: float, what: str) -> Tensor:
         elif what == "late end":
             later = reward[t] + gamma * later * (~done[t + 1] if t + 1 < len(reward) else True)
         else:
-            later = reward[t] + gamma * (later if what in ("no end", "forward") else later * (~done[t]))
+            later = reward[t] + gamma * (later if what == "no end" else later * (~done[t]))
         out[t] = later
     if what == "absolute":
         out = out * gamma ** torch.arange(len(reward), dtype=reward.dtype)[:, None]
@@ -179,7 +180,8 @@ def loss_and_gradient(student, function, tensors: dict[str, Tensor], others: dic
         require(nothing, f"{key} gets a gradient, but must not", likely="detach it")
 
 
-def log_policy(logits: Tensor, action: Tensor) -> Tensor:
+@beside
+def log_policy(logits, action):
     """log π(action), row by row."""
     return torch.stack([row[a] - torch.logsumexp(row, 0) for row, a in zip(logits, action.tolist(), strict=True)])
 
@@ -356,14 +358,9 @@ def advantages_at_both_ends(student, rng):
 @lab.reference
 def actor_critic_loss(logits, action, advantage, value, returns, value_weight, entropy_weight):
     fixed, goal = advantage.detach(), returns.detach()
-    actor = -(log_policy_rows(logits, action) * fixed).mean()
+    actor = -(log_policy(logits, action) * fixed).mean()
     critic = sum((v - g) ** 2 for v, g in zip(value, goal, strict=True)) / len(value)
     return actor + value_weight * critic - entropy_weight * entropy_bonus(logits)
-
-
-@beside
-def log_policy_rows(logits, action):
-    return torch.stack([row[a] - torch.logsumexp(row, 0) for row, a in zip(logits, action.tolist(), strict=True)])
 
 
 def composed(policy: float = 1, critic: float = 1, entropy: float = -1, half: float = 1):

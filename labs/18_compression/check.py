@@ -118,19 +118,34 @@ def exactly_so_many(student, rng):
 
 
 @beside
-def fine_tuned(student, weights, masks, images, labels, kind):
-    """Two steps of ordinary training, pruning, then the student's fine-tuning."""
-    model = small_model(weights)
-    opt = (
-        torch.optim.Adam(model.parameters(), lr=0.02)
-        if kind == "Adam"
-        else torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
-    )
-    batches = list(zip(images.split(4), labels.split(4), strict=True))
-    steps(model, opt, batches[:2], {})
+def add_derivatives(model, x, t):
+    """Add those of the cross-entropy of Linear, Tanh, Linear to each .grad, by hand."""
+    # In torch 2.6, children of a process that has used autograd cannot, and the trusted side has children:
+    # https://github.com/pytorch/pytorch/wiki/Autograd-and-Fork
+    with torch.set_grad_enabled(False):
+        h = model[:2](x)
+        of_scores = (model(x).softmax(1) - F.one_hot(t, 3)) / len(x)
+        of_sums = of_scores @ model[2].weight * (1 - h**2)
+        found = of_sums.T @ x, of_sums.sum(0), of_scores.T @ h, of_scores.sum(0)
+    for p, d in zip(model.parameters(), found, strict=True):
+        p.grad = d if p.grad is None else p.grad + d
+
+
+@beside
+def fine_tuned(student, weights, masks, x, t, kind):
+    """Two steps of ordinary training, pruning, then fine-tuning."""
+    model = nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 3))
+    vector_to_parameters(weights.clone(), model.parameters())
+    options = {"lr": 0.02} if kind == "Adam" else {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+    opt = getattr(torch.optim, kind)(model.parameters(), **options)
+    batches = list(zip(x.split(4), t.split(4), strict=True))
+    for inputs, targets in batches[:2]:
+        opt.zero_grad()
+        add_derivatives(model, inputs, targets)
+        opt.step()
     apply(model, masks)
     student.fine_tune_masked(model, masks, opt, batches)
-    return dict(model.named_parameters())
+    return {name: p.detach() for name, p in model.named_parameters()}
 
 
 @beside
@@ -139,31 +154,20 @@ def apply(model, masks):
         p.data = p.data * masks.get(name, 1)
 
 
-@beside
-def steps(model, opt, batches, masks):
-    for images, labels in batches:
-        opt.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        opt.step()
+class FineTuning:
+    """The part, step by step; or with a mistake."""
+
+    def __init__(self, mistake=""):
+        self.mistake = mistake
+
+    def fine_tune_masked(self, model, masks, opt, batches):
+        for inputs, targets in batches[: -1 if self.mistake == "short" else None]:
+            if self.mistake != "add up":
+                opt.zero_grad()
+            add_derivatives(model, inputs, targets)
+            opt.step()
+            apply(model, {} if self.mistake == "late" else masks)
         apply(model, masks)
-
-
-def fine_tuned_here(weights, masks, images, labels, kind, late=False, add_up=False, short=True):
-    """The same, step by step; or with a mistake."""
-    model = small_model(weights)
-    options = {"lr": 0.02} if kind == "Adam" else {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
-    opt = getattr(torch.optim, kind)(model.parameters(), **options)
-    batches = list(zip(images.split(4), labels.split(4), strict=True))
-    steps(model, opt, batches[:2], {})
-    apply(model, masks)
-    for inputs, targets in batches[: None if short else -1]:
-        if not add_up:
-            opt.zero_grad()
-        F.cross_entropy(model(inputs), targets).backward()
-        opt.step()
-        apply(model, {} if late else masks)
-    apply(model, masks)
-    return {name: p.detach() for name, p in model.named_parameters()}
 
 
 @lab.check("fine_tune_masked")
@@ -171,20 +175,20 @@ def zeros_stay(student, rng):
     """after some steps with momentum, with Adam: zeros are zero, the rest has learned"""
     for kind in "SGD", "Adam":
         with case(f"{kind}, batches of 4, 4, 4 and 2, an optimiser that has made steps before"):
-            weights, images, labels = uneven(rng), rng.normal(14, 2, 5, 4), rng.integers(0, 3, 14)
-            setting = (weights, masks_for(weights, 0.6), images, labels, kind)
-            got, want = student.run(fine_tuned, *setting), fine_tuned_here(*setting)
-            for name, mask in setting[1].items():
-                moved = int((got[name] * ~mask).count_nonzero())
+            masks = {"0.weight": rng.uniform(5, 7) < 0.4, "2.weight": rng.uniform(3, 5) < 0.4}
+            setting = (rng.normal(58), masks, rng.normal(14, 7), rng.integers(0, 3, 14), kind)
+            got = student.run(fine_tuned, *setting)
+            for name, kept in masks.items():
+                moved = int((got[name] * ~kept).count_nonzero())
                 require(moved == 0, f"{moved} pruned weights of {name} are no longer zero",
                         likely="the masks must act on the weights after each step; momentum moves weights without "
                                "derivative")  # fmt: skip
-            expect(got, want, mistakes={
+            expect(got, fine_tuned(FineTuning(), *setting), mistakes={
                 "the masks act at the end only; they should act after each step":
-                    fine_tuned_here(*setting, late=True),
+                    fine_tuned(FineTuning("late"), *setting),
                 "the derivatives of the batches add up: zero_grad is missing":
-                    fine_tuned_here(*setting, add_up=True),
-                "the last batch is left out": fine_tuned_here(*setting, short=False),
+                    fine_tuned(FineTuning("add up"), *setting),
+                "the last batch is left out": fine_tuned(FineTuning("short"), *setting),
             }, rtol=1e-3, atol=1e-4)  # fmt: skip
 
 
@@ -192,8 +196,13 @@ def zeros_stay(student, rng):
 
 
 @beside
+def largest_of(bits):
+    return 2 ** (bits - 1) - 1
+
+
+@beside
 def scales_of(w, bits, m=None):
-    m = m or 2 ** (bits - 1) - 1
+    m = m or largest_of(bits)
     return torch.stack([row.abs().max() / m if row.abs().max() > 0 else torch.tensor(1.0) for row in w.flatten(1)])
 
 
@@ -212,15 +221,18 @@ def quantise_per_channel(w, bits):
 
 
 def quantising_mistakes(w, bits):
-    m, ratio = 2 ** (bits - 1) - 1, w / along(scales_of(w, bits), w)
+    m, ratio = largest_of(bits), w / along(scales_of(w, bits), w)
     wrong = {
-        "one scale for the whole weight; each channel has its own": (w.abs().max() / m).expand(len(w)),
-        "the largest value counts with its sign: abs is missing": w.flatten(1).amax(1) / m,
-        "m is 2^(b−1) − 1, not 2^(b−1)": scales_of(w, bits, m + 1),
-        "m is 2^(b−1) − 1, not 2^b − 1": scales_of(w, bits, 2 * m + 1),
+        "one scale for the whole weight; each channel has its own": ((w.abs().max() / m).expand(len(w)), m),
+        "the largest value counts with its sign: abs is missing": (w.flatten(1).amax(1) / m, m),
+        "m is 2^(b−1) − 1, not 2^(b−1)": (scales_of(w, bits, m + 1), m + 1),
+        "m is 2^(b−1) − 1, not 2^b − 1": (scales_of(w, bits, 2 * m + 1), 2 * m + 1),
     }
     # q comes before its scale, so a wrong scale shows in q first
-    both = {k: {0: (w / along(s, w)).round().clamp(-m, m).to(torch.int8), 1: s} for k, s in wrong.items()}
+    both = {
+        sentence: {0: (w / along(scale, w)).round().clamp(-most, most).to(torch.int8), 1: scale}
+        for sentence, (scale, most) in wrong.items()
+    }
     return both | {
         "the numbers are cut off, not rounded": {0: ratio.trunc().to(torch.int8)},
         "the numbers are rounded down, not to the nearest": {0: ratio.floor().to(torch.int8)},
@@ -247,7 +259,7 @@ def errors_are_small(student, rng):
             w = rng.normal(6, 40)
             w[2] = 0
             q, scale = student.quantise_per_channel(w, bits)
-            m = 2 ** (bits - 1) - 1
+            m = largest_of(bits)
             expect(q[2], torch.zeros(40, dtype=torch.int8), likely="0/0: a channel of zeros has scale 1")
             expect(scale[2].item(), 1.0, likely="a channel of zeros has scale 1")
             require(q.min() >= -m and q.max() <= m, f"the integers should lie in −{m} … {m}")
@@ -550,18 +562,18 @@ def pruning_curve(student, weights, train_set, test_set, sparsities):
         masks = student.magnitude_prune(model, sparsity)
         before.append(error(model, *test_set))
         opt = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-        batches = [(x, t) for x, t in zip(train_set[0].split(100), train_set[1].split(100), strict=True)]
+        batches = list(zip(train_set[0].split(100), train_set[1].split(100), strict=True))
         student.fine_tune_masked(model.train(), masks, opt, batches)
         after.append(error(model.eval(), *test_set))
         layers[sparsity] = model[4].weight.clone()
     return before, after, layers
 
 
-def mosaic(filters, high):
-    """D × C filters of h × w as one picture."""
+def mosaic(filters):
+    """D × C filters of h × w as one picture, with gaps between them."""
     d, c, h, w = filters.shape
-    tiles = F.pad(filters, (0, 1, 0, 1), value=high)
-    return tiles.permute(0, 2, 1, 3).reshape(d * (h + 1), c * (w + 1))
+    tiles = F.pad(filters, (0, 1, 0, 1), value=float("nan"))
+    return tiles.permute(0, 2, 1, 3).reshape(d * (h + 1), c * (w + 1))[:-1, :-1]
 
 
 @lab.target("magnitude_prune", "fine_tune_masked", seconds=14)
@@ -585,9 +597,10 @@ def fewer_weights(student, goals, data, rng):
         axes.invert_xaxis()
         axes.legend()
         for axes, sparsity in zip(others, (0.0, 0.9, 0.98), strict=True):
-            high = layers[sparsity].abs().max().item()
-            axes.imshow(mosaic(layers[sparsity], 0.0).T, cmap="RdBu_r", vmin=-high, vmax=high, interpolation="nearest")
-            axes.set_title(f"the second convolution, {100 * sparsity:.0f} % pruned")
+            part = layers[sparsity][:9, :9]
+            high = part.abs().max().item() + 1e-9
+            axes.imshow(mosaic(part), cmap="RdBu_r", vmin=-high, vmax=high)
+            axes.set_title(f"{100 * (1 - sparsity):.0f} % stay (81 filters of conv 2)", fontsize=9)
             axes.axis("off")
 
 
@@ -624,7 +637,7 @@ def fewer_bits(student, goals, data, rng):
     goals.at_most("test error, 8 bits", errors[0], plain + 1, unit="%")
     goals.at_most("test error, linear layers in integers", integers, plain + 1, unit="%")
     goals.at_most("test error, 4 bits", errors[3], plain + 1.5, unit="%")
-    goals.at_least("test error, 2 bits", errors[5], 12, unit="%")
+    goals.at_least("test error, 2 bits", errors[5], plain + 4, unit="%")
     with goals.picture("bits.png", size=(11, 3.2)) as figure:
         axes, picture = figure.subplots(1, 2, width_ratios=[1, 2.4])
         axes.plot(bits, errors, marker="o", label="all weights")
@@ -632,9 +645,8 @@ def fewer_bits(student, goals, data, rng):
         axes.set(xlabel="bits for a weight", ylabel="test error / %", ylim=(0, None))
         axes.legend()
         shown = {"32": original, "8": filters[0], "4": filters[3], "3": filters[4], "2": filters[5]}
-        rows = [mosaic(f[None], float("nan")) for f in shown.values()]
         high = original.abs().max().item()
-        picture.imshow(torch.cat(rows), cmap="RdBu_r", vmin=-high, vmax=high)
+        picture.imshow(mosaic(torch.stack(list(shown.values()))), cmap="RdBu_r", vmin=-high, vmax=high)
         picture.set_yticks([6 * n + 2 for n in range(len(shown))], [f"{b} bits" for b in shown])
         picture.set_xticks([])
         picture.grid(False)
@@ -662,7 +674,7 @@ def times(student, weights, x, sizes):
         for size in progress(sizes, "timing"):  # noqa: F821
             for which, one in enumerate(models):
                 best, batches = float("inf"), x[: max(size, 64)].split(size)
-                for _ in range(3):
+                for _ in range(5):
                     start = time.perf_counter()
                     for batch in batches:
                         one(batch)
@@ -687,9 +699,9 @@ def faster(student, goals, data, rng):
     goals.at_most("largest difference of a score through folding", difference, 1e-3)
     with goals.picture("speed.png", size=(6, 3.4)) as figure:
         axes = figure.subplots()
-        axes.loglog(sizes, [1e3 * s for s in plain], marker="o", label="as trained")
-        axes.loglog(sizes, [1e3 * s for s in folded_], marker="o", label="batch normalisation folded")
-        axes.set(xlabel="images at once", ylabel="ms for one image")
+        axes.semilogx(sizes, [1e3 * s for s in plain], marker="o", label="as trained")
+        axes.semilogx(sizes, [1e3 * s for s in folded_], marker="o", label="batch normalisation folded")
+        axes.set(xlabel="images at once", ylabel="ms for one image", ylim=(0, None))
         axes.set_xticks(sizes, map(str, sizes))
         axes.minorticks_off()
         axes.legend()
@@ -729,8 +741,8 @@ def a_small_student(student, goals, data, rng):
     goals.at_most("test error, taught by labels", errors["labels"], 13, unit="%")
     goals.seen("test error, the teacher's answers, T = 1", errors["the teacher's answers, T = 1"], unit="%")
     softer = errors["the teacher's answers, T = 3"]
-    goals.seen("test error, the teacher's answers, T = 3", softer, unit="%")
-    goals.at_least("points gained without a label", errors["labels"] - softer, 0.3)
+    goals.at_most("test error, the teacher's answers, T = 3", softer, 10.5, unit="%")
+    goals.seen("points gained without a label", errors["labels"] - softer)
 
 
 @beside

@@ -1,26 +1,15 @@
-# %% [markdown]
-# # 14 · Embeddings, attention, transformers
-#
-# Words become vectors, vectors look at one another, and a small transformer learns to read French numbers. You write
-# its parts: skip-grams, attention with several heads, positions, the block, and the loop that writes an answer.
-#
-# Throughout: N × T × D is batch, position, dimension. A mask is boolean, and True means *may look*.
+"""Lab 14: Embeddings, attention, transformers.
 
-# %%
+What to do is in sheet.md. Check your work with: python check.py
+"""
+
 import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# %% [markdown]
-# ## A word is known by its company
-#
-# Mikolov et al. (2013) give each word two vectors, u as a centre and v as a neighbour. They ask that σ(u · v) be large
-# for pairs that occur within a window, and small for pairs with words drawn at random.
 
-
-# %%
 def skipgram_pairs(sentence: Tensor, window: int) -> Tensor:
     """All pairs of a word and another one at most `window` places away.
 
@@ -29,11 +18,7 @@ def skipgram_pairs(sentence: Tensor, window: int) -> Tensor:
 
     Hint: two loops, or a table of distances |i − j| and `nonzero`. My version has 150 characters.
     """
-    # BEGIN SOLUTION
-    places = torch.arange(len(sentence))
-    distance = (places.unsqueeze(1) - places).abs()
-    return sentence[((distance > 0) & (distance <= window)).nonzero()]
-    # END SOLUTION
+    raise NotImplementedError("14.1 skipgram_pairs")
 
 
 def skipgram_loss(u: Tensor, v: Tensor, negatives: Tensor) -> Tensor:
@@ -44,21 +29,9 @@ def skipgram_loss(u: Tensor, v: Tensor, negatives: Tensor) -> Tensor:
     Hint: `F.logsigmoid`; the K products of each row are `torch.einsum` or a product with `u.unsqueeze(2)`. My version
     has 140 characters.
     """
-    # BEGIN SOLUTION
-    right = F.logsigmoid((u * v).sum(1))
-    wrong = F.logsigmoid(-(negatives @ u.unsqueeze(2)).squeeze(2)).sum(1)
-    return -(right + wrong).mean()
-    # END SOLUTION
+    raise NotImplementedError("14.2 skipgram_loss")
 
 
-# %% [markdown]
-# ## Attention
-#
-# Each query asks all keys how well they match, and gets the mean of the values, weighted by softmax(q · k / √D). A
-# transformer (Vaswani et al. 2017) is this, several times side by side, and a small network for each position.
-
-
-# %%
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention.
 
@@ -67,15 +40,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tu
 
     Hint: `masked_fill` with −inf before the softmax; what becomes of a row of −inf? My version has 250 characters.
     """
-    # BEGIN SOLUTION
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
-    if mask is None:
-        weights = scores.softmax(-1)
-    else:
-        weights = scores.masked_fill(~mask, -math.inf).softmax(-1)
-        weights = weights.masked_fill(~mask, 0.0)
-    return weights @ v, weights
-    # END SOLUTION
+    raise NotImplementedError("14.3 attention")
 
 
 def causal_mask(size: int) -> Tensor:
@@ -85,12 +50,9 @@ def causal_mask(size: int) -> Tensor:
 
     Hint: `tril`. My version has 54 characters.
     """
-    # BEGIN SOLUTION
-    return torch.ones(size, size, dtype=torch.bool).tril()
-    # END SOLUTION
+    raise NotImplementedError("14.4 causal_mask")
 
 
-# %%
 class MultiHead(nn.Module):
     """Attention with several heads: each sees its own projections, their outputs side by side go through one more.
 
@@ -109,24 +71,9 @@ class MultiHead(nn.Module):
         Head h uses the h-th D/heads coordinates of each projection. mask: N × T × S, N × 1 × S or T × S, the same
         for all heads. Returns the output (N × T × D) and the weights (N × heads × T × S).
         """
-        # BEGIN SOLUTION
-        q, k, v = (
-            whole.unflatten(2, (self.heads, -1)).transpose(1, 2)
-            for whole in (self.query(x), self.key(memory), self.value(memory))
-        )
-        found, weights = attention(q, k, v, None if mask is None else mask.unsqueeze(-3))
-        return self.out(found.transpose(1, 2).flatten(2)), weights
-        # END SOLUTION
+        raise NotImplementedError("14.5 MultiHead.forward")
 
 
-# %% [markdown]
-# ## The block
-#
-# Attention does not know order: shuffle its input, and its output is shuffled alike. So positions are added: waves of
-# many lengths, such that a shift by k turns each pair of coordinates by an angle.
-
-
-# %%
 def sinusoidal_positions(length: int, dim: int) -> Tensor:
     """Entry [t, 2i] is sin(t / 10000^(2i/dim)), entry [t, 2i + 1] is cos of the same.
 
@@ -134,16 +81,9 @@ def sinusoidal_positions(length: int, dim: int) -> Tensor:
 
     Hint: slices with step 2. My version has 210 characters.
     """
-    # BEGIN SOLUTION
-    period = 10000.0 ** (torch.arange(0, dim, 2) / dim)
-    angle = torch.arange(length).unsqueeze(1) / period
-    table = torch.empty(length, dim)
-    table[:, 0::2], table[:, 1::2] = angle.sin(), angle.cos()
-    return table
-    # END SOLUTION
+    raise NotImplementedError("14.6 sinusoidal_positions")
 
 
-# %%
 class Block(nn.Module):
     """One layer of a transformer, normalised *before* each step: x ← x + step(norm(x)).
 
@@ -165,23 +105,9 @@ class Block(nn.Module):
 
         x: N × T × D, memory: N × S × D (it has been normalised already). Returns N × T × D.
         """
-        # BEGIN SOLUTION
-        normed = self.norm_self(x)
-        x = x + self.attend_self(normed, normed, mask)[0]
-        if memory is not None:
-            x = x + self.attend_cross(self.norm_cross(x), memory, memory_mask)[0]
-        return x + self.mlp(self.norm_mlp(x))
-        # END SOLUTION
+        raise NotImplementedError("14.7 Block.forward")
 
 
-# %% [markdown]
-# ## Writing an answer
-#
-# In training the decoder sees the right answer, shifted by one place, and is asked for each next symbol at once.
-# Alone, it must write one symbol, look at it, and write the next.
-
-
-# %%
 def greedy_decode(model: nn.Module, source: Tensor, start: int, stop: int, length: int) -> Tensor:
     """The answer to each row of source, with the most likely symbol at each step.
 
@@ -191,30 +117,4 @@ def greedy_decode(model: nn.Module, source: Tensor, start: int, stop: int, lengt
 
     Hint: `model.training`, `torch.no_grad`, `torch.where`. My version has 440 characters.
     """
-    # BEGIN SOLUTION
-    training = model.training
-    model.eval()
-    written = torch.full((len(source), 1), start, device=source.device)
-    done = torch.zeros(len(source), dtype=torch.bool, device=source.device)
-    with torch.no_grad():
-        for _ in range(length):
-            best = model(source, written)[:, -1].argmax(1)
-            best[done] = stop
-            done |= best == stop
-            written = torch.cat((written, best.unsqueeze(1)), 1)
-    model.train(training)
-    return written[:, 1:]
-    # END SOLUTION
-
-
-# %% [markdown]
-# ## What you should see
-#
-# After 1500 invented sentences about animals, kitchen, weather and music, the nearest neighbour of each word is of its
-# own topic (100 %). After 700 updates a transformer with two blocks reads French numbers: of 1000 that it has never
-# seen, 97 to 99 % come out right to the last digit. The picture shows where it looks. All targets take 15 s (2 cores,
-# AMD EPYC 2.6 GHz, one thread). With a GPU, `--gpu` lets your blocks read Python's standard library and write some
-# Python.
-#
-# Paris says *soixante-dix-sept* for 77, and *quatre-vingt-douze* for 92. Which words does the network look at for the
-# first digit, which for the second, and why could no table from word to digit do this?
+    raise NotImplementedError("14.8 greedy_decode")

@@ -39,33 +39,36 @@ def attention(q, k, v, mask=None):
     return torch.einsum("...ts,...se->...te", weights, v), weights
 
 
+@beside
+def heads_at_once(w, x, memory, mask, heads, how=""):
+    """Several heads at once, with mistakes to choose from."""
+    n, t, d = x.shape
+    cut = {
+        "viewed": lambda z: z.reshape(n, heads, -1, d // heads),
+        "strided": lambda z: z.reshape(n, -1, d // heads, heads).permute(0, 3, 1, 2),
+    }.get(how, lambda z: z.reshape(n, -1, heads, d // heads).permute(0, 2, 1, 3))
+    together = {
+        "viewed": lambda z: z.reshape(n, t, d),
+        "flat": lambda z: z.reshape(n, t, d),
+        "strided": lambda z: z.permute(0, 2, 3, 1).reshape(n, t, d),
+    }.get(how, lambda z: z.permute(0, 2, 1, 3).reshape(n, t, d))
+    q, k, v = (cut(inputs @ w[f"{name}.weight"].T) for inputs, name in
+               ((x, "query"), (memory, "key"), (memory, "value")))  # fmt: skip
+    each = None if mask is None or how == "no mask" else mask.expand(n, t, memory.size(1))[:, None]
+    found, weights = attention(q / heads**0.5 if how == "scale" else q, k, v, each)
+    return together(found) @ (torch.eye(d, dtype=x.dtype) if how == "no out" else w["out.weight"].T), weights
+
+
 @lab.reference
 class MultiHead(nn.Module):
-    """Head after head, in a loop."""
-
     def __init__(self, dim, heads):
         super().__init__()
         self.heads = heads
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key = nn.Linear(dim, dim, bias=False)
-        self.value = nn.Linear(dim, dim, bias=False)
-        self.out = nn.Linear(dim, dim, bias=False)
+        for name in "query", "key", "value", "out":
+            self.add_module(name, nn.Linear(dim, dim, bias=False))
 
     def forward(self, x, memory, mask=None):
-        size = self.out.in_features // self.heads
-        outputs, maps = [], []
-        for head in range(self.heads):
-            rows = slice(head * size, head * size + size)
-            q, k, v = (
-                F.linear(inputs, linear.weight[rows])
-                for inputs, linear in ((x, self.query), (memory, self.key), (memory, self.value))
-            )
-            scores = q @ k.mT * size**-0.5
-            if mask is not None:
-                scores = scores + torch.zeros_like(scores).masked_fill(mask.logical_not(), -1e9)
-            maps.append(torch.softmax(scores, 2))
-            outputs.append(maps[-1] @ v)
-        return F.linear(torch.cat(outputs, 2), self.out.weight), torch.stack(maps, 1)
+        return heads_at_once(dict(self.named_parameters()), x, memory, mask, self.heads)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -125,24 +128,19 @@ def loss_against_pair_by_pair(student, rng):
 
 
 def _expect_loss(got, u, v, negatives):
-    count = negatives.size(1)
-    expect(got, _skipgram(u, v, negatives), mistakes={
-        "the loss is a mean over the pairs; here they are added": len(u) * _skipgram(u, v, negatives),
-        "the K negatives of a pair are added, not averaged":
-            lambda: _skipgram(u, v, negatives[:, :0]) + _only_negatives(u, negatives) / count,
+    want, near = _skipgram(u, v, negatives), _skipgram(u, v, negatives[:, :0])
+    expect(got, want, mistakes={
+        "the loss is a mean over the pairs; here they are added": len(u) * want,
+        "the K negatives of a pair are added, not averaged": near + (want - near) / negatives.size(1),
         "the negatives are missing the minus sign: they are pulled near like the neighbours":
             lambda: _skipgram(u, v, -negatives),
-        "the sign of the whole loss is wrong": lambda: -_skipgram(u, v, negatives),
+        "the sign of the whole loss is wrong": -want,
         "the negatives are compared with v; they stand against the centre u":
-            lambda: _skipgram(u, v, negatives[:, :0]) + _only_negatives(v, negatives),
+            lambda: near + _skipgram(v, v, negatives) - _skipgram(v, v, negatives[:, :0]),
         "there is no logarithm": lambda: -(torch.sigmoid((u * v).sum(1)) + torch.sigmoid(
             -(negatives * u[:, None]).sum(2)).sum(1)).mean(),
-        "the negatives are missing": lambda: _skipgram(u, v, negatives[:, :0]),
+        "the negatives are missing": near,
     })  # fmt: skip
-
-
-def _only_negatives(u, negatives):
-    return F.softplus((negatives * u[:, None]).sum(2)).sum() / len(u)
 
 
 @lab.check("skipgram_loss")
@@ -271,36 +269,6 @@ def _weights(rng, module):
     return {name: rng.normal(*value.shape, dtype=DOUBLE) * 0.6 for name, value in module.state_dict().items()}
 
 
-def _loaded(module, weights):
-    module = module.double()
-    module.load_state_dict(weights)
-    return module
-
-
-def _heads_wrong(w, x, memory, mask, heads, how):
-    """Several heads at once, with a mistake."""
-    n, t, d = x.shape
-    q, k, v = (F.linear(inputs, w[name]) for inputs, name in ((x, "query.weight"), (memory, "key.weight"),
-                                                               (memory, "value.weight")))  # fmt: skip
-    if how == "viewed":
-        q, k, v = (z.reshape(n, heads, -1, d // heads) for z in (q, k, v))
-    elif how == "strided":
-        q, k, v = (z.reshape(n, -1, d // heads, heads).permute(0, 3, 1, 2) for z in (q, k, v))
-    else:
-        q, k, v = (z.reshape(n, -1, heads, d // heads).permute(0, 2, 1, 3) for z in (q, k, v))
-    if how == "scale":
-        q = q / heads**0.5
-    each = None if mask is None or how == "no mask" else mask.expand(n, t, memory.size(1))[:, None]
-    out, weights = attention(q, k, v, each)
-    if how == "flat" or how == "viewed":
-        out = out.reshape(n, t, d)
-    elif how == "strided":
-        out = out.permute(0, 2, 3, 1).reshape(n, t, d)
-    else:
-        out = out.permute(0, 2, 1, 3).reshape(n, t, d)
-    return out if how == "no out" else F.linear(out, w["out.weight"]), weights
-
-
 @lab.check("MultiHead")
 def heads_are_those_of_torch(student, rng):
     """output and weights, against torch.nn.MultiheadAttention with the same weights"""
@@ -327,7 +295,7 @@ def _heads_case(student, rng, n, t, s, d, heads):
 
 def _expect_heads(got, want, w, x, memory, mask, heads):
     def wrong(how):
-        return lambda: _heads_wrong(w, x, memory, mask, heads, how)
+        return lambda: heads_at_once(w, x, memory, mask, heads, how)
 
     expect(got, want, names=("output", "weights"), mistakes={
         "the heads were cut by a view alone: that mixes positions; unflatten the last dimension, then transpose":
@@ -337,8 +305,8 @@ def _expect_heads(got, want, w, x, memory, mask, heads):
         "the last projection, out, is missing": wrong("no out"),
         "the mask is not used": wrong("no mask"),
         "the scores are divided by √D; a head has only D/heads coordinates": wrong("scale"),
-        "keys and values come from x; they come from memory": lambda: _heads_wrong(w, x, x, mask, heads, ""),
-        "the values are keys: value is not used": lambda: _heads_wrong(
+        "keys and values come from x; they come from memory": lambda: heads_at_once(w, x, x, mask, heads, ""),
+        "the values are keys: value is not used": lambda: heads_at_once(
             w | {"value.weight": w["key.weight"]}, x, memory, mask, heads, ""),
         "the weights are averaged over the heads; wanted are those of each": lambda: (want[0], want[1].mean(1)),
     })  # fmt: skip
@@ -348,18 +316,14 @@ def _expect_heads(got, want, w, x, memory, mask, heads):
 # The block
 
 
-def _wave(t, place, dim, halves=False, exponent=2.0):
-    """One entry of the table of positions."""
-    if halves:
-        pair, odd = place % (dim // 2), place >= dim // 2
-    else:
-        pair, odd = divmod(place, 2)
-    angle = t * math.exp(-math.log(10000) * exponent * pair / dim)
-    return math.cos(angle) if odd else math.sin(angle)
+def _table(length, dim, halves=False, exponent=2.0):
+    """Entry by entry, with mistakes to choose from."""
 
+    def wave(t, place):
+        pair, odd = (place % (dim // 2), place >= dim // 2) if halves else divmod(place, 2)
+        return (math.cos if odd else math.sin)(t * math.exp(-math.log(10000) * exponent * pair / dim))
 
-def _table(length, dim, **mistake):
-    return torch.tensor([[_wave(t, place, dim, **mistake) for place in range(dim)] for t in range(length)])
+    return torch.tensor([[wave(t, place) for place in range(dim)] for t in range(length)])
 
 
 @lab.check("sinusoidal_positions")
@@ -427,13 +391,11 @@ def _block_wrong(w, heads, x, mask, memory, memory_mask, how):
         return F.layer_norm(z, (dim,), w[f"{name}.weight"], w[f"{name}.bias"])
 
     def heads_of(name, z, over, seen):
-        module = MultiHead(dim, heads).double()
         own = {key.removeprefix(f"{name}."): value for key, value in w.items() if key.startswith(name)}
-        module.load_state_dict(own)
-        return module(z, over, seen)[0]
+        return heads_at_once(own, z, over, seen, heads)[0]
 
     def mlp(z):
-        return F.linear(F.relu(F.linear(z, w["mlp.0.weight"], w["mlp.0.bias"])), w["mlp.2.weight"], w["mlp.2.bias"])
+        return F.linear((z @ w["mlp.0.weight"].T + w["mlp.0.bias"]).relu(), w["mlp.2.weight"], w["mlp.2.bias"])
 
     if how == "post":
         x = norm("norm_self", x + heads_of("attend_self", x, x, mask))
@@ -638,31 +600,21 @@ def words_by_their_company(student, goals, data, rng):
     goals.at_least("nearest word is of the same topic", 100 * right.float().mean().item(), 95, unit="%")
     centred = u - u.mean(0)
     flat = centred @ torch.linalg.svd(centred).Vh[:2].T
-    with goals.picture("words.png", size=(8, 5)) as figure:
-        axes = figure.subplots()
-        colours = ["#2b6cb0", "#c2571a", "#2f855a", "#805ad5"]
-        for n, (word, (x, y)) in enumerate(zip(words, _apart(flat, words).tolist(), strict=True)):
-            colour = colours[n // 10] if n < count else "0.5"
-            axes.plot([x, flat[n, 0]], [y, flat[n, 1]], color=colour, linewidth=0.5, alpha=0.5)
-            axes.plot(*flat[n], "o", color=colour, markersize=3)
-            axes.text(x, y, f" {word}", color=colour, va="center", fontsize=9)
-        axes.set(title="What 1500 sentences say about 46 words (two principal axes)", xticks=[], yticks=[])
-        axes.margins(0.1)
-        axes.grid(False)
-        axes.spines[:].set_visible(False)
-
-
-def _apart(points, words):
-    """Places for the words near their points, pushed up and down until none lies on another."""
-    size = points.amax(0) - points.amin(0)
-    width, height = torch.tensor([0.02 * len(word) for word in words]) * size[0], 0.036 * size[1]
-    places = points.clone()
-    for _ in range(300):
-        aside, above = (places.unsqueeze(1) - places).unbind(2)
-        near = (aside.abs() < (width + width.unsqueeze(1)) / 2).fill_diagonal_(False)
-        missing = (height - above.abs()).clamp(min=0) * near
-        places[:, 1] += 0.3 * (missing * torch.where(above == 0, 1e-3, above).sign()).sum(1)
-    return places
+    with goals.picture("words.png", size=(10.5, 5.2)) as figure:
+        axes, table = figure.subplots(1, 2, width_ratios=[1, 1.05])
+        for n, group in enumerate([*TOPICS, "the words between"]):
+            colour, (x, y) = f"C{n}" if n < len(TOPICS) else "0.5", flat[10 * n : 10 * n + 10].T
+            axes.scatter(x, y, s=18, color=colour, alpha=0.7)
+            axes.text(x.mean(), y.max() + 0.04, group, color=colour, ha="center", va="bottom")
+        axes.set(title="46 words on two principal axes", xticks=[], yticks=[])
+        axes.margins(0.15)
+        table.imshow(u @ u.T, cmap="Blues", vmin=0, vmax=1)
+        table.set_xticks(range(len(words)), words, rotation=90, fontsize=5.5)
+        table.set_yticks(range(len(words)), words, fontsize=5.5)
+        table.set_title("the cosine between any two of them")
+        for each in axes, table:
+            each.grid(False)
+            each.spines[:].set_visible(False)
 
 
 SMALL = (
@@ -694,19 +646,12 @@ def below_hundred(n):
 @beside
 def in_french(n):
     """The name of a number from 0 to 999 999."""
-    words = []
-    if n >= 1000:
-        many = in_french(n // 1000).replace("cents", "cent").replace("vingts", "vingt")
-        words += ([many] if n >= 2000 else []) + ["mille"]
-        n %= 1000
-        if n == 0:
-            return " ".join(words)
-    if n >= 100:
-        words += ([SMALL.split()[n // 100]] if n >= 200 else []) + ["cents" if n % 100 == 0 and n >= 200 else "cent"]
-        n %= 100
-        if n == 0:
-            return " ".join(words)
-    return " ".join([*words, below_hundred(n)])
+    if n < 100:
+        return below_hundred(n)
+    many, rest = divmod(n, 1000 if n >= 1000 else 100)
+    words = [in_french(many).replace("cents", "cent").replace("vingts", "vingt")] if many > 1 else []
+    words.append("mille" if n >= 1000 else "cents" if many > 1 and rest == 0 else "cent")
+    return " ".join(words + ([in_french(rest)] if rest else []))
 
 
 @beside
@@ -798,7 +743,8 @@ def french_numbers(student, goals, data, rng):
             axes.imshow(weights.mean(0)[: len(said), : len(read)], cmap="Blues", vmin=0, vmax=0.8, aspect="equal")
             axes.set_xticks(range(len(read)), read, rotation=60, ha="right", rotation_mode="anchor")
             axes.set_yticks(range(len(said)), said)
-            axes.set_title(in_french(n), fontsize=8 if n > 100 else 9)
+            axes.set_title(in_french(n), fontsize=8)
+            axes.set_anchor("N")
             axes.grid(False)
             axes.spines[:].set_visible(False)
         figure.supylabel("digit written (■: the end)", fontsize=9)

@@ -167,5 +167,5 @@ def gae_from_two_sums(reward: Tensor, value: Tensor, last: Tensor, done: Tensor,
 def ppo_by_cases(logits: Tensor, action: Tensor, old: Tensor, advantage: Tensor, clip: float) -> Tensor:
     ratio = (logits.log_softmax(1)[torch.arange(len(action)), action] - old).exp()
     stopped = torch.where(advantage > 0, ratio > 1 + clip, ratio < 1 - clip)
-    bound = torch.where(advantage > 0, 1 + clip, 1 - clip)
+    bound = 1 + clip * advantage.sign()
     return -(torch.where(stopped, bound, ratio) * advantage).mean()

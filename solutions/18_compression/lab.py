@@ -14,8 +14,8 @@ from torch.nn import functional as F
 # %% [markdown]
 # ## Fewer weights
 #
-# Small weights matter little (Han et al., 2015). Which are small is decided over *all* layers together: some layers then
-# lose nearly everything, others keep most.
+# Small weights matter little (Han et al., 2015). Which are small is decided over *all* layers together: some layers
+# then lose nearly everything, others keep most.
 
 
 # %%
@@ -182,3 +182,23 @@ def distillation_loss(
 
 # %% [markdown]
 # ## What you should see
+#
+# A convolutional network learns 6000 digits (2.2 % test error) and is compressed.
+#
+# | weights that stay | 100 % | 20 % | 10 % | 5 % | 2 % |
+# | --- | --- | --- | --- | --- | --- |
+# | test error, pruned | 2 % | 3 % | 11 % | 35 % | 63 % |
+# | and fine-tuned for one epoch | 2 % | 2 % | 2.5 % | 4 % | 9 % |
+#
+# | bits for a weight | 32 | 8 | 4 | 3 | 2 |
+# | --- | --- | --- | --- | --- | --- |
+# | test error | 2.2 % | 2.2 % | 2.3 % | 2.5 % | 15–40 % |
+#
+# An image alone takes 0.3 to 0.4 ms, one of 64 less than 0.1 ms. A network with 30 hidden units makes 9 % errors when
+# it learns from labels, and 6 to 8 % when it learns from the large network's answers at T = 3, without a single label.
+# A GPU (`--gpu`) shows what 16 bits, `torch.compile` and CUDA graphs save. All targets take 30 s
+# (2 cores, AMD EPYC 2.6 GHz, one thread).
+#
+# * At T = 1 the teacher's answers are hardly better than labels. What do they contain at T = 3 that they hide at T = 1?
+# * The network has 1.1 million multiplications. Which layer has most of them, and which has most of the weights?
+# * With one scale for the whole weight instead of one for each channel: at how many bits does the error rise?
