@@ -52,6 +52,7 @@ def end(pid: int, grace: float = GRACE) -> int | None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
     if not found:
+        os.kill(pid, signal.SIGKILL)  # on a busy machine it may not lead its group yet
         os.waitpid(pid, 0)
     return status if found else None
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 edit("replace_head", "copy.deepcopy(model)", "model", says="copy.deepcopy comes first")
-edit("replace_head", ", bias=old.bias is not None", "", says="only if the old one had one")
+edit("replace_head", ", bias=old.bias is not None", "", says="only if the old one had it")
 edit("replace_head", "isinstance(module, nn.Linear)][-1]", "isinstance(module, nn.Linear)][0]", says="and no other one")
 
 
