@@ -18,8 +18,6 @@ from coursebox.errors import CourseboxError
 if TYPE_CHECKING:
     from coursebox.course import Course
 
-PARALLEL = ("--numprocesses=auto",)  # for tests that share nothing: pytest-xdist, a process for each core
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done, 1: something the user can mend, 2: wrong usage, 70: a bug, 130: interrupted."""
@@ -112,33 +110,22 @@ def _try(options: argparse.Namespace) -> None:
 
 
 def _test(options: argparse.Namespace) -> int:
+    from coursebox import proof
     from coursebox.build import build_docker, build_ova
     from coursebox.host.packages import ensure_packages
 
     ensure_packages("test")
     build_ova(_course(options))
     build_docker(_course(options))
-    if options.pytest:
-        return _pytest(options.pytest)
-    # The quick ones first. tests/labs is not among them: tests/content runs it inside the delivered trees.
-    rooms = ["content", "container", "gpu", "acceptance", "vm", "build"]
-    return _pytest([*PARALLEL, "tests/unit"]) or _pytest([f"tests/{room}" for room in rooms])
+    return proof.pytest(options.pytest).wait() if options.pytest else proof.prove()
 
 
 def _test_quick(options: argparse.Namespace) -> int:
+    from coursebox import proof
     from coursebox.host.packages import ensure_packages
 
     ensure_packages("test-quick")
-    return _pytest([*PARALLEL, "tests/unit", *options.pytest])
-
-
-def _pytest(arguments: list[str]) -> int:
-    """pytest in a process of its own, from the checkout; its exit code."""
-    import subprocess
-
-    from coursebox.paths import CHECKOUT
-
-    return subprocess.run([sys.executable, "-m", "pytest", *arguments], cwd=CHECKOUT).returncode
+    return proof.pytest([proof.PARALLEL, "tests/unit", *options.pytest]).wait()
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -7,26 +7,31 @@ from __future__ import annotations
 
 import subprocess
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from coursebox.paths import CHECKOUT
 from coursebox.stage import is_litter
 
 DATA = "/usr/share/coursebox/data"
 LABS = "/usr/share/coursebox/labs"
 PYTHON = "/opt/jupyter/bin/python"
+LAB_TESTS = CHECKOUT / "tests" / "labs"
 PYTEST = ["pytest", "_pytest", "py.py", "pluggy", "iniconfig", "xdist", "execnet"]
 
-LabTests = Callable[..., None]
+# Two processes share the tests in this order, the long ones first.
+MODULES = [
+    "targets", "selftest_cpu", "grading", "selftest_fast", "checking_notebook", "examples", "selftest_gpu_rows",
+    "each_lab", "checking_runs", "checking_messages", "prologue", "prologue_data",
+]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def lab_tests(container: str, place) -> LabTests:
-    """A function that runs modules of tests/labs in the tree, in two processes, and allows no skip."""
+@pytest.fixture
+def with_pytest(container: str) -> str:
+    """The container, with pytest in /tmp/pytest."""
     library = Path(sysconfig.get_path("purelib"))
-    plugins = [path.name for path in library.glob("*xdist-*.dist-info")]  # pytest finds a plug-in by its entry point
+    plugins = [path.name for path in library.glob("pytest_xdist-*.dist-info")]  # a plug-in is found by its entry point
     tar = subprocess.run(
         ["tar", "--create", "--directory", library, *PYTEST, *plugins], check=True, capture_output=True
     )
@@ -35,34 +40,24 @@ def lab_tests(container: str, place) -> LabTests:
         ["docker", "exec", "--interactive", container, "tar", "--extract", "--directory", "/tmp/pytest"],
         input=tar.stdout, check=True,
     )  # fmt: skip
-
-    def run(*modules: str, options: tuple[str, ...] = ()) -> None:
-        done = subprocess.run(
-            ["docker", "exec", "--user", place.user, "--workdir", "/checkout",
-             "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
-             "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
-             container, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--numprocesses=2", "--durations=10",
-             *options, *(f"tests/labs/test_{name}.py" for name in modules)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-        assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout[-2000:]
-        print(done.stdout[-1500:])
-
-    return run
+    return container
 
 
-def test_the_prologue_the_examples_and_the_selftest(lab_tests: LabTests):
-    lab_tests("prologue", "prologue_data", "examples", "selftest_cpu", "selftest_fast", "selftest_gpu_rows")
-
-
-def test_what_the_checks_say_of_right_and_wrong(lab_tests: LabTests):
-    """Stubs, solutions with three seeds, single parts, mutants, other right ways; the runner, and the class grader."""
-    lab_tests("each_lab", "checking_runs", "checking_messages", "checking_notebook", "grading")
-
-
-def test_every_solved_notebook_reaches_its_targets(lab_tests: LabTests):
-    lab_tests("targets")
+def test_labs_prologue_examples_and_selftest(with_pytest: str, place):
+    """All of tests/labs, and no test of it skipped."""
+    assert {f"test_{name}.py" for name in MODULES} == {path.name for path in LAB_TESTS.glob("test_*.py")}
+    done = subprocess.run(
+        ["docker", "exec", "--user", place.user, "--workdir", "/checkout",
+         "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
+         "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
+         with_pytest, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
+         "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder",
+         *(f"tests/labs/test_{name}.py" for name in MODULES)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    print(done.stdout[-3000:])
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout[-2000:]
 
 
 def test_no_solution_reaches_a_student(host, members):

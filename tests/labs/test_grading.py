@@ -17,6 +17,8 @@ import pytest
 from bad_submissions import ALL, CHECKS, LAB, Bad, bad_submissions, instead_of
 from grading import sandbox
 
+pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
+
 PROTECTION = sandbox.probe()
 PCA_CHECKS = sum(check.parts[0] == "PCA" for check in CHECKS)
 EXPECTED = bad_submissions(Path("canary"), PROTECTION)
