@@ -57,7 +57,7 @@ class Address:
 class Machine:
     """triton.language for one program after another; counts numbers read and written, and the sectors of 32 bytes."""
 
-    constexpr, float32 = int, torch.float32
+    float32 = torch.float32
 
     def __init__(self):
         self.program, self.number = (0,), 0

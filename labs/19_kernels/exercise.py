@@ -23,7 +23,7 @@ class Pointer:
 class Simulator:
     """The part of `triton.language` that this lab needs, in torch, for one program at a time."""
 
-    constexpr, float32 = "constexpr", torch.float32  # Triton looks for this word in annotations
+    float32 = torch.float32
     exp, where, dot, zeros = torch.exp, torch.where, torch.matmul, torch.zeros
     program = (0, 0, 0)
 
@@ -100,7 +100,7 @@ def occupancy(block: int, registers: int, shared: int) -> float:
     raise NotImplementedError("19.1 occupancy")
 
 
-def add_kernel(x, y, out, n, BLOCK: tl.constexpr):
+def add_kernel(x, y, out, n, BLOCK: "tl.constexpr"):
     """out = x + y, elementwise, BLOCK numbers in each program; the grid is (n / BLOCK rounded up,).
 
     x, y, out: pointers to n numbers.
@@ -110,7 +110,7 @@ def add_kernel(x, y, out, n, BLOCK: tl.constexpr):
     raise NotImplementedError("19.2 add_kernel")
 
 
-def softmax_kernel(x, out, columns, BLOCK: tl.constexpr):
+def softmax_kernel(x, out, columns, BLOCK: "tl.constexpr"):
     """out = softmax of each row of x, a row in each program; the grid is (rows,).
 
     x, out: pointers to rows × columns numbers, row after row; ±1000 included. BLOCK: a power of 2 ≥ columns. Each
@@ -122,7 +122,7 @@ def softmax_kernel(x, out, columns, BLOCK: tl.constexpr):
     raise NotImplementedError("19.3 softmax_kernel")
 
 
-def bias_relu_kernel(x, bias, out, columns, BLOCK: tl.constexpr):
+def bias_relu_kernel(x, bias, out, columns, BLOCK: "tl.constexpr"):
     """out = max(x + bias, 0), a row in each program; the grid is (rows,).
 
     x, out: pointers to rows × columns numbers. bias: pointer to `columns` numbers. A row may be longer than BLOCK: the
@@ -151,7 +151,7 @@ class FusedBiasReLU(torch.autograd.Function):
         raise NotImplementedError("19.5 FusedBiasReLU.backward")
 
 
-def matmul_kernel(a, b, c, m, n, k, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
+def matmul_kernel(a, b, c, m, n, k, BM: "tl.constexpr", BN: "tl.constexpr", BK: "tl.constexpr"):
     """c = a b, a tile of BM × BN in each program; the grid is (m / BM, n / BN), both rounded up.
 
     a: pointer to m × k numbers, b: to k × n, c: to m × n, row after row. The sizes need not be multiples of the tiles.

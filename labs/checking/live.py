@@ -1,7 +1,7 @@
 """The functions that a notebook's kernel has at this moment, as a script: the text of the cells that defined them.
 
-Like a notebook that is handed in (see submission.py), it holds definitions, what they import, and constants: what
-passes here passes there. A kernel has more, and no function should need it.
+Like a notebook that is handed in (see submission.py), it holds definitions, what they import, constants and
+names of types: what passes here passes there. A kernel has more, and no function should need it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import inspect
 import linecache
 import sys
 import types
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,32 +46,43 @@ def _append(name: str, definitions: dict[str, str], ordered: dict[str, str]) -> 
     ordered.setdefault(name, definitions[name])
 
 
+def _typed(names: dict[str, Any]) -> list[str]:
+    """What was typed into the notebook, the latest first."""
+    return [cell for cell in reversed(names.get("In", [])) if isinstance(cell, str)]
+
+
 def _cells(value: Any, names: dict[str, Any]) -> Iterator[str]:
     """The cells that may have defined a function or class: those of its code, then all, the latest first."""
     members = [value] if inspect.isfunction(value) else [getattr(f, "__func__", f) for f in vars(value).values()]
     for member in members:
         if inspect.isfunction(member):
             yield "".join(linecache.getlines(member.__code__.co_filename))
-    yield from reversed([cell for cell in names.get("In", []) if isinstance(cell, str)])
+    yield from _typed(names)
 
 
 def _definition(name: str, value: Any, names: dict[str, Any]) -> str:
-    """The text of a function or class of the notebook; "" for anything else."""
+    """The text of a function, a class or the name of a type of the notebook; "" for anything else."""
+    if typing.get_origin(value) is not None and not name.startswith("_"):
+        return next(filter(None, (_statement(name, cell, ast.Assign) for cell in _typed(names))), "")
     if not callable(value) or getattr(value, "__module__", "") != "__main__":
         return ""
     value = inspect.unwrap(value)  # behind a decorator
     if not inspect.isfunction(value) and not inspect.isclass(value):
         return ""
-    for cell in _cells(value, names):
-        try:
-            body = ast.parse(cell).body
-        except (SyntaxError, ValueError):
-            continue
-        for node in reversed(body):
-            named = isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name
-            lambda_named = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]
-            if named or (lambda_named and value.__name__ == "<lambda>"):
-                return text_of(node, cell)
+    kinds = (ast.Assign,) if value.__name__ == "<lambda>" else (ast.FunctionDef, ast.ClassDef)
+    return next(filter(None, (_statement(name, cell, *kinds) for cell in _cells(value, names))), "")
+
+
+def _statement(name: str, cell: str, *kinds: type[ast.stmt]) -> str:
+    """The last statement of these kinds in a cell that defines `name`; "" where there is none."""
+    try:
+        body = ast.parse(cell).body
+    except (SyntaxError, ValueError):
+        return ""
+    for node in reversed(body):
+        targets = [ast.unparse(target) for target in node.targets] if isinstance(node, ast.Assign) else []
+        if isinstance(node, kinds) and name in (getattr(node, "name", None), *targets):
+            return text_of(node, cell)
     return ""
 
 

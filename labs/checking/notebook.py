@@ -41,7 +41,7 @@ _servers: list[Server] = []  # one for each kernel
 def _launch(lab: Lab) -> None:
     for gone in _servers:
         gone.close()
-    _servers[:] = [launch(lab)]
+    _servers[:] = [launch(lab.labs, lab.file)]
 
 
 def _server(lab: Lab) -> Server:

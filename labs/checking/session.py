@@ -23,7 +23,6 @@ from . import wire, worker
 from .compare import describe
 from .findings import Failed
 from .forking import GRACE, Server, serve
-from .lab import Lab
 from .submission import Submission
 from .warm import warm
 
@@ -127,9 +126,12 @@ def serve_apart(check: str, descriptor: str) -> None:
 _APART = "import sys; sys.path.insert(0, sys.argv[1]); from checking import session; session.serve_apart(*sys.argv[2:])"
 
 
-def launch(lab: Lab) -> Server:
-    """A server in a Python of its own, for a process that may have computed, such as a notebook's kernel."""
-    return Server.launched([sys.executable, "-P", "-c", _APART, str(lab.labs), str(lab.file)])
+def launch(labs: Path, check: Path) -> Server:
+    """A server in a Python of its own, for a process that may have computed, such as a notebook's kernel.
+
+    labs: the folder of the labs. check: the check.py that its workers will help.
+    """
+    return Server.launched([sys.executable, "-P", "-c", _APART, str(labs), str(check)])
 
 
 def how_it_ended(status: int) -> str:

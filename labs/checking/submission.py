@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +55,38 @@ def parse(text: str, file: Path, lines_count: bool = True) -> Submission:
     return Submission(text, file, tree, lines_count)
 
 
-def _keeps(node: ast.stmt) -> bool:
+def _names_a_type(node: ast.expr, known: Set[str]) -> bool:
+    """Whether an expression is a type such as `list[torch.Tensor | None]`, made of names in `known` only."""
+    match node:
+        case ast.Constant(value=None):
+            return True
+        case ast.Name():
+            return node.id in known
+        case ast.Attribute():
+            return _names_a_type(node.value, known)
+        case ast.Subscript():
+            return _names_a_type(node.value, known) and _names_a_type(node.slice, known)
+        case ast.BinOp(op=ast.BitOr()):
+            return _names_a_type(node.left, known) and _names_a_type(node.right, known)
+        case ast.Tuple() | ast.List():
+            return all(_names_a_type(element, known) for element in node.elts)
+    return False
+
+
+def _types(bodies: Iterable[list[ast.stmt]]) -> Set[str]:
+    """The names that stand for types or modules: Python's own, and what the cells import."""
+    imports = [node for body in bodies for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    imported = {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
+    return imported | {name for name, value in vars(builtins).items() if isinstance(value, type)}
+
+
+def _keeps(node: ast.stmt, types: Set[str]) -> bool:
     """Whether a statement of a notebook belongs to its definitions: what computes, prints or draws does not."""
     if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)):
         return True
     if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+        if isinstance(node.value, (ast.Subscript, ast.BinOp)) and _names_a_type(node.value, types):
+            return True
         try:
             ast.literal_eval(node.value)
         except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
@@ -68,24 +96,24 @@ def _keeps(node: ast.stmt) -> bool:
 
 
 def definitions_of_notebook(text: str, file: Path) -> str:
-    """The imports, functions, classes and constants in a notebook's cells of code, as a script."""
+    """The imports, functions, classes, constants and names of types in a notebook's cells of code, as a script."""
     try:
         cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
         sources = ["".join(cell["source"]) for cell in cells]
     except (ValueError, KeyError, TypeError, RecursionError):
         raise _unusable(f"{file.name} is not a notebook.") from None
-    kept = []
+    parsed: list[tuple[str, list[ast.stmt]]] = []
     for number, source in enumerate(sources, start=1):
         lines = [f"# {line}" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
         cell = "\n".join(lines)
         try:
-            body = ast.parse(cell).body
+            parsed.append((cell, ast.parse(cell).body))
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             where = f", line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else ""
             raise _unusable(f"{file.name} is not Python yet: code cell {number}{where}") from None
-        for node in body:
-            if _keeps(node) and "checking" not in ast.unparse(node).split():
-                kept.append(text_of(node, cell))
+    types = _types(body for _, body in parsed)
+    nodes = [(node, cell) for cell, body in parsed for node in body if _keeps(node, types)]
+    kept = [text_of(node, cell) for node, cell in nodes if "checking" not in ast.unparse(node).split()]
     return "\n\n".join(kept) + "\n"
 
 

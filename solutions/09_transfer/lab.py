@@ -38,6 +38,12 @@ def replace_head(model: nn.Module, nb_classes: int) -> nn.Module:
     # END SOLUTION
 
 
+# %% [markdown]
+# What must not learn is frozen. A frozen batch normalisation still moves: in training mode its running mean and
+# variance follow the new data, and no `requires_grad` stops them.
+
+
+# %%
 def freeze(model: nn.Module, trainable: list[str]) -> int:
     """Let only the modules named in `trainable`, with all that is inside of them, learn.
 
@@ -55,12 +61,6 @@ def freeze(model: nn.Module, trainable: list[str]) -> int:
     # END SOLUTION
 
 
-# %% [markdown]
-# A frozen batch normalisation still moves: in training mode its running mean and variance follow the new data, and no
-# `requires_grad` stops them.
-
-
-# %%
 def train_mode(model: nn.Module) -> None:
     """Training mode, but not for batch normalisations whose parameters are frozen.
 

@@ -12,11 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lab_cases as cases
 import pytest
 import torch
+from checking.live import live
 from checking.notebook import load_lab
+from checking.submission import definitions_of_notebook
 
 CHECK = """
 import sys
@@ -315,3 +318,26 @@ def test_ctrl_c_ends_quietly(lab: Path) -> None:
     program.send_signal(2)
     out, err = program.communicate(timeout=30)
     assert program.returncode == 130 and "interrupted" in out and "Traceback" not in err
+
+
+TYPED = """
+import torch
+Tensors = list[torch.Tensor | None]
+
+def first(x: Tensors) -> torch.Tensor:
+    return x[0]
+"""
+
+
+def test_a_notebook_keeps_the_names_of_types(tmp_path: Path) -> None:
+    """They stand in annotations, which Python evaluates; what only looks like one is computing, and stays out."""
+    cells = [TYPED, "images = torch.zeros(3)\none = images[0]\nboth = images | images"]
+    text = json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]})
+    kept = definitions_of_notebook(text, tmp_path / "exercise.ipynb")
+    assert "Tensors = " in kept and "images" not in kept
+
+    kernel: dict[str, Any] = {"__name__": "__main__", "In": cells}
+    exec("\n".join(cells).replace("images | images", "images"), kernel)
+    made = live(kernel, tmp_path / "exercise.ipynb").text
+    assert "Tensors = list" in made and "images" not in made
+    exec(made, {})
