@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -309,13 +310,14 @@ def test_ctrl_c_ends_quietly(lab: Path) -> None:
     (lab / "exercise.py").write_text(instead("return 2 * x", "print('begun'); import time; time.sleep(60)"))
     program = subprocess.Popen([sys.executable, "check.py", "--only", "1", "--patience", "50"], cwd=lab,
                                env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)  # fmt: skip
+                               stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
     assert program.stdout is not None
     for line in program.stdout:
         if "written without a loop" in line:
             break
     time.sleep(1.0)
-    program.send_signal(2)
+    program.send_signal(signal.SIGINT)  # which a shell's background job ignores, hence SIG_DFL above
     out, err = program.communicate(timeout=30)
     assert program.returncode == 130 and "interrupted" in out and "Traceback" not in err
 

@@ -26,6 +26,11 @@ time.sleep(600)
 """
 
 
+def heed_interrupts() -> None:
+    """A shell's background jobs ignore Ctrl-C, and with them these tests, which must not hand that on."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -52,7 +57,7 @@ def test_the_worker_ends_with_the_command(tmp_path: Path, number: signal.Signals
     (note.parent / "__init__.py").write_text(TORCH)
     with subprocess.Popen(
         [sys.executable, "-m", "course_selftest", "--only", "svd"], stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONPATH": f"{PACKAGES}{os.pathsep}{tmp_path}"},
+        env=os.environ | {"PYTHONPATH": f"{PACKAGES}{os.pathsep}{tmp_path}"}, preexec_fn=heed_interrupts,
     ) as command:  # fmt: skip
         assert until(note.is_file)
         pid, folder = note.read_text().split()
