@@ -29,9 +29,9 @@ def prove() -> int:
     """Run everything; 0 when all passed, otherwise the exit code of pytest."""
     log = CHECKOUT / "build" / "test-labs.log"
     log.parent.mkdir(exist_ok=True)
-    say("  the labs' tests run beside the others; what they say comes last")
+    say("  the labs' tests run beside the others; what they say comes last, and meanwhile in build/test-labs-*.log")
     with log.open("wb") as output:
-        beside = pytest(["-rP", LABS], output)
+        beside = pytest([LABS], output)
         try:
             unit = pytest([PARALLEL, "tests/unit"]).wait()
             rooms = pytest([f"--ignore={LABS}", *(f"tests/{room}" for room in ROOMS)]).wait()

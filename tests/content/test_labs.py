@@ -46,18 +46,21 @@ def with_pytest(container: str) -> str:
 def test_labs_prologue_examples_and_selftest(with_pytest: str, place):
     """All of tests/labs, and no test of it skipped."""
     assert {f"test_{name}.py" for name in MODULES} == {path.name for path in LAB_TESTS.glob("test_*.py")}
-    done = subprocess.run(
-        ["docker", "exec", "--user", place.user, "--workdir", "/checkout",
-         "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
-         "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
-         with_pytest, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
-         "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder",
-         *(f"tests/labs/test_{name}.py" for name in MODULES)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    print(done.stdout[-3000:])
-    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert " passed" in done.stdout and " skipped" not in done.stdout, done.stdout[-2000:]
+    command = [
+        "docker", "exec", "--user", place.user, "--workdir", "/checkout",
+        "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
+        "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
+        with_pytest, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
+        "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder",
+        *(f"tests/labs/test_{name}.py" for name in MODULES),
+    ]  # fmt: skip
+    log = CHECKOUT / "build" / f"test-labs-{place.kind}.log"  # to be followed while it grows
+    log.parent.mkdir(exist_ok=True)
+    with log.open("wb") as output:
+        done = subprocess.run(command, stdout=output, stderr=output, check=False)
+    said = log.read_text(encoding="utf-8", errors="replace")
+    assert done.returncode == 0, said[-6000:]
+    assert " passed" in said and " skipped" not in said, said[-2000:]
 
 
 def test_no_solution_reaches_a_student(host, members):
