@@ -39,50 +39,60 @@ class Pointer:
 class Simulator:
     """The part of `triton.language` that this lab needs, in torch, for one program at a time."""
 
-    float32 = torch.float32
+    constexpr, float32 = "constexpr", torch.float32  # Triton looks for this word in annotations
     exp, where, dot, zeros = torch.exp, torch.where, torch.matmul, torch.zeros
     program = (0, 0, 0)
 
-    def program_id(self, axis):
-        return self.program[axis]
+    @classmethod
+    def program_id(cls, axis):
+        return cls.program[axis]
 
-    def cdiv(self, a, b):
+    @staticmethod
+    def cdiv(a, b):
         return -(-a // b)
 
-    def arange(self, start, end):
+    @staticmethod
+    def arange(start, end):
         if (end - start) & (end - start - 1):
             raise ValueError(f"tl.arange({start}, {end}): the length must be a power of 2")
         return torch.arange(start, end)
 
-    def sum(self, block, axis):
+    @staticmethod
+    def sum(block, axis):
         return block.sum(axis)
 
-    def max(self, block, axis):
+    @staticmethod
+    def max(block, axis):
         return block.amax(axis)
 
-    def maximum(self, block, other):
+    @staticmethod
+    def maximum(block, other):
         return torch.maximum(torch.as_tensor(block), torch.as_tensor(other))
 
-    def inside(self, pointer, mask):
+    @classmethod
+    def inside(cls, pointer, mask):
         """Offsets and mask of the same shape, after a look whether they stay within the tensor."""
         mask = torch.as_tensor(True if mask is None else mask)
         where, here = torch.broadcast_tensors(torch.as_tensor(pointer.offsets), mask)
         wrong = where[here & ((where < 0) | (where >= pointer.tensor.numel()))]
         if len(wrong):
-            raise IndexError(f"program {self.program} reaches for number {int(wrong[0])} of {pointer.tensor.numel()}")
+            raise IndexError(f"program {cls.program} reaches for number {int(wrong[0])} of {pointer.tensor.numel()}")
         return where, here
 
-    def load(self, pointer, mask=None, other=float("nan")):
-        where, here = self.inside(pointer, mask)
+    @classmethod
+    def load(cls, pointer, mask=None, other=float("nan")):
+        where, here = cls.inside(pointer, mask)
         return torch.where(here, pointer.tensor.view(-1)[torch.where(here, where, 0)], other)
 
-    def store(self, pointer, block, mask=None):
-        where, here = self.inside(pointer, mask)
+    @classmethod
+    def store(cls, pointer, block, mask=None):
+        where, here = cls.inside(pointer, mask)
         block = torch.as_tensor(block, dtype=pointer.tensor.dtype).expand(where.shape)
         pointer.tensor.view(-1)[where[here]] = block[here]
 
 
-tl = Simulator()
+class tl(Simulator):
+    """What kernels call: the simulator, unless `launch` has put Triton in its place."""
 
 
 def launch(kernel, grid, *arguments, **sizes):
@@ -98,8 +108,8 @@ def launch(kernel, grid, *arguments, **sizes):
         names["tl"] = triton.language
         triton.jit(kernel)[grid](*arguments, **sizes)
     else:
-        names["tl"] = Simulator()
-        for names["tl"].program in itertools.product(*map(range, grid)):
+        names["tl"] = Simulator
+        for Simulator.program in itertools.product(*map(range, grid)):
             kernel(*(Pointer(a) if isinstance(a, Tensor) else a for a in arguments), **sizes)
 
 
@@ -137,7 +147,7 @@ def occupancy(block: int, registers: int, shared: int) -> float:
 
 
 # %%
-def add_kernel(x, y, out, n, BLOCK: "tl.constexpr"):
+def add_kernel(x, y, out, n, BLOCK: tl.constexpr):
     """out = x + y, elementwise, BLOCK numbers in each program; the grid is (n / BLOCK rounded up,).
 
     x, y, out: pointers to n numbers.
@@ -152,7 +162,7 @@ def add_kernel(x, y, out, n, BLOCK: "tl.constexpr"):
 
 
 # %%
-def softmax_kernel(x, out, columns, BLOCK: "tl.constexpr"):
+def softmax_kernel(x, out, columns, BLOCK: tl.constexpr):
     """out = softmax of each row of x, a row in each program; the grid is (rows,).
 
     x, out: pointers to rows × columns numbers, row after row; ±1000 included. BLOCK: a power of 2 ≥ columns. Each
@@ -172,7 +182,7 @@ def softmax_kernel(x, out, columns, BLOCK: "tl.constexpr"):
 
 
 # %%
-def bias_relu_kernel(x, bias, out, columns, BLOCK: "tl.constexpr"):
+def bias_relu_kernel(x, bias, out, columns, BLOCK: tl.constexpr):
     """out = max(x + bias, 0), a row in each program; the grid is (rows,).
 
     x, out: pointers to rows × columns numbers. bias: pointer to `columns` numbers. A row may be longer than BLOCK: the
@@ -226,7 +236,7 @@ class FusedBiasReLU(torch.autograd.Function):
 
 
 # %%
-def matmul_kernel(a, b, c, m, n, k, BM: "tl.constexpr", BN: "tl.constexpr", BK: "tl.constexpr"):
+def matmul_kernel(a, b, c, m, n, k, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
     """c = a b, a tile of BM × BN in each program; the grid is (m / BM, n / BN), both rounded up.
 
     a: pointer to m × k numbers, b: to k × n, c: to m × n, row after row. The sizes need not be multiples of the tiles.

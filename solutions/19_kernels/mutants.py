@@ -28,7 +28,7 @@ edit("softmax_kernel", "tl.program_id(0) * columns", "tl.program_id(0) * BLOCK",
 
 
 @mutant("softmax_kernel", says="load a row once and keep it")
-def row_loaded_twice(x, out, columns, BLOCK: "tl.constexpr"):
+def row_loaded_twice(x, out, columns, BLOCK: tl.constexpr):
     offsets = tl.arange(0, BLOCK)
     mask = offsets < columns
     places = tl.program_id(0) * columns + offsets
@@ -91,7 +91,7 @@ def occupancy_by_trying(block: int, registers: int, shared: int) -> float:
 
 
 @alternative("add_kernel")
-def add_with_zeros(x, y, out, n, BLOCK: "tl.constexpr"):
+def add_with_zeros(x, y, out, n, BLOCK: tl.constexpr):
     places = BLOCK * tl.program_id(0) + tl.arange(0, BLOCK)
     total = tl.load(x + places, mask=places < n, other=0.0)
     total += tl.load(y + places, mask=places < n, other=0.0)
@@ -99,7 +99,7 @@ def add_with_zeros(x, y, out, n, BLOCK: "tl.constexpr"):
 
 
 @alternative("softmax_kernel")
-def softmax_with_where(x, out, columns, BLOCK: "tl.constexpr"):
+def softmax_with_where(x, out, columns, BLOCK: tl.constexpr):
     column = tl.arange(0, BLOCK)
     row = tl.load(x + tl.program_id(0) * columns + column, mask=column < columns, other=-1e30)
     power = tl.where(column < columns, tl.exp(row - tl.max(row, axis=0)), 0.0)
@@ -107,7 +107,7 @@ def softmax_with_where(x, out, columns, BLOCK: "tl.constexpr"):
 
 
 @alternative("bias_relu_kernel")
-def bias_relu_by_maximum(x, bias, out, columns, BLOCK: "tl.constexpr"):
+def bias_relu_by_maximum(x, bias, out, columns, BLOCK: tl.constexpr):
     for block in range(tl.cdiv(columns, BLOCK)):
         column = block * BLOCK + tl.arange(0, BLOCK)
         place = tl.program_id(0) * columns + column
@@ -132,7 +132,7 @@ class FusedFromInputs(torch.autograd.Function):
 
 
 @alternative("matmul_kernel")
-def matmul_with_moving_pointers(a, b, c, m, n, k, BM: "tl.constexpr", BN: "tl.constexpr", BK: "tl.constexpr"):
+def matmul_with_moving_pointers(a, b, c, m, n, k, BM: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr):
     row = tl.program_id(0) * BM + tl.arange(0, BM)
     column = tl.program_id(1) * BN + tl.arange(0, BN)
     inner = tl.arange(0, BK)

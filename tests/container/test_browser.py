@@ -51,10 +51,7 @@ def test_the_address_opens_the_welcome_page(browser: Browser) -> None:
 def test_the_notebook_of_the_first_lecture_trains_on_mnist(browser: Browser) -> None:
     """labs/examples/mnist_convnet.ipynb, Run All Cells: ten epochs, the error, and a picture."""
     page = browser.page
-    page.locator(".jp-DirListing-item", has_text="examples").dblclick()
-    page.locator(".jp-DirListing-item", has_text="mnist_convnet.ipynb").dblclick()
-    page.locator(f"{NOTEBOOK} .jp-CodeCell").first.wait_for(timeout=60_000)
-    page.locator(f"{NOTEBOOK} .jp-Notebook-ExecutionIndicator[data-status='idle']").wait_for(timeout=60_000)
+    browser.open_notebook("examples", "mnist_convnet.ipynb")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.locator(".lm-Menu-itemLabel", has_text=re.compile("^Run All Cells$")).click()
     error = page.locator(f"{NOTEBOOK} .jp-OutputArea-output", has_text=re.compile(r"test error \d+\.\d+ %")).first

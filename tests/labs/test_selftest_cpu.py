@@ -42,7 +42,11 @@ RAW = Path("mnist/MNIST/raw")
 
 def command(*words: str, data: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {name: value for name, value in os.environ.items() if name != "PYTORCH_DATA_DIR"}
-    variables |= {"PYTHONPATH": "" if DELIVERED else sys.path[0], "PYTHONDONTWRITEBYTECODE": "1", **environment}
+    variables |= {
+        "PYTHONPATH": "" if DELIVERED else str(small_data.CHECKOUT / "selftest"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        **environment,
+    }
     variables |= {"PYTORCH_DATA_DIR": str(data)} if data else {}
     return subprocess.run([*COMMAND, *words], env=variables, capture_output=True, text=True, timeout=1200)
 

@@ -102,7 +102,19 @@ class Browser:
         self._kernel_answers = False
         self._launch("Notebook")
         self.page.locator(f"{NOTEBOOK} .jp-Cell .cm-content").first.wait_for(timeout=KERNEL_READY * 1000)
-        # JupyterLab shows a kernel that does not run yet as idle, and forgets cells that are run meanwhile.
+        self._wait_for_kernel()
+
+    def open_notebook(self, *path: str) -> None:
+        """A notebook by its way through the list of files, with a kernel that is ready."""
+        self._kernel_answers = False
+        for name in path:
+            self.page.locator(".jp-DirListing-item", has_text=name).dblclick()
+        self.page.locator(f"{NOTEBOOK} .jp-CodeCell").first.wait_for(timeout=KERNEL_READY * 1000)
+        self._wait_for_kernel()
+
+    def _wait_for_kernel(self) -> None:
+        # JupyterLab shows a kernel that does not run yet as idle, and forgets cells that are run meanwhile, or asks
+        # which kernel to take.
         end = time.monotonic() + KERNEL_READY
         while not self._kernel_answers:
             assert time.monotonic() < end, f"no kernel answers after {KERNEL_READY} s"
