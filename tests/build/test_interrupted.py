@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from coursebox.paths import CHECKOUT, Cache
 from coursebox.tree.repository import link_or_copy
 
 STAGES = ("tools", "bootstrap-vm", "system-vm", "course-vm", "disk", "vmdk", "ova")
-INTO = 0.4  # the share of a stage's usual time after which it is killed
+INTO = 0.4  # the share of a stage's usual time, or of 30 s, after which it is killed
 PATIENCE = 1800.0
 
 
@@ -55,18 +56,14 @@ def test_killed_in_each_stage(room: Path) -> None:
     ]
     environment = {**os.environ, "COURSEBOX_CACHE": f"{room}/cache", "COURSEBOX_CACHE_LIMIT": "0"}
     for number, stage in enumerate(STAGES):
-        log = room / f"{number}-{stage}.log"
-        with log.open("wb") as output:
-            build = subprocess.Popen(
-                command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output, start_new_session=True
-            )
-        wait_for(log, f"‣ {stage} …", build)
-        time.sleep(INTO * min(usual[stage], 60.0))
-        assert build.poll() is None, f"{stage} ended before it could be killed:\n{log.read_text()}"
-        os.killpg(build.pid, signal.SIGKILL)  # with Packer, Ansible and the docker client
-        build.wait()
-        finished = {path.parent.parent.name for path in (room / "cache" / "stages").glob("*/*/stage.json")}
-        assert stage not in finished
+        into = INTO * min(usual[stage], 30.0)
+        # A stage that took long when it was built may be done sooner now: then once more, and killed earlier.
+        while not killed_in(stage, into, command, environment, room / f"{number}-{stage}.log"):
+            for made in STAGES[number:]:
+                shutil.rmtree(room / "cache" / "stages" / made, ignore_errors=True)
+            shutil.rmtree(room / "dist", ignore_errors=True)
+            into /= 2
+            assert into > 0.05, f"{stage} cannot be interrupted"
         assert not (room / "dist" / f"{name}.ova").exists()
         assert "mmdebstrap" not in Path("/proc/self/mounts").read_text(encoding="utf-8")
     done = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True, check=False)
@@ -76,6 +73,21 @@ def test_killed_in_each_stage(room: Path) -> None:
     assert report["file"]["sha256"] == delivered["file"]["sha256"]
     left = ["docker", "ps", "--all", "--quiet", "--filter", "label=org.coursebox.build"]
     assert subprocess.run(left, capture_output=True, text=True, check=True).stdout == ""
+
+
+def killed_in(stage: str, into: float, command: list[str], environment: dict[str, str], log: Path) -> bool:
+    """Start a build and kill it `into` seconds after `stage` has begun; whether it was killed in that stage."""
+    with log.open("wb") as output:
+        build = subprocess.Popen(
+            command, cwd=CHECKOUT, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+    wait_for(log, f"‣ {stage} …", build)
+    time.sleep(into)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(build.pid, signal.SIGKILL)  # with Packer, Ansible and the docker client
+    build.wait()
+    finished = {path.parent.parent.name for path in Path(environment["COURSEBOX_CACHE"]).glob("stages/*/*/stage.json")}
+    return stage not in finished
 
 
 def wait_for(log: Path, line: str, build: subprocess.Popen[bytes]) -> None:
