@@ -152,10 +152,8 @@ def tree_digest(folder: Path) -> str:
 
 def is_litter(relative: Path) -> bool:
     """Whether a path is a by-product of tools, or of a lab that was run, that never belongs into an image."""
-    names = set(relative.parts)
-    return bool(
-        names & {"__pycache__", ".ipynb_checkpoints", ".DS_Store", ".git", "results"}
-    ) or relative.name.endswith((".pyc", "~"))
+    tools = {"__pycache__", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store", ".git"}
+    return bool(set(relative.parts) & (tools | {"results"})) or relative.name.endswith((".pyc", "~"))
 
 
 def storage_error(error: OSError, cache: Cache) -> CourseboxError:
