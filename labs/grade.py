@@ -86,7 +86,7 @@ def main() -> int:
     import torch  # here, since it takes seconds
     from checking.main import gpu_missing
     from checking.notebook import load_lab
-    from checking.session import Limits
+    from checking.processes import Limits
     from checking.warm import warm
     from grading.classroom import Classroom
     from grading.nursery import Nursery

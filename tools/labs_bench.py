@@ -35,7 +35,7 @@ import torch
 torch.set_num_threads(1)
 from checking import runner
 from checking.notebook import load_lab
-from checking.session import workers
+from checking.processes import workers
 from checking.submission import read
 from checking.warm import warm
 lab, submission, spent = load_lab(Path(labs) / name), read(Path(script)), {}

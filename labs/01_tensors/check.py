@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(__file__, parts=["frame_matrix", "mul_row", "mul_row_fast", "similarity_eigenvalues", "windows", "gemm_rate"])
 
@@ -250,7 +250,7 @@ def seconds_of_both(student, m):
 
 @beside
 def rates_of(student, sizes):
-    return [max(student.gemm_rate(n) for _ in range(3)) for n in progress(sizes, "products")]  # noqa: F821
+    return [max(student.gemm_rate(n) for _ in range(3)) for n in progress(sizes, "products")]
 
 
 @lab.target("mul_row", "mul_row_fast", seconds=2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = ["nearest_classification", "compute_nb_errors", "PCA", "kmeans", "knn_classification", "best_k"]
 lab = Lab(__file__, parts=PARTS)
@@ -423,7 +423,7 @@ def errors_on_all_digits(student):
     sets = [tensor.cuda() for tensor in data.mnist(full=True)]  # noqa: F821
     blocks = zip(sets[2].split(1000), sets[3].split(1000), strict=True)
     begin = time.perf_counter()
-    wrong = [(student.knn_classification(*sets[:2], x, 1) != truth).sum() for x, truth in progress(blocks)]  # noqa: F821
+    wrong = [(student.knn_classification(*sets[:2], x, 1) != truth).sum() for x, truth in progress(blocks)]
     torch.cuda.synchronize()
     return int(sum(wrong)), time.perf_counter() - begin
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(
     __file__,
@@ -535,7 +535,7 @@ def fits(student, sizes, penalties):
     x, t, *_ = data.mnist(full=True, one_hot=True)  # noqa: F821
     x /= 255
     return [
-        [student.fit_least_squares(x[:n], t[:n], penalty) for n in progress(sizes, f"penalty {penalty:g}")]  # noqa: F821
+        [student.fit_least_squares(x[:n], t[:n], penalty) for n in progress(sizes, f"penalty {penalty:g}")]
         for penalty in penalties
     ]
 
@@ -590,7 +590,7 @@ def descended(student, part, rate, epochs, full, seed):
     x, t, *_ = data.mnist(full=full)  # noqa: F821
     w, b, shuffle = torch.zeros(10, 784), torch.zeros(10), torch.Generator().manual_seed(seed)
     x, losses = x / 255, []
-    for _ in progress(range(epochs), part.split("_")[0]):  # noqa: F821
+    for _ in progress(range(epochs), part.split("_")[0]):
         order = torch.randperm(len(t), generator=shuffle)
         losses.append(student.sgd_epoch(w, b, x, t, order, getattr(student, part), 100, rate))
     return w, b, [float(loss) for loss in losses]

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = ["prepare_data", "dsigma", "dloss", "forward_pass", "backward_pass", "Linear", "ReLU", "Sequential"]
 lab = Lab(__file__, parts=PARTS)
@@ -456,7 +456,7 @@ def by_hand(student, steps, scale, seed):
     weights = [scale * torch.randn(shape) for shape in ((HIDDEN, 784), (HIDDEN,), (10, HIDDEN), (10,))]
     gradients = [torch.zeros_like(w) for w in weights]
     losses, errors = [], []
-    for step in progress(range(steps), f"{steps} steps"):  # noqa: F821
+    for step in progress(range(steps), f"{steps} steps"):
         states = student.forward_pass(*weights, x)
         losses.append(student.loss(states[4], t).item())
         for gradient in gradients:
@@ -539,7 +539,7 @@ def on_the_disc(student, block, seed, epochs):
     for outputs in 25, 25, 1:
         layers += [getattr(student, block)(), student.Linear(25, outputs)]
     model, criterion, losses = student.Sequential(*layers), student.LossMSE(), []
-    for _ in progress(range(epochs), f"disc, {block}"):  # noqa: F821
+    for _ in progress(range(epochs), f"disc, {block}"):
         total = 0.0
         for rows in torch.randperm(1000, generator=shuffle).split(25):
             for _, gradient in model.param():

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = [
     "unbroadcast", "mul_vjp", "matmul_vjp", "sum_vjp", "topological_order", "backward", "gradcheck", "Softplus",
@@ -554,7 +554,7 @@ def trained(student, seed, epochs, own):
     weights, losses = weights_of(seed), []
     leaves = [student.Var(w, True) if own else w.requires_grad_() for w in weights]
     begin = time.process_time()
-    for epoch in progress(range(epochs), "your engine" if own else "PyTorch"):  # noqa: F821
+    for epoch in progress(range(epochs), "your engine" if own else "PyTorch"):
         total, rate = 0.0, 0.05 / 25 * (1 - epoch / epochs)
         for rows in torch.randperm(1000, generator=shuffle).split(25):
             if own:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(
     __file__,
@@ -436,7 +436,7 @@ def digit_reader(student, loss, nb_epochs):
     x, t, test_x, test_t = data.mnist(normalize=True, flatten=False, one_hot=loss == "MSELoss")  # noqa: F821
     classes = test_t.argmax(1) if loss == "MSELoss" else test_t
     model, errors = student.Net(), []
-    for _ in progress(range(nb_epochs), loss):  # noqa: F821
+    for _ in progress(range(nb_epochs), loss):
         student.train_model(model, getattr(nn, loss)(), x, t, 100, 1)
         errors.append(student.compute_nb_errors(model, test_x, classes, 100))
     return errors, model.conv1.weight[:, 0], F.relu(model.conv1(test_x[:1]))[0], model(test_x)
@@ -496,7 +496,7 @@ def reader_on_gpu(student, nb_epochs):
     student.train_model(student.Net().cuda(), nn.CrossEntropyLoss(), x[:1000], t[:1000], 100, 1)  # cuDNN starts here
     torch.cuda.synchronize()
     start, errors = time.perf_counter(), []
-    for _ in progress(range(nb_epochs), "60 000 digits"):  # noqa: F821
+    for _ in progress(range(nb_epochs), "60 000 digits"):
         student.train_model(model, nn.CrossEntropyLoss(), x, t, 100, 1)
     torch.cuda.synchronize()  # a GPU works on after the last call has returned
     seconds = time.perf_counter() - start

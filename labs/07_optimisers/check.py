@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 RULES = ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"]
 lab = Lab(__file__, parts=[*RULES, "cosine_schedule", "best_heavy_ball"])
@@ -449,7 +449,7 @@ def on_digits(student, entries, seed):
         net = torch.nn.Sequential(torch.nn.Linear(784, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
         parameters, state, losses = list(net.parameters()), {}, []
         batches = [rows for _ in range(2) for rows in torch.randperm(len(x)).split(100)]
-        for step, rows in enumerate(progress(batches, name)):  # noqa: F821
+        for step, rows in enumerate(progress(batches, name)):
             loss = torch.nn.functional.cross_entropy(net(x[rows]), t[rows])
             gradients = list(torch.autograd.grad(loss, parameters))
             rate = options["rate"]

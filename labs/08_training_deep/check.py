@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(
     __file__,
@@ -571,7 +571,7 @@ def disc_networks(student, text, sizes, norm, schemes, side):
     ticks = torch.linspace(-1, 1, side)
     square = torch.cartesian_prod(ticks, ticks).flip(1)
     errors, maps = [], []
-    for scheme in progress(schemes, text):  # noqa: F821
+    for scheme in progress(schemes, text):
         model = fully_connected(sizes, norm)
         initialise(student, model, scheme)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(
     __file__,
@@ -546,7 +546,7 @@ def learned(student, x, t):
     model = digit_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     student.train_mode(model)
-    for inputs, targets in progress(list(student.make_loader(x, t, 100, 0, 0)), "learning 0 to 4"):  # noqa: F821
+    for inputs, targets in progress(list(student.make_loader(x, t, 100, 0, 0)), "learning 0 to 4"):
         down, right = torch.randint(-3, 4, (2,)).tolist()
         optimizer.zero_grad()
         F.cross_entropy(model(inputs.roll((down, right), (2, 3))), targets).backward()
@@ -573,7 +573,7 @@ def model_of(student, checkpoint):
 def transferred(student, checkpoint, few, x, t, ways, seed):
     """The test error of each way to learn the new digits from a few of them."""
     errors = {}
-    for way in progress(ways, f"learning 5 to 9 from {len(few[0])} images"):  # noqa: F821
+    for way in progress(ways, f"learning 5 to 9 from {len(few[0])} images"):
         torch.manual_seed(seed)
         old = model_of(student, checkpoint if ways[way]["pretrained"] else None)
         torch.manual_seed(seed)

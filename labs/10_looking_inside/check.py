@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 MAPS = ["saliency", "grad_times_input", "smooth_grad", "integrated_gradients", "guided_saliency"]
 lab = Lab(__file__, parts=[*MAPS, "activation_maximisation", "fgsm", "pgd"])
@@ -404,7 +404,7 @@ def train(student, x, t, nb_epochs):
     model = digit_model()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(nb_epochs):
-        for inputs, targets in progress(list(zip(x.split(100), t.split(100), strict=True)), "training"):  # noqa: F821
+        for inputs, targets in progress(list(zip(x.split(100), t.split(100), strict=True)), "training"):
             optimizer.zero_grad()
             F.cross_entropy(model(inputs), targets).backward()
             optimizer.step()
@@ -440,7 +440,7 @@ def all_maps(student, weights, x, classes):
     model = loaded(weights)
     extra = {"smooth_grad": (0.3, 20), "integrated_gradients": (20,)}
     names = ["saliency", "smooth_grad", "grad_times_input", "integrated_gradients", "guided_saliency"]
-    return {name: getattr(student, name)(model, x, classes, *extra.get(name, ())) for name in progress(names, "maps")}  # noqa: F821
+    return {name: getattr(student, name)(model, x, classes, *extra.get(name, ())) for name in progress(names, "maps")}
 
 
 @lab.target(*MAPS, seconds=8)
@@ -484,7 +484,7 @@ def what_matters(student, goals, data, rng):
 @beside
 def dreams(student, weights):
     model, x = loaded(weights), torch.zeros(10, 1, 28, 28)
-    for _ in progress(range(10), "dreaming"):  # noqa: F821
+    for _ in progress(range(10), "dreaming"):
         x = student.activation_maximisation(model, x, torch.arange(10), 10, 0.1, 0.05)
     return x, model(x).softmax(1)
 
@@ -507,7 +507,7 @@ def what_it_wants_to_see(student, goals, data, rng):
 def attacks(student, weights, x, t, epsilons):
     """Test errors under three changes of the same size; the images for one size."""
     model, found, shown = loaded(weights), {"random signs": [], "fgsm": [], "pgd": []}, None
-    for epsilon in progress(epsilons, "attacks"):  # noqa: F821
+    for epsilon in progress(epsilons, "attacks"):
         noise = epsilon * torch.randn_like(x).sign()
         changed = {
             "random signs": (x + noise).clamp(0, 1),
@@ -561,7 +561,7 @@ def hardened(student, nb_epochs, epsilon):
     x, test_x = x / 255, test_x / 255
     model = digit_model().cuda()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for epoch in progress(range(nb_epochs), "adversarial training"):  # noqa: F821
+    for epoch in progress(range(nb_epochs), "adversarial training"):
         now = epsilon * min(1, (epoch + 1) / 3)  # a full attack from the start is more than a new network can learn
         for b in torch.randperm(len(x), device="cuda").split(200):
             attacked = student.pgd(model, x[b], t[b], now, now / 3, 5)

@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 VAE = ["reparameterise", "kl_gaussian", "bernoulli_log_likelihood", "elbo"]
 FLOW = ["coupling_forward", "coupling_inverse", "flow_nll"]
@@ -624,7 +624,7 @@ def descend(loss, parameters, x, epochs, lr, text):
     """Adam on batches of 100, with a step that shrinks in the second half."""
     optimizer, total = torch.optim.Adam(parameters, lr=lr), epochs * len(x) // 100
     batches = (b for _ in range(epochs) for b in torch.randperm(len(x)).split(100))
-    for k, b in enumerate(progress(list(batches), text)):  # noqa: F821
+    for k, b in enumerate(progress(list(batches), text)):
         optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / total) + 0.02)
         optimizer.zero_grad()
         loss(x[b]).backward()
@@ -792,7 +792,7 @@ def flow(student, mean, std, steps, grid):
     nets = nn.ModuleList(Decides() for _ in masks)
     optimizer = torch.optim.Adam(nets.parameters(), lr=5e-3)
     units = std.log().sum()  # the flow sees (x − mean)/std: a density per other units of area
-    for k in progress(range(steps), "a flow"):  # noqa: F821
+    for k in progress(range(steps), "a flow"):
         optimizer.param_groups[0]["lr"] = 5e-3 * min(1, 2 * (1 - k / steps) + 0.02)
         optimizer.zero_grad()
         student.flow_nll((moons(256)[0] - mean) / std, masks, nets).mean().backward()

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PLAIN = ["d_loss", "g_loss", "critic_step", "generator_step"]
 lab = Lab(__file__, parts=[*PLAIN, "gradient_penalty", "critic_loss", "condition"])
@@ -484,7 +484,7 @@ class Shift(nn.Module):
 def two_lines(student, shifts, steps, weight):
     """What discriminators and critics say about samples on two parallel lines."""
     said = {"GAN": [], "WGAN": []}
-    for theta in progress(shifts, "two lines"):  # noqa: F821
+    for theta in progress(shifts, "two lines"):
         for kind, values in said.items():
             critic, generator, (loss, _) = (
                 layers(2, 32, 32, 1, kind=nn.Tanh),
@@ -547,7 +547,7 @@ def play(student, kind, steps, looks, weight):
     optimizers = [torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5, 0.9)) for net in (generator, critic)]
     line, found = torch.linspace(-3, 3, 61), []
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), 2).view(-1, 2)
-    for step in progress(range(1, steps + 1), f"{kind} on the ring"):  # noqa: F821
+    for step in progress(range(1, steps + 1), f"{kind} on the ring"):
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 - 2 * (step - 1) / steps)
         for _ in range(turns):
@@ -639,7 +639,7 @@ def to_order(student, steps, weight):
     critic = Told(student, layers(size + 10, 256, 128, 1, kind=lambda: nn.LeakyReLU(0.2)))
     of_d, of_g = rules(student, "WGAN", weight)
     optimizers = [torch.optim.Adam(net.parameters(), lr=rate, betas=(0.5, 0.9)) for net in (generator, critic)]
-    for step in progress(range(steps), "digits to order"):  # noqa: F821
+    for step in progress(range(steps), "digits to order"):
         for optimizer in optimizers:
             optimizer.param_groups[0]["lr"] = rate * min(1.0, 2 - 2 * step / steps)
         for _ in range(2):
@@ -708,7 +708,7 @@ def deep_game(student, device, images, epochs):
     optimizers = [torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999)) for net in (generator, critic)]
     begin = time.monotonic()
     for epoch in range(epochs):
-        for batch in progress(torch.randperm(len(x), device=device).split(128), f"epoch {epoch + 1}"):  # noqa: F821
+        for batch in progress(torch.randperm(len(x), device=device).split(128), f"epoch {epoch + 1}"):
             n = len(batch)
             critic.classes = generator.classes = t[batch]
             noise = torch.randn(n, 64, 1, 1, device=device)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(
     __file__,
@@ -555,7 +555,7 @@ def fading(student, seed, scales, biases):
     x, end = torch.randn(time, n, d, generator=g), torch.randn(n, h, generator=g)
     end /= end.norm()
     lengths = []
-    for scale in progress(scales, "gradients of an RNN"):  # noqa: F821
+    for scale in progress(scales, "gradients of an RNN"):
         w_h = scale * torch.linalg.qr(torch.randn(h, h, generator=g)).Q
         w_x, b, zero = 0.1 * torch.randn(h, d, generator=g), torch.zeros(h), torch.zeros(n, h)
         states = student.rnn_forward(x, zero, w_x, w_h, b)
@@ -565,7 +565,7 @@ def fading(student, seed, scales, biases):
             dl_dh[-1] = end
             arrived = student.bptt(x[-k:], states[-k - 1], w_x, w_h, states[-k:], dl_dh)[3]
             lengths[-1].append(float(arrived.norm()))
-    for bias in progress(biases, "gradients of an LSTM"):  # noqa: F821
+    for bias in progress(biases, "gradients of an LSTM"):
         w_h = torch.linalg.qr(torch.randn(4 * h, h, generator=g)).Q
         w_x, b, tape = 0.1 * torch.randn(4 * h, d, generator=g), torch.zeros(4 * h), []
         b[h : 2 * h] = bias
@@ -637,7 +637,7 @@ def learn_to_add(student, kind, seed, steps, length):
         return state @ w["out"] + w["c"]
 
     optimizer, losses = torch.optim.Adam(w.values(), lr=1e-2), []
-    for _ in progress(range(steps), f"{kind} learns to add"):  # noqa: F821
+    for _ in progress(range(steps), f"{kind} learns to add"):
         x, t = sums_to_find(g, n, length)
         loss = F.mse_loss(answer(x), t)
         optimizer.zero_grad(set_to_none=True)
@@ -701,7 +701,7 @@ def learn_by_heart(student, code, classes, seed, passes, chunk, temperatures):
     optimizer = torch.optim.Adam(model.parameters(), lr=rate)
     places = (torch.arange(len(code)).unsqueeze(1) + torch.arange(n) * (len(code) // n)) % len(code)
     x, t, bits = code[places], code[(places + 1) % len(code)], []
-    for done in progress(range(passes), "a GRU learns by heart"):  # noqa: F821
+    for done in progress(range(passes), "a GRU learns by heart"):
         optimizer.param_groups[0]["lr"] = rate * min(1.0, max(0.1, 2 - 2 * done / passes))
         loss, _ = student.truncated_bptt(model, optimizer, x, t, torch.zeros(n, h), chunk)
         bits.append(loss / math.log(2))

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(
     __file__,
@@ -579,7 +579,7 @@ def learn_words(student, seed, dim, steps):
     often = torch.bincount(pairs[:, 0], minlength=words).float() ** 0.75
     u, v = ((0.1 * torch.randn(words, dim, generator=g)).requires_grad_() for _ in range(2))
     optimizer = torch.optim.Adam([u, v], lr=0.02)
-    for _ in progress(range(steps), "word vectors"):  # noqa: F821
+    for _ in progress(range(steps), "word vectors"):
         centre, neighbour = pairs[torch.randint(len(pairs), (512,), generator=g)].T
         strangers = torch.multinomial(often, 512 * 5, replacement=True, generator=g).view(512, 5)
         loss = student.skipgram_loss(u[centre], v[neighbour], v[strangers])
@@ -707,7 +707,7 @@ def learn_french(student, seed, steps, shown):
     torch.manual_seed(seed)
     model = Translator(student, 48, 4)
     optimizer, losses = torch.optim.Adam(model.parameters()), []
-    for step in progress(range(steps), "French numbers"):  # noqa: F821
+    for step in progress(range(steps), "French numbers"):
         optimizer.param_groups[0]["lr"] = 4e-3 * min(1, (step + 1) / 50, max(0.05, 1.6 * (1 - step / steps)))
         numbers = [n for n in draw_numbers(80, 1, g) if n not in secret]
         answer = digits(numbers)
@@ -801,7 +801,7 @@ def write_python(student, device, seed, steps, batch, context, dim, layers):
         return F.cross_entropy(scores.float().flatten(0, 1), window[:, 1:].flatten()) / math.log(2)
 
     started = time.monotonic()
-    for step in progress(range(steps), "reading Python"):  # noqa: F821
+    for step in progress(range(steps), "reading Python"):
         optimizer.param_groups[0]["lr"] = 1.5e-3 * min(1, (step + 1) / 100, max(0.03, 1.1 * (1 - step / steps)))
         loss = bits(train, torch.randint(len(train) - context, (batch,), device=device))
         optimizer.zero_grad()
@@ -816,7 +816,7 @@ def write_python(student, device, seed, steps, batch, context, dim, layers):
         whole = begin.split(batch)[: len(begin) // batch or 1]  # without the short batch, which would count too much
         tested = torch.stack([bits(test, part) for part in whole]).mean().item()
         text = torch.tensor([list(b"def ")], device=device)
-        for _ in progress(range(700), "writing Python"):  # noqa: F821
+        for _ in progress(range(700), "writing Python"):
             p = (model(text[:, -context:])[:, -1].float() / 0.7).softmax(1)
             text = torch.cat((text, torch.multinomial(p, 1)), 1)
     return tested, steps * batch * context / seconds, text[0].tolist()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = [
     "value_iteration", "discounted_returns", "reinforce_loss", "leave_one_out", "entropy_bonus", "gae",
@@ -592,7 +592,7 @@ def bandit_gradients(student, logits, means, rounds, count):
     """Gradients of the loss for `rounds` samples of `count` pulls: weighted with rewards, and with leave_one_out."""
     found = [], []
     alive = torch.ones(1, count, dtype=torch.bool)
-    for _ in progress(range(rounds), "bandit"):  # noqa: F821
+    for _ in progress(range(rounds), "bandit"):
         action = torch.multinomial(logits.softmax(0), count, replacement=True)
         reward = means[action] + torch.randn(count, dtype=torch.float64)
         for gradients, weight in zip(found, (reward, student.leave_one_out(reward[None], alive)[0]), strict=True):
@@ -682,7 +682,7 @@ def balanced(student, method, runs, iterations, rate, lam, seed):
     actor, critic = Networks(runs, 2, generator), Networks(runs, 1, generator)
     optimizer = torch.optim.Adam([*actor.parameters, *critic.parameters], rate)
     curve, shown = [], []
-    for number in progress(range(iterations), method):  # noqa: F821
+    for number in progress(range(iterations), method):
         state, action, alive, failed, last = rollout(actor, runs, 16, 200, generator)
         if number in (0, iterations - 1):
             shown.append((state[:, 0, 0], alive[:, 0, 0]))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = [
     "adjacency", "laplacian", "normalised_adjacency", "chebyshev_filter", "message_passing", "edge_softmax",
@@ -558,7 +558,7 @@ def two_layers(student, edges, x, target, known, use_edges, steps):
     w2 = (torch.randn(16, 4) / 4).requires_grad_()
     b1, b2 = torch.zeros(16, requires_grad=True), torch.zeros(4, requires_grad=True)
     optimizer = torch.optim.Adam([w1, b1, w2, b2], lr=0.01, weight_decay=5e-3)
-    for _ in progress(range(steps), "with edges" if use_edges else "without edges"):  # noqa: F821
+    for _ in progress(range(steps), "with edges" if use_edges else "without edges"):
         hidden = torch.nn.functional.dropout(student.gcn_layer(p, x, w1, b1).relu(), 0.5)
         loss = torch.nn.functional.cross_entropy(student.gcn_layer(p, hidden, w2, b2)[known], target[known])
         optimizer.zero_grad()
@@ -590,7 +590,7 @@ def attending(student, edges, x, target, known, steps):
             x = x.relu() if number == 0 else x
         return x
 
-    for _ in progress(range(steps), "attention"):  # noqa: F821
+    for _ in progress(range(steps), "attention"):
         loss = torch.nn.functional.cross_entropy(forward(x, True)[known], target[known])
         optimizer.zero_grad()
         loss.backward()
@@ -604,7 +604,7 @@ def smoothed(student, edges, x, target, known, counts):
     """For each k in counts: scores of a linear classifier of pᵏ x."""
     p = student.normalised_adjacency(student.adjacency(edges, len(x)))
     scores = []
-    for k in progress(counts, "smoothing"):  # noqa: F821
+    for k in progress(counts, "smoothing"):
         smooth = torch.linalg.matrix_power(p, k) @ x
         smooth = smooth / smooth.std()
         weight = torch.zeros(x.shape[1], 4, requires_grad=True)
@@ -684,7 +684,7 @@ def nearest_graph(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
 @beside
 def spread_labels(student, edges, labels, steps):
     a = student.adjacency(edges, labels.shape[1])
-    return [student.label_propagation(a, label, steps) for label in progress(labels, "spreading labels")]  # noqa: F821
+    return [student.label_propagation(a, label, steps) for label in progress(labels, "spreading labels")]
 
 
 def shortest_path(edges: Tensor, start: int, goals: set[int]) -> list[int]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = ["median_distance", "mmd_rbf", "coral_align", "adabn", "GradReverse", "dann_step", "label_shift"]
 lab = Lab(__file__, parts=PARTS)
@@ -565,7 +565,7 @@ def two_cameras(student, x, t, domains, seed):
     model = camera_network()
     optimizer = torch.optim.Adam(model.parameters(), 3e-3)
     batches = [batch for _ in range(2) for batch in torch.randperm(len(x)).split(100)]
-    for batch in progress(batches, "source"):  # noqa: F821
+    for batch in progress(batches, "source"):
         loss = torch.nn.functional.cross_entropy(model(x[batch]), t[batch])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -574,7 +574,7 @@ def two_cameras(student, x, t, domains, seed):
     found = []
     with torch.set_grad_enabled(False):
         reference = model[:-1](x[:300])
-    for images in progress(domains, "targets"):  # noqa: F821
+    for images in progress(domains, "targets"):
         adapted = copy.deepcopy(model)
         student.adabn(adapted, images, 500)
         row = []
@@ -689,7 +689,7 @@ def turned_moons(student, source, label, target, grid, seeds, steps):
             classifier, discriminator = nn.Linear(32, 2), nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 1))
             networks = nn.ModuleList([features, classifier, discriminator])
             optimizer = torch.optim.Adam(networks.parameters(), 5e-3)
-            for step in progress(range(steps), f"adversary {number + 1} of {len(seeds)}"):  # noqa: F821
+            for step in progress(range(steps), f"adversary {number + 1} of {len(seeds)}"):
                 grown = strength * (2 / (1 + math.exp(-10 * step / steps)) - 1)
                 _, domain = student.dann_step(
                     features, classifier, discriminator, optimizer, source, label, target, grown

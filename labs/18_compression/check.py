@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 lab = Lab(
     __file__,
@@ -521,7 +521,7 @@ def train(student, x, t):
     """Three epochs, the last with a smaller step."""
     model = digit_model()
     opt = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    for n in progress(range(3 * len(x) // 100), "training"):  # noqa: F821
+    for n in progress(range(3 * len(x) // 100), "training"):
         opt.param_groups[0]["lr"] = 0.05 if n < 2 * len(x) // 100 else 0.01
         here = slice(100 * n % len(x), 100 * n % len(x) + 100)
         opt.zero_grad()
@@ -557,7 +557,7 @@ def trained(student, data):
 @beside
 def pruning_curve(student, weights, train_set, test_set, sparsities):
     before, after, layers = [], [], {}
-    for sparsity in progress(sparsities, "pruning"):  # noqa: F821
+    for sparsity in progress(sparsities, "pruning"):
         model = loaded(weights)
         masks = student.magnitude_prune(model, sparsity)
         before.append(error(model, *test_set))
@@ -608,7 +608,7 @@ def fewer_weights(student, goals, data, rng):
 def bits_curve(student, weights, test_set, bits):
     """Errors with weights of few bits, the first filters; the error with both linear layers in integers."""
     errors, filters = [], []
-    for b in progress(bits, "quantising"):  # noqa: F821
+    for b in progress(bits, "quantising"):
         model = loaded(weights)
         for p in model.parameters():
             if p.dim() > 1:
@@ -671,7 +671,7 @@ def times(student, weights, x, sizes):
     models = [model, fold_all(student, model)]
     found = [[], []]
     with torch.inference_mode():
-        for size in progress(sizes, "timing"):  # noqa: F821
+        for size in progress(sizes, "timing"):
             for which, one in enumerate(models):
                 best, batches = float("inf"), x[: max(size, 64)].split(size)
                 for _ in range(5):
@@ -715,7 +715,7 @@ def students(student, weights, train_set, test_set, ways):
         teacher = loaded(weights)(x)
     teacher = teacher.clone()
     errors = {}
-    for way, seed in progress([(way, seed) for way in ways for seed in range(2)], "distilling"):  # noqa: F821
+    for way, seed in progress([(way, seed) for way in ways for seed in range(2)], "distilling"):
         torch.manual_seed(seed)
         model = nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10))
         opt = torch.optim.Adam(model.parameters(), lr=2e-3)
@@ -774,7 +774,7 @@ def latency(student, weights, x, t):
     found, agree = {}, {}
     with torch.inference_mode():
         reference = model(x.cuda()).argmax(1)
-        for name, (one, dtype) in progress(list(variants.items()), "timing"):  # noqa: F821
+        for name, (one, dtype) in progress(list(variants.items()), "timing"):
             for size in 1, 1000:
                 batch = x[:size].cuda().to(dtype)
                 found[f"{name}, {size} at once"] = milliseconds(lambda one=one, batch=batch: one(batch), 50)

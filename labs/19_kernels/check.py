@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = [
     "occupancy", "add_kernel", "softmax_kernel", "bias_relu_kernel", "FusedBiasReLU", "matmul_kernel", "matmul_reads",
@@ -634,7 +634,7 @@ def measured(student, a, b, tiles, strides):
     """Numbers read for each tile size; sectors of a warp for each stride; who reads what, for 16 × 16 tiles."""
     m, k, n = a.shape[0], a.shape[1], b.shape[1]
     reads, results = [], []
-    for tile in progress(tiles, "tiles"):  # noqa: F821
+    for tile in progress(tiles, "tiles"):
         c = torch.zeros(m, n)
         sizes = {"BM": tile, "BN": tile, "BK": 16}
         machine = on_machine(student.matmul_kernel, (-(-m // tile), -(-n // tile)), a, b, c, m, n, k, **sizes)
@@ -728,7 +728,7 @@ def timed_averages(student, x, decay):
     """Seconds and results: the recurrence in torch, column by column; in C++ (compiling not counted)."""
     began = time.perf_counter()
     slow = x.clone()
-    for t in progress(range(1, x.shape[1]), "in Python"):  # noqa: F821
+    for t in progress(range(1, x.shape[1]), "in Python"):
         slow[:, t] = decay * slow[:, t - 1] + (1 - decay) * x[:, t]
     between = time.perf_counter()
     library, words = shared_library(student.ema_source())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, require
+from checking import Lab, beside, case, expect, progress, require
 
 PARTS = ["log_likelihood", "ppca_em", "fa_em", "nmf", "classical_mds", "geodesic_distances", "lle"]
 lab = Lab(__file__, parts=PARTS)
@@ -483,7 +483,7 @@ def learning_curves(student, x, unseen, w, steps):
     d = x.shape[1]
     mean, sigma2, psi, w_fa = x.mean(0), 1.0, torch.ones(d, dtype=x.dtype), w
     curves = [], []
-    for _ in progress(range(steps // 5), "EM"):  # noqa: F821
+    for _ in progress(range(steps // 5), "EM"):
         w, sigma2 = student.ppca_em(x, w, sigma2, 5)
         w_fa, psi = student.fa_em(x, w_fa, psi, 5)
         curves[0].append(student.log_likelihood(unseen, mean, w, torch.full((d,), sigma2, dtype=x.dtype)))
@@ -541,7 +541,7 @@ def noise_of_twenty_sensors(student, goals, data, rng):
 @beside
 def parts_and_axes(student, v, w, h, steps):
     errors = []
-    for _ in progress(range(steps // 10), "parts"):  # noqa: F821
+    for _ in progress(range(steps // 10), "parts"):
         w, h = student.nmf(v, w, h, 10)
         errors.append(float((v - w @ h).norm() / v.norm()))
     return w, h, errors
@@ -590,7 +590,7 @@ def swiss_roll(n: int, rng) -> tuple[Tensor, Tensor]:
 
 @beside
 def maps_of(student, x, neighbours, many):
-    curve = [student.isomap(x, m, 1)[:, 0] for m in progress(many, "isomap")]  # noqa: F821
+    curve = [student.isomap(x, m, 1)[:, 0] for m in progress(many, "isomap")]
     return student.isomap(x, neighbours, 2), student.lle(x, 12, 2), curve
 
 

@@ -6,7 +6,8 @@ compare.py   type, shape, numbers, values      mistakes.py  what a wrong result 
 inputs.py    random inputs from one seed       goals.py     measured results and pictures
 rules.py     how a part must be written        submission.py  scripts and notebooks as text
 main.py      the command line of check.py      notebook.py  `check()` in a notebook
-forking.py   where processes come from         live.py      a notebook's functions as text
+processes.py  the student's processes          forking.py   a process that makes processes
+live.py      a notebook's functions as text
 
 Trust. Checks and references run on one side, the student's code on the other, in another process; between them go
 plain data only. So a submission can change what its own functions return, and nothing else: not the references, not
@@ -17,7 +18,7 @@ student's side reports about itself is a courtesy to honest students, not a proo
 
 from .compare import expect
 from .findings import case, require
-from .lab import Lab, beside
+from .lab import Lab, beside, progress
 from .notebook import notebook
 
-__all__ = ["Lab", "beside", "case", "expect", "notebook", "require"]
+__all__ = ["Lab", "beside", "case", "expect", "notebook", "progress", "require"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -95,17 +96,25 @@ def _matches(got: torch.Tensor, value: object, rtol: float, atol: float) -> bool
     return other.shape == got.shape and bool(_close(got.cpu(), other.cpu(), rtol, atol).all())
 
 
+def _explaining(mistakes: Mapping[str, object], fits: Callable[[object], bool]) -> list[str]:
+    """The mistakes whose value fits; one that is impossible with these inputs explains nothing."""
+    found = []
+    for sentence, value in mistakes.items():
+        with contextlib.suppress(Exception):
+            if fits(value() if callable(value) else value):
+                found.append(sentence)
+    return found
+
+
 def _explain(
     got: torch.Tensor, want: torch.Tensor, mistakes: Mapping[str, object], rtol: float, atol: float
 ) -> list[str]:
-    found = []
-    for sentence, value in mistakes.items():
-        try:
-            if _matches(got, value() if callable(value) else value, rtol, atol):
-                found.append(sentence)
-        except Exception:  # a mistake that is impossible with these inputs explains nothing
-            continue
+    found = _explaining(mistakes, lambda value: _matches(got, value, rtol, atol))
     return found or known.general(got, want, lambda a, b: a.shape == b.shape and bool(_close(a, b, rtol, atol).all()))
+
+
+def _no_return(got: object) -> list[str]:
+    return ["is the return missing?"] if got is None else []
 
 
 def _dtype_fits(got: torch.dtype, want: torch.dtype) -> bool:
@@ -121,7 +130,7 @@ def _tensor(
     got: object, want: torch.Tensor, where: str, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
 ) -> None:
     if not isinstance(got, torch.Tensor):
-        likely = ["is the return missing?"] if got is None else []
+        likely = _no_return(got)
         if isinstance(got, np.ndarray):
             likely = ["torch.from_numpy makes a tensor of a numpy array"]
         raise _wrong(where, f"expected a tensor ({describe(want)}), got {kind_text(got)}", *likely)
@@ -129,8 +138,8 @@ def _tensor(
         got, want = got.to_dense(), want.to_dense()
     r, a = tolerance(want, rtol, atol)
     if got.shape != want.shape:
-        likely = known.of_shape(got, want)
-        likely = [s for s, v in mistakes.items() if _shape_of(v) == got.shape and got.shape != want.shape] or likely
+        likely = _explaining(mistakes, lambda value: torch.as_tensor(value).shape == got.shape)
+        likely = likely or known.of_shape(got, want)
         raise _wrong(where, f"expected shape {shape_text(want.shape)}, got {shape_text(got.shape)}", *likely)
     if not _dtype_fits(got.dtype, want.dtype):
         raise _wrong(where, f"expected {dtype_text(want.dtype)} numbers, got {dtype_text(got.dtype)}",
@@ -151,13 +160,6 @@ def _tensor(
     raise _wrong(where, text, *_explain(got, want, mistakes, r, a))
 
 
-def _shape_of(value: object) -> torch.Size | None:
-    try:
-        return torch.as_tensor(value() if callable(value) else value).shape
-    except Exception:  # see _explain
-        return None
-
-
 def _plain(
     got: object, want: Any, where: str, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
 ) -> None:
@@ -171,20 +173,13 @@ def _plain(
         got = got.item()
     numbers = isinstance(want, float) and isinstance(got, (int, float)) and not isinstance(got, bool)
     if not numbers and type(got) is not type(want):
-        likely = ["is the return missing?"] if got is None else []
         expected = "None" if want is None else f"{_article(type(want).__name__)} {type(want).__name__}"
-        raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *likely)
+        raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *_no_return(got))
     if isinstance(want, float) and isinstance(got, (int, float)):
         _tensor(torch.tensor(float(got), dtype=torch.float64), torch.tensor(want, dtype=torch.float64), where,
                 mistakes, 1e-5 if rtol is None else rtol, 1e-7 if atol is None else atol)  # fmt: skip
     elif got != want:
-        likely = []
-        for sentence, value in mistakes.items():
-            try:
-                if (value() if callable(value) else value) == got:
-                    likely.append(sentence)
-            except Exception:  # see _explain
-                continue
+        likely = _explaining(mistakes, lambda value: bool(value == got))
         raise _wrong(where, f"expected {describe(want)}, got {describe(got)}", *likely)
 
 
@@ -238,8 +233,8 @@ def _any(
         _tensor(torch.from_numpy(got), torch.from_numpy(want), where, mistakes, rtol, atol)
     elif isinstance(want, (tuple, list)):
         if not isinstance(got, (tuple, list)):
-            likely = ["is the return missing?"] if got is None else []
-            raise _wrong(where, f"expected a {type(want).__name__} of {len(want)}, got {kind_text(got)}", *likely)
+            expected = f"a {type(want).__name__} of {len(want)}"
+            raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *_no_return(got))
         if len(got) != len(want):
             raise _wrong(where, f"expected {len(want)} results, got {len(got)}")
         for n, (one, other) in enumerate(zip(got, want, strict=True)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from .rules import Rule
 
 Kind = Literal["check", "target", "gpu"]
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 Needs = Callable[[], str | None]
 
 
@@ -61,6 +62,11 @@ def beside(function: Any = None, *, changes: bool = False) -> Any:
         return decorated
 
     return mark if function is None else mark(function)
+
+
+def progress(items: Iterable[T], text: str = "") -> Iterator[T]:
+    """Go through `items`; in a @beside function the worker's own (worker.py) has this name and draws a bar."""
+    yield from items
 
 
 class Lab:

@@ -13,9 +13,9 @@ import torch
 from . import runner
 from .findings import Failed
 from .lab import Kind, Lab
+from .processes import Start, workers
 from .report import Page, shown_path, write_json
 from .runner import Plan, Result, run
-from .session import Start, workers
 from .submission import Submission, read
 from .warm import warm
 

@@ -18,9 +18,9 @@ from .forking import Server
 from .lab import Kind, Lab
 from .live import live
 from .main import chosen, gpu_missing, show
+from .processes import Remote, launch
 from .report import Page
 from .runner import Plan
-from .session import Remote, launch
 from .submission import Submission
 
 

@@ -111,7 +111,7 @@ class Page:
             self._field("called", failed.called)
         if failed.cases:
             self._field("case", ", ".join(failed.cases))
-        self._field("wrong" if failed.kind == "wrong" else failed.kind, failed.text)
+        self._field(failed.kind, failed.text)
         if failed.where:
             self._field("where", failed.where)
         for sentence in failed.likely[:3]:

@@ -14,7 +14,8 @@ from .findings import Failed, Skipped
 from .goals import Goal, Goals
 from .inputs import Inputs
 from .lab import Check, Kind, Lab
-from .session import Limits, Start, Student, Tick, conversation, silent
+from .processes import Limits, Start
+from .session import Student, Tick, conversation, silent
 from .submission import Submission, hint
 
 PATIENCE_WITH_TARGETS = 10  # times the usual seconds of a target, for slower machines

@@ -2,153 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import os
 import select
-import signal
-import socket
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from . import wire, worker
+from . import wire
 from .compare import describe
 from .findings import Failed
-from .forking import GRACE, Server, serve
+from .processes import USED_UP, Limits, Start, Worker, clean
 from .submission import Submission
-from .warm import warm
 
-PRINTED = 2000  # characters of a function's output that are shown
 PAUSES = 4  # times its time limit that a check may go without computing anything
 LONGEST = 20  # times its time limit that a check may take by the clock: other work on the machine must not fail it
 _DYING = 10.0  # seconds that a process which has hung up may take to end, on however busy a machine
 _WATCH = 1.0  # seconds between two looks at whether a process computes
-_USED_UP = "has used up its time"
 _ENDLESS = "an endless loop, or a loop over single numbers where one tensor operation would do"
 _ALONE = "the functions are checked without the rest of the notebook: hand them what they need as arguments"
 _ASLEEP = "it waits for something that does not come, such as input(), a sleep or a lock"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What one check may take: seconds of computing, bytes."""
-
-    seconds: float = 10.0
-    memory: int | None = 2 << 30
-    file_size: int = 16 << 20
-    processes: int | None = None
-
-    def of(self, base: int) -> dict[str, int | None]:
-        """The arguments of worker.limit_resources, for a process that has reserved `base` bytes."""
-        space = None if self.memory is None else base + self.memory
-        seconds = math.ceil(self.seconds)
-        return {"seconds": seconds, "address_space": space, "file_size": self.file_size, "processes": self.processes}
-
-
-class Worker(Protocol):
-    """A process with the student's code at the other end of `connection`."""
-
-    connection: socket.socket
-
-    def computed(self) -> float | None:
-        """Seconds that it has computed; None where it has ended."""
-
-    def end(self, grace: float = GRACE) -> str:
-        """Make sure that it is gone; how it ended, as the end of a sentence, or "" if it was still alive."""
-
-    def output(self) -> str:
-        """What it printed."""
-
-
-Start = Callable[[Limits], Worker]
-
-
-class Remote:
-    """A worker that a server has forked (see forking.py)."""
-
-    def __init__(self, server: Server, limits: Limits) -> None:
-        self._server = server
-        self._ended: str | None = None
-        self.connection, theirs = socket.socketpair()
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        with theirs:
-            self._pid = server.start(asdict(limits), theirs.fileno(), self._output.fileno())
-
-    def computed(self) -> float | None:
-        return self._server.computed(self._pid)
-
-    def end(self, grace: float = GRACE) -> str:
-        if self._ended is None:
-            self._ended = ""
-            self.connection.close()
-            if not self._pid:
-                self._ended = "could not be started"
-            elif (status := self._server.end(self._pid, grace)) is not None:
-                self._ended = how_it_ended(status)
-        return self._ended
-
-    def output(self) -> str:
-        self._output.seek(0)
-        return clean(self._output.read(4 * PRINTED).decode("utf-8", "replace"))
-
-
-def run_worker(order: dict[str, Any], descriptors: list[int], base: int | None = None) -> None:
-    """The life of a worker: what a server forks; `base` is the address space that it has without the student's code."""
-    base = worker.address_space() if base is None else base
-    worker.run(socket.socket(fileno=descriptors[0]), descriptors[1], Limits(**order).of(base))
-
-
-@contextmanager
-def workers() -> Iterator[Start]:
-    """Workers from a server that is forked now: only for a process that has computed nothing yet."""
-    server = Server.forked(run_worker)
-    try:
-        yield partial(Remote, server)
-    finally:
-        server.close()
-
-
-def serve_apart(check: str, descriptor: str) -> None:
-    """The life of a server that was launched, not forked; `check` is the check.py that its workers will help."""
-    torch.set_num_threads(1)
-    warm(Path(check).read_text(encoding="utf-8"))
-    serve(socket.socket(fileno=int(descriptor)), run_worker)
-
-
-_APART = "import sys; sys.path.insert(0, sys.argv[1]); from checking import session; session.serve_apart(*sys.argv[2:])"
-
-
-def launch(labs: Path, check: Path) -> Server:
-    """A server in a Python of its own, for a process that may have computed, such as a notebook's kernel.
-
-    labs: the folder of the labs. check: the check.py that its workers will help.
-    """
-    return Server.launched([sys.executable, "-P", "-c", _APART, str(labs), str(check)])
-
-
-def how_it_ended(status: int) -> str:
-    """The status of waitpid in words."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        names = {signal.SIGKILL: "was killed, probably for its use of memory", signal.SIGSEGV: "crashed (SIGSEGV)",
-                 signal.SIGXCPU: _USED_UP}  # fmt: skip
-        return names.get(signal.Signals(number), f"was stopped by {signal.Signals(number).name}")
-    return f"ended itself with status {os.waitstatus_to_exitcode(status)}"
-
-
-def clean(text: str, limit: int = PRINTED) -> str:
-    """Text from the student's side without control characters, which could steer a terminal, and not too long."""
-    kept = "".join(c if c.isprintable() or c in "\n\t" else "?" for c in text[: limit + 1])
-    return kept[:limit] + (" …" if len(kept) > limit else "")
-
 
 Tick = Callable[[float, tuple[int, int, str] | None], None]
 
@@ -220,7 +96,7 @@ class Session:
     def gone(self, error: Exception) -> Failed:
         """Why there is no answer any more."""
         how = self.partner.end(_DYING)
-        if how == _USED_UP:
+        if how == USED_UP:
             return self.too_slow()
         return Failed("stopped", f"the process {how}" if how else f"the process sent no answer, but {error}")
 

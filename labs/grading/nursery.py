@@ -11,7 +11,7 @@ from typing import Any
 
 from checking import forking, worker
 from checking.forking import Server
-from checking.session import run_worker
+from checking.processes import run_worker
 
 from . import sandbox
 from .sandbox import Protection

@@ -12,9 +12,9 @@ from typing import Any
 from checking.findings import Failed
 from checking.forking import Server
 from checking.lab import Kind, Lab
+from checking.processes import Limits, Remote
 from checking.report import plain
 from checking.runner import Plan, Result, run
-from checking.session import Limits, Remote
 from checking.submission import Submission, read
 
 

@@ -16,6 +16,7 @@ from coursebox.stage import is_litter
 
 DATA = "/usr/share/coursebox/data"
 LABS = "/usr/share/coursebox/labs"
+SELFTEST = "/usr/lib/coursebox/selftest"
 PYTHON = "/opt/jupyter/bin/python"
 LAB_TESTS = CHECKOUT / "tests" / "labs"
 PYTEST = ["pytest", "_pytest", "py.py", "pluggy", "iniconfig", "xdist", "execnet"]
@@ -50,6 +51,7 @@ def test_labs_prologue_examples_and_selftest(with_pytest: str, place):
         "docker", "exec", "--user", place.user, "--workdir", "/checkout",
         "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
         "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
+        "--env", f"COURSEBOX_TEST_SELFTEST={SELFTEST}",
         with_pytest, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=15",
         "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder",
         *(f"tests/labs/test_{name}.py" for name in MODULES),

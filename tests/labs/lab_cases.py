@@ -29,8 +29,8 @@ import torch  # noqa: E402
 from checking import runner  # noqa: E402
 from checking.lab import Kind, Lab  # noqa: E402
 from checking.notebook import load_lab  # noqa: E402
+from checking.processes import workers  # noqa: E402
 from checking.report import plain  # noqa: E402
-from checking.session import workers  # noqa: E402
 from checking.submission import parse  # noqa: E402
 from checking.warm import warm  # noqa: E402
 

@@ -16,7 +16,7 @@ import torch
 from checking import Lab, case, expect, require, rules, wire
 from checking.findings import Failed
 from checking.inputs import Inputs
-from checking.session import clean, how_it_ended
+from checking.processes import clean, how_it_ended
 from checking.submission import definitions_of_notebook, hint, is_stub, parse
 
 assert cases.LABS.is_dir()
