@@ -412,12 +412,17 @@ def every_sample_counts(student, rng):
 
 @beside
 def seconds_of(student, functions, x, w, b):
-    def seconds(function):
-        start = time.perf_counter()
-        function(x, w, b)
-        return time.perf_counter() - start
+    """Seconds of computing, the fewest of several runs: other work on the machine makes single ones slower."""
 
-    return [min(seconds(getattr(student, name)) for _ in range(3)) for name in functions]
+    def seconds(function):
+        found, until = [], time.thread_time() + 0.5
+        while len(found) < 3 or (len(found) < 50 and time.thread_time() < until):
+            start = time.thread_time()
+            function(x, w, b)
+            found.append(time.thread_time() - start)
+        return min(found)
+
+    return [seconds(getattr(student, name)) for name in functions]
 
 
 @lab.target("conv2d_naive", "im2col", "conv2d_im2col", seconds=1)
@@ -427,7 +432,7 @@ def speed(student, goals, data, rng):
     naive, fast = student.run(seconds_of, ["conv2d_naive", "conv2d_im2col"], x, w, b)
     goals.seen("by the definition", 1000 * naive, unit="ms")
     goals.seen("by im2col", 1000 * fast, unit="ms")
-    goals.at_least("how many times faster", naive / fast, 3)
+    goals.at_least("how many times faster", naive / fast, 5)
 
 
 @beside

@@ -79,6 +79,12 @@ edit("windows", "(step, step)", "(k * step, step)", says="storage")
 edit("windows", "x.as_strided((x.size(0) - k + 1, k), (step, step), x.storage_offset())", "x.unfold(0, k, step)",
      says="unfold is not allowed")  # fmt: skip
 edit("gemm_rate", "n**3", "n**2", says="n³")
+edit("gemm_rate", "n**3", "2 * n**3", says="counts as one")
+edit(
+    "gemm_rate", "    torch.mm(a, b)\n    wait()\n    start", "    start", says="multiply once before the clock starts"
+)
+edit("gemm_rate", "    torch.mm(a, b)\n    wait()\n    start = time.perf_counter()\n",
+     "    start = time.perf_counter()\n    torch.mm(a, b)\n", says="after one that warms up")  # fmt: skip
 edit("gemm_rate", "n**3 / (time.perf_counter() - start)", "time.perf_counter() - start", says="time, not a rate")
 
 
