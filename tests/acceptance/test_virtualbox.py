@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -34,11 +35,36 @@ class Imported:
 def import_ova(box: VirtualBox, path: Path, *options: str) -> Imported:
     """Import an OVA and find out what became of it; any question that VirtualBox asks makes it fail."""
     before = box.machines()
-    done = box.run("import", box.inside(path), *options)
+    for _ in range(3):
+        done = box.run("import", box.inside(path), *options)
+        if done.returncode == 0 or not tail_was_not_read(done.stdout, path):
+            break
     assert done.returncode == 0, done.stdout
     (machine,) = set(box.machines()) - set(before)
     info = box.show(machine)
     return Imported(done.stdout, info, box.outside(info["SATA-0-0"]))
+
+
+def tail_was_not_read(output: str, path: Path) -> bool:
+    """Whether VirtualBox complains about the digest of the disk without the tables behind its last grain.
+
+    It enters the digest of what it has read when it has that grain; the rest is left to a thread that reads ahead,
+    which is late now and then on a busy machine:
+    https://www.virtualbox.org/browser/vbox/trunk/src/VBox/Main/src-server/ApplianceImplImport.cpp
+    To be removed, with the line about it in docs/student.md, when an import reads each file to its end.
+    """
+    found = re.search(r"'SHA256' on '[^']+\.vmdk' does not match \('(\w{64})' vs\. '(\w{64})'\)", output)
+    disk = open_ova(path).disk
+    if found is None or found[1] != disk.sha256:
+        return False
+    with path.open("rb") as file:
+        file.seek(disk.start)
+        digest = hashlib.sha256()
+        for left in range(disk.size, 0, -512):
+            if left <= 64 << 10 and digest.hexdigest() == found[2]:
+                return True
+            digest.update(file.read(512))
+    return False
 
 
 def qemu_img(*args: str | Path) -> str:
@@ -219,6 +245,21 @@ def small_ova(folder: Path, course: Course, content: bytes) -> Path:
     disk = write_vmdk(folder / "small.raw", folder / "small.vmdk")
     ovf = make_ovf(course, disk, vmdk_name("small"))
     return write_ova(folder / "small.ova", ovf, folder / "small.vmdk", disk, name="small", epoch=0).path
+
+
+def test_only_an_unread_tail_is_forgiven(folder: Path, course: Course) -> None:
+    path = small_ova(folder / "ova tail", course, b"x" * 512)
+    disk = path.with_suffix(".vmdk").read_bytes()
+
+    def words(other: bytes, name: str = "small-disk1.vmdk", first: bytes = disk) -> str:
+        one, two = (hashlib.sha256(content).hexdigest() for content in (first, other))
+        return f"Digest mismatch (VERR_NOT_EQUAL): Attribute 'SHA256' on '{name}' does not match ('{one}' vs. '{two}')"
+
+    assert tail_was_not_read(words(disk[:-2048]), path)
+    assert not tail_was_not_read(words(disk[:512] + b"?" + disk[513:-2048]), path)
+    assert not tail_was_not_read(words(disk[:-2048], first=disk[1:]), path)
+    assert not tail_was_not_read(words(disk[:-2048], name="small.ovf"), path)
+    assert not tail_was_not_read("VERR_ZIP_CORRUPTED", path)
 
 
 @pytest.mark.parametrize(

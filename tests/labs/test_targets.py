@@ -22,7 +22,10 @@ COLOUR = re.compile(r"\x1b\[\d+m")
 def run_notebook(folder: Path) -> list[nbformat.NotebookNode]:
     """Execute folder/exercise.ipynb there; its code cells."""
     notebook = nbformat.read(folder / "exercise.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    for cell in notebook.cells:
+        # The results count here, `make bench` has the times: beside other work they were ten times as long.
+        cell.source = cell.source.replace("check(targets=True)", "check(targets=True, patience=5)")
+    NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
