@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 
 COURSE ?= course.toml
-export COURSE MIRROR STRICT ACCEL CACHE V
+export COURSE MIRROR STRICT ACCEL CACHE FRESH V
 
 # $(call verb,build|test,arguments of the command line)
 verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox.cli $(2)
@@ -24,6 +24,7 @@ help: ## print this page
 ## STRICT=1     stop where a locked file or a data set has no source any more, instead of replacing it
 ## ACCEL=NAME   kvm or tcg for try, test and bench, instead of what was found to work
 ## CACHE=1      for clean: the stage results in the cache, too
+## FRESH=1      for test and repro: prove anew what is proved already
 ## V=1          show the output of the tools
 
 .PHONY: ova
@@ -39,7 +40,7 @@ try: ## boot the built OVA here, in QEMU, and say where to click
 	$(call verb,build,try)
 
 .PHONY: test
-test: ## build the OVA and the image and prove on those very files that they work
+test: ## build the OVA and the image and prove on those very files what is not proved yet
 	$(call verb,test,test)
 
 .PHONY: test-quick

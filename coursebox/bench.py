@@ -30,7 +30,7 @@ from coursebox.machine.docker import remove_images
 from coursebox.machine.measure import measure_container, measure_labs, measure_start
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.report import replace_text
-from coursebox.repro import mirrors
+from coursebox.verify.repro import mirrors
 
 
 @dataclass(frozen=True)

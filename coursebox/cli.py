@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coursebox.errors import CourseboxError
+from coursebox.paths import Cache
 
 if TYPE_CHECKING:
     from coursebox.course import Course
@@ -110,22 +111,27 @@ def _try(options: argparse.Namespace) -> None:
 
 
 def _test(options: argparse.Namespace) -> int:
-    from coursebox import proof
     from coursebox.build import build_docker, build_ova
     from coursebox.host.packages import ensure_packages
+    from coursebox.verify import hosted, lanes, products, testing
+    from coursebox.verify.proofs import Proofs
 
     ensure_packages("test")
-    build_ova(_course(options))
-    build_docker(_course(options))
-    return proof.pytest(options.pytest).wait() if options.pytest else proof.prove()
+    course = _course(options)
+    ova, image = build_ova(course), build_docker(course)
+    if options.pytest:
+        return hosted.run(options.pytest)
+    delivered = {"vm": products.machine(ova), "cuda": products.image(image)}
+    rows = [[lanes.unit_lane(), *lanes.room_lanes(course, delivered)], lanes.lab_lanes(delivered)]
+    return testing.prove(rows, Proofs(Cache.from_environment(), fresh=_is_set("FRESH")))
 
 
 def _test_quick(options: argparse.Namespace) -> int:
-    from coursebox import proof
     from coursebox.host.packages import ensure_packages
+    from coursebox.verify import hosted
 
     ensure_packages("test-quick")
-    return proof.pytest([proof.PARALLEL, "tests/unit", *options.pytest]).wait()
+    return hosted.run(["tests/unit", *options.pytest], parallel=True)
 
 
 def _bench(options: argparse.Namespace) -> None:
@@ -136,10 +142,10 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _repro(options: argparse.Namespace) -> int | None:
     from coursebox.host.packages import ensure_packages
-    from coursebox.repro import run
+    from coursebox.verify.repro import run
 
     ensure_packages("repro")
-    return run(_course(options))
+    return run(_course(options), fresh=_is_set("FRESH"))
 
 
 def _lock(options: argparse.Namespace) -> None:
@@ -170,8 +176,6 @@ def _clean(options: argparse.Namespace) -> None:
 
 def _save_traceback() -> str:
     """Keep a bug's traceback in a file; the sentence that says where."""
-    from coursebox.paths import Cache
-
     text = traceback.format_exc()
     last = text.strip().splitlines()[-1]
     try:

@@ -90,7 +90,6 @@ def container(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     name = f"coursebox-content-{uuid.uuid4().hex[:8]}"
     subprocess.run(
         ["docker", "run", "--detach", "--rm", "--network", "none", "--name", name, "--label", "org.coursebox.test",
-         "--cpu-shares", "128",  # the labs' tests compute in one, beside all other tests
          "--user", "root", "--entrypoint", "sleep", "--volume", f"{CHECKOUT}:/checkout:ro", image, "infinity"],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip

@@ -4,6 +4,9 @@ First this checkout builds as ever, from its cache if it can. Then a copy of the
 an empty cache that shares the verified downloads only, builds everything anew. What differs there: folder, umask, time
 zone, locale, host name, user, processors, and the clock that the builder's own programs see (libfaketime; a
 container's clock is the kernel's, which differs by the time between the builds).
+
+A stage that was built twice with the same outcome is a proof like any other (proofs.py): the second build takes it from
+here and makes only what follows. FRESH=1 makes everything twice.
 """
 
 from __future__ import annotations
@@ -13,8 +16,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,9 @@ from coursebox.course import Course
 from coursebox.errors import CourseboxError
 from coursebox.paths import CHECKOUT, Cache
 from coursebox.run import capture
+from coursebox.stage import RECORD
 from coursebox.tree.repository import link_or_copy
+from coursebox.verify.proofs import Claim, Proofs
 
 
 @dataclass(frozen=True)
@@ -51,34 +56,93 @@ UNSEALED = ("system-vm", "course-cuda")
 VERBS = {"vm": ["build-ova"], "cuda": ["build-docker", "--no-load"]}
 
 
-def run(course: Course) -> int:
+def run(course: Course, *, fresh: bool = False) -> int:
     """Build, build again elsewhere, and compare; the last lines are `identical <sha256> <file>` for each delivered
-    file, or say what differs. Returns the exit status.
+    file, or say what differs. fresh: also what was compared before. Returns the exit status.
     """
     cache = Cache.from_environment()
+    proofs = Proofs(cache, fresh)
     room = cache.root / "repro"
     shutil.rmtree(room, ignore_errors=True)
     place = room / ELSEWHERE.folder
-    status = 0
+    own = Cache(place / "cache")
     try:
         copy_checkout(course, place / "checkout")  # now, so that nobody edits the checkout between the builds
-        share_downloads(cache, Cache(place / "cache"))
-        delivered = {"vm": build_ova(course), "cuda": build_docker(course, load=False)}
-        prepare(ELSEWHERE, place, course)
-        for kind, first in delivered.items():
+        built = {"vm": build_ova(course), "cuda": build_docker(course, load=False)}
+        delivered = {kind: report.report(first) for kind, first in built.items()}
+        status = 0
+        todo = [kind for kind, first in delivered.items() if not proved_before(first, proofs)]
+        if todo:
+            share_downloads(cache, own)
+            share_stages(delivered["vm"], ("tools", "packer"), cache, own, proofs)
+            prepare(ELSEWHERE, place, course)
+        for kind in todo:
+            first = delivered[kind]
+            share_stages(first, [stage["name"] for stage in first["stages"]], cache, own, proofs)
             again = build(ELSEWHERE, place, course, kind)
-            status |= judge(report.report(first), again, cache, Cache(place / "cache"))
+            different = judge(first, again, cache, own)
+            if not different:
+                keep(first, proofs)
+            status |= different
             make_room(place)
     finally:
         shutil.rmtree(room, ignore_errors=True)
     return status
 
 
+def claim_of(first: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> Claim:
+    """That a stage of a build, or its file when no stage is named, comes out the same elsewhere."""
+    made = asdict(ELSEWHERE)
+    if stage is not None:
+        return Claim(f"repro/{stage['name']}", {"stage": stage["key"], "files": stage["files"], "elsewhere": made})
+    keys = {each["name"]: each["key"] for each in first["stages"]}
+    file = {name: first["file"][name] for name in ("name", "sha256")}
+    return Claim(f"repro/{first['file']['name']}", {"file": file, "stages": keys, "elsewhere": made})
+
+
+def proved_before(first: Mapping[str, Any], proofs: Proofs) -> bool:
+    """Whether this very file came out the same before, of the same stages; then the line that says so is printed."""
+    proof = proofs.find(claim_of(first))
+    if proof is None:
+        return False
+    say(f"  {first['file']['name']} was built twice on {proof.when}, commit {proof.commit}, on {proof.where}")
+    print(f"identical {first['file']['sha256']} {first['file']['name']}", flush=True)
+    return True
+
+
+def keep(first: Mapping[str, Any], proofs: Proofs) -> None:
+    """Record that a file, and with it each of its stages, was built twice with the same outcome."""
+    for stage in first["stages"]:
+        proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]})
+    name = first["file"]["name"]
+    proofs.keep(claim_of(first), {name: sum(stage["seconds"] for stage in first["stages"])})
+
+
+def share_stages(first: Mapping[str, Any], names: Sequence[str], cache: Cache, own: Cache, proofs: Proofs) -> None:
+    """Give a new cache those of the named stages that came out the same elsewhere before, by hard links.
+
+    What a stage that is not sealed holds carries its times; it counts as the same when what was made of it was.
+    """
+    for stage in first["stages"]:
+        place = own.stages / stage["name"] / stage["key"]
+        if stage["name"] not in names or place.exists() or proofs.find(claim_of(first, stage)) is None:
+            continue
+        place.mkdir(parents=True)
+        for file in (*stage["files"], RECORD):
+            link_or_copy(cache.stages / stage["name"] / stage["key"] / file, place / file)
+        for folder in (own.stages, place.parent, place):
+            os.chown(folder, os.stat(own.root).st_uid, -1)
+
+
 def prepare(where: Surroundings, place: Path, course: Course) -> None:
-    """What only root, or a user with a range of sub-ids, can make: the tools. Then the place changes its owner."""
+    """What only root, or a user with a range of sub-ids, can make: the tools. Then the place changes its owner.
+
+    Stages that are hard links to those of the cache keep theirs.
+    """
     checkout = place / "checkout"
     start(where, checkout, Cache(place / "cache"), HERE, ["-c", MAKE_TOOLS, os.fspath(course_file(course, checkout))])
-    subprocess.run(["chown", "--recursive", "--no-dereference", str(where.user), place], check=True)
+    shared = ["(", "-path", "*/cache/stages/*", "-type", "f", "-links", "+1", ")"]
+    subprocess.run(["find", place, "-not", *shared, "-exec", "chown", "-h", str(where.user), "{}", "+"], check=True)
     place.parents[1].chmod(0o755)
 
 

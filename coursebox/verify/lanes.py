@@ -1,0 +1,238 @@
+"""The tests that `make test` runs, and what each of them reads.
+
+A lane is one run of pytest. It proves several claims, most of them a file of tests; of the labs each lab is a claim of
+its own. What a claim reads is its key (proofs.py): the tests with all that they import, the parts of the delivered
+files that they use (contents.py), the tools of this machine. A claim that is not in the tables below reads everything.
+To name less is safe only where a test could not notice the difference, so each entry says why.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from coursebox.course import Course
+from coursebox.digests import sha256_file, sha256_value
+from coursebox.host.packages import PACKAGES
+from coursebox.paths import CHECKOUT
+from coursebox.run import capture
+from coursebox.verify import hosted
+from coursebox.verify.contents import SHAPE
+from coursebox.verify.inside import Inside, run_inside
+from coursebox.verify.outcomes import Outcome
+from coursebox.verify.proofs import Claim
+from coursebox.verify.sources import below, files_digest, tracked, with_imports
+
+# Of a claim without an entry. "file": the digest of the delivered file, so every byte of it.
+EVERYTHING = ("file",)
+TREE = ("system", "entry", "selftest", "labs", SHAPE, "config")  # all of a tree but what the twenty labs contain
+MACHINE = (*TREE, "disk", "ovf")
+
+# Everything that decides the bytes of a delivered file, but the labs.
+BUILDER = ("coursebox", "ansible", "packer", "docker", "selftest", "locks", "course.toml")
+
+
+@dataclass(frozen=True)
+class Reads:
+    """What the tests of one claim read beside their own sources.
+
+    vm, cuda: parts of the OVA and of the image. files: places in the checkout.
+    """
+
+    vm: Sequence[str] = ()
+    cuda: Sequence[str] = ()
+    files: Sequence[str] = ()
+
+
+ALL = Reads(vm=EVERYTHING, cuda=EVERYTHING, files=(*BUILDER, "labs", "solutions", "tools"))
+
+NARROW: Mapping[str, Reads] = {
+    # Boots, logs in, trains, cuts the power: no file of the twenty labs is opened. content/test_delivered.py compares
+    # the file system in the OVA with the tree, byte by byte; make-disk.sh decides its form.
+    "vm": Reads(vm=MACHINE, files=("coursebox/disk", "locks")),
+    # Builds courses with labs of their own.
+    "content/test_other_course.py": Reads(files=BUILDER),
+    # Kills builds and asks whether the next one ends with the same digest: of whatever labs.
+    "build": Reads(files=BUILDER),
+    # Services, users, kernel, packages: outside of the labs.
+    "content/test_machine.py": Reads(vm=TREE, files=("coursebox/course.py", "locks")),
+    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/tree/packages.toml", "locks")),
+    "content/test_course.py": Reads(vm=TREE, cuda=TREE),
+    # Containers as people start them. The labs are copied into homes, whatever is in them; that the archive in dist/
+    # holds these very bytes is shown by content/test_image.py.
+    "container": Reads(cuda=TREE, files=("docker", "coursebox/container", "docs/container.md")),
+    # The self-test on this machine's own PyTorch and GPU.
+    "gpu": Reads(files=("selftest",)),
+}  # fmt: skip
+
+# Which labs the tests in tests/labs open, beside the tests of each lab.
+LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours",)}
+SELFTEST_READ = re.compile(r"test_selftest_\w+\.py")
+EACH_LAB = ("test_each_lab.py", "test_targets.py")
+# The other ones, the long ones first: two processes share them in this order.
+OF_LABS = (
+    "test_selftest_cpu.py", "test_grading.py", "test_selftest_fast.py", "test_checking_notebook.py",
+    "test_examples.py", "test_selftest_gpu_rows.py", "test_checking_runs.py", "test_checking_messages.py",
+    "test_prologue.py", "test_prologue_data.py",
+)  # fmt: skip
+MUTANTS = "test_a_mutant_is_rejected_and_its_mistake_named"
+# The tree in which every mutant runs, and the version of torch in the other one with which they all were seen to be
+# rejected there, too. Checks, references and messages do not depend on the tree: another torch does.
+MUTANTS_IN = "cuda"
+MUTANTS_SEEN = "2.6.0"
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One run of pytest.
+
+    run: (claims to prove, place of the JUnit report, where the output goes or None for the terminal) → exit status.
+    claim_of: the name of the claim that a test belongs to. may_skip: what is skipped does not fail the whole.
+    """
+
+    name: str
+    claims: Sequence[Claim]
+    run: Callable[[Sequence[Claim], Path, IO[bytes] | None], int]
+    claim_of: Callable[[Outcome], str]
+    may_skip: bool = False
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """A delivered file under test: its digest, its parts with their digests, how to start its tree, its torch."""
+
+    sha256: str
+    parts: Mapping[str, str]
+    inside: Inside
+    torch: str
+
+
+def unit_lane() -> Lane:
+    """Unit tests and linters: they read the whole checkout."""
+    claim = Claim("unit", {**_surroundings(), "checkout": files_digest(tracked())})
+    run = functools.partial(hosted.run, ["tests/unit"], parallel=True)
+    return Lane("unit", [claim], lambda claims, report, output: run(report, output), lambda outcome: "unit")
+
+
+def room_lanes(course: Course, delivered: Mapping[str, Delivered]) -> list[Lane]:
+    """The tests that use the delivered files from this machine, a folder of tests after the other."""
+    return [
+        _folder(course, delivered, "content"),
+        _folder(course, delivered, "container"),
+        _folder(course, delivered, "acceptance"),
+        _folder(course, delivered, "vm", whole=True),
+        _folder(course, delivered, "build", whole=True),
+        _folder(course, delivered, "gpu", whole=True, may_skip=True),
+    ]
+
+
+def lab_lanes(delivered: Mapping[str, Delivered]) -> list[Lane]:
+    """tests/labs inside each of the delivered trees."""
+    return [_labs(kind, delivered[kind]) for kind in sorted(delivered)]
+
+
+def _folder(
+    course: Course, delivered: Mapping[str, Delivered], folder: str, *, whole: bool = False, may_skip: bool = False
+) -> Lane:
+    """The lane of tests/<folder>. whole: its files share what they start, and are one claim."""
+    here = below(f"tests/{folder}")
+    tests = sorted(path for path in here if re.fullmatch(r"test_.*\.py", path.name))
+    helpers = [path for path in here if path not in tests]
+    groups = {folder: tests} if whole else {f"{folder}/{path.name}": [path] for path in tests}
+    claims = []
+    for name, paths in groups.items():
+        reads = NARROW.get(name) or NARROW.get(folder) or ALL
+        claims.append(Claim(name, {
+            **_surroundings(),
+            **_parts(delivered, reads),
+            "course": sha256_file(course.source),
+            "tests": files_digest(with_imports([*paths, *helpers])),
+            "files": files_digest(below(*reads.files)),
+        }))  # fmt: skip
+
+    def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
+        paths = [path.relative_to(CHECKOUT).as_posix() for claim in todo for path in groups[claim.name]]
+        return hosted.run(paths, report, output)
+
+    def claim_of(outcome: Outcome) -> str:
+        return folder if whole else f"{folder}/{Path(outcome.file).name}"
+
+    return Lane(folder, claims, run, claim_of, may_skip)
+
+
+def _labs(kind: str, product: Delivered) -> Lane:
+    """tests/labs in one tree: a claim for each lab, and one for each of the other files."""
+    tests = CHECKOUT / "tests" / "labs"
+    found = {path.name for path in below("tests/labs") if re.fullmatch(r"test_.*\.py", path.name)}
+    if found != {*EACH_LAB, *OF_LABS}:
+        raise AssertionError(f"tests/labs and lanes.py name other files: {sorted(found ^ {*EACH_LAB, *OF_LABS})}")
+    names = sorted(path.parent.name for path in below("solutions") if path.name == "lab.py")
+    helpers = [path for path in below("tests/labs") if path.name not in found]
+    mutants = kind == MUTANTS_IN or product.torch != MUTANTS_SEEN
+    base = {"python": _python(), "parts": _of(product, ("system", "labs", "config"))}
+
+    def sources(*files: str) -> str:
+        own = with_imports([*(tests / file for file in files), *helpers])
+        return files_digest([*own, *below("tools/labs.py", "solutions/labkit.py")])
+
+    claims = []
+    for name in names:
+        reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
+        claims.append(Claim(f"labs-{kind}/{name}", {**reads, "solution": files_digest(below(f"solutions/{name}"))}))
+    for file in OF_LABS:
+        labs = LABS_READ.get(file, ())
+        parts = [*(f"lab:{name}" for name in labs), *(["selftest"] if SELFTEST_READ.match(file) else [])]
+        reads = {**base, "tests": sources(file), "more": _of(product, parts)}
+        reads["solutions"] = files_digest(below(*(f"solutions/{name}" for name in labs)))
+        claims.append(Claim(f"labs-{kind}/{file}", reads))
+
+    def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
+        assert output is not None
+        chosen = {claim.name.removeprefix(f"labs-{kind}/") for claim in todo}
+        labs = [name for name in names if name in chosen]
+        files = [*(reversed(EACH_LAB) if labs else ()), *(file for file in OF_LABS if file in chosen)]
+        arguments = ["--durations=15", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder"]
+        arguments += [] if mutants else ["-k", f"not {MUTANTS}"]
+        only = " ".join(name[:2] for name in labs)
+        return run_inside(product.inside, [*arguments, *(f"tests/labs/{file}" for file in files)], report, output,
+                          only=only)  # fmt: skip
+
+    def claim_of(outcome: Outcome) -> str:
+        file = Path(outcome.file).name
+        lab = re.search(r"\[(?:\d-)?(\d\d_[a-z_]+?)(?:-|\])", outcome.name) if file in EACH_LAB else None
+        return f"labs-{kind}/{lab[1] if lab else file}"
+
+    return Lane(f"labs-{kind}", claims, run, claim_of)
+
+
+def _parts(delivered: Mapping[str, Delivered], reads: Reads) -> dict[str, Any]:
+    return {kind: _of(delivered[kind], parts) for kind, parts in (("vm", reads.vm), ("cuda", reads.cuda)) if parts}
+
+
+def _of(product: Delivered, parts: Collection[str]) -> dict[str, str]:
+    """Digests of parts; "" for one that this product has not."""
+    return {part: product.sha256 if part == "file" else product.parts.get(part, "") for part in sorted(parts)}
+
+
+@functools.cache
+def _python() -> str:
+    """The locked packages of the tests' environment."""
+    return files_digest(below("locks/host"))
+
+
+@functools.cache
+def _surroundings() -> dict[str, str]:
+    """The versions of what a test on this machine uses: Python packages, Debian packages, the settings of pytest."""
+    wanted = sorted({*PACKAGES["test"], "docker.io", "docker-ce"})
+    shown = capture(["dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\\n", *wanted])
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]
+    return {
+        "python": _python(),
+        "tools": sha256_value(sorted(shown.stdout.splitlines())),
+        "pytest": sha256_value(settings),
+    }
