@@ -9,27 +9,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursebox import report
-from coursebox.appliance.stage import build_ova as build_appliance
-from coursebox.appliance.stage import build_vmdk
-from coursebox.console import say
-from coursebox.container.config import About
-from coursebox.container.oci import image_names
-from coursebox.container.stage import Packing, build_course_layers, build_image, deliver_image, layers_of, write_base
+from coursebox.core.console import say
+from coursebox.core.digests import sha256_value
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.stages import Result, Stages, exclusive
 from coursebox.course import Course
-from coursebox.digests import sha256_value
-from coursebox.disk.image import build_disk, identity
-from coursebox.host.docker import ensure_engine
+from coursebox.delivery import report
+from coursebox.disk.stage import build_disk, identity
+from coursebox.formats.oci.config import About
+from coursebox.formats.oci.oci import image_names
+from coursebox.formats.oci.stage import Packing, build_course_layers, build_image, deliver_image, layers_of, write_base
+from coursebox.formats.ova.stage import build_ova as build_appliance
+from coursebox.formats.ova.stage import build_vmdk
+from coursebox.host.dockerd import ensure_engine
+from coursebox.host.engine import have_image, image_name, load_archive, remove_images, remove_leftovers
 from coursebox.host.packages import ensure_packages
-from coursebox.machine.docker import have_image, image_name, load_archive, remove_images, remove_leftovers
-from coursebox.paths import CHECKOUT, Cache
 from coursebox.prune import prune
 from coursebox.sources.fetch import fetch
 from coursebox.sources.locks import read_locks
-from coursebox.stage import Result, Stages, exclusive
-from coursebox.tree.bootstrap import build_tools
-from coursebox.tree.course_tree import Build, build_bootstrap, build_changes, build_course, build_system
-from coursebox.tree.packer import unpack_packer
+from coursebox.trees.bootstrap import build_tools
+from coursebox.trees.course import Build, build_bootstrap, build_changes, build_course, build_system
+from coursebox.trees.packer import unpack_packer
 
 
 def make_tools(course: Course) -> Result:

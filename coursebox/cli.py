@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 
 if TYPE_CHECKING:
     from coursebox.course import Course
@@ -103,7 +103,7 @@ def _build_docker(options: argparse.Namespace) -> None:
 
 def _try(options: argparse.Namespace) -> None:
     from coursebox.host.packages import ensure_packages
-    from coursebox.machine.trial import try_course
+    from coursebox.verify.machine.run import try_course
 
     course = _course(options)
     ensure_packages("try")
@@ -135,7 +135,7 @@ def _test_quick(options: argparse.Namespace) -> int:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from coursebox.bench import run
+    from coursebox.verify.bench import run
 
     run(_course(options))
 
@@ -163,7 +163,7 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from coursebox.doctor import run
+    from coursebox.verify.doctor import run
 
     return run(options.course)
 

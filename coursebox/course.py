@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
-from coursebox import entries
-from coursebox.errors import CourseboxError
+from coursebox import validators as entries
+from coursebox.core.errors import CourseboxError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 # In strict mode a TOML array (a list) is no tuple; the entries themselves have one type in both modes.

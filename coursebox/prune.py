@@ -15,11 +15,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursebox.console import say
-from coursebox.errors import CourseboxError
-from coursebox.machine.docker import remove_images
-from coursebox.paths import CHECKOUT, Cache
-from coursebox.stage import exclusive
+from coursebox.core.console import say
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.stages import exclusive
+from coursebox.host.engine import remove_images
 
 LIMIT = "40 GB"
 UNITS = {"": 10**9, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

@@ -91,6 +91,6 @@ build {
   }
 
   provisioner "shell-local" {
-    inline = ["[ -z '${var.changes}' ] || '${var.python}' -m coursebox.tree.changes '${build.ID}' '${var.changes}'"]
+    inline = ["[ -z '${var.changes}' ] || '${var.python}' -m coursebox.trees.diff '${build.ID}' '${var.changes}'"]
   }
 }

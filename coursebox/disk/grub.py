@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 
 SECTOR = 512
 CORE_START = 2048  # first sector of the BIOS boot partition

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from coursebox.run import capture
+from coursebox.core.run import capture
 
 # CUDA 13 needs this branch of the driver; the wheels hold code for Turing (compute capability 7.5) and later.
 # https://docs.nvidia.com/cuda/cuda-toolkit-release-notes/

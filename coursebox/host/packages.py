@@ -1,6 +1,6 @@
 """Debian packages that the verbs need on this machine: one table, and the installation of what is missing.
 
-Docker is not in the table, since another engine may be there already: see `coursebox.host.docker`.
+Docker is not in the table, since another engine may be there already: see `coursebox.host.dockerd`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from coursebox.console import console, say, step, warn
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.console import console, say, step, warn
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 
 BUILD = (
     "ca-certificates",

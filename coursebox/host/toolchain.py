@@ -21,9 +21,9 @@ from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from coursebox.console import step
-from coursebox.errors import CourseboxError
-from coursebox.paths import CHECKOUT
+from coursebox.core.console import step
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 from coursebox.sources.resolve_wheels import platforms, target_environment
 
 # Debian 12 and 13.

@@ -15,10 +15,10 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 
-from coursebox.console import say, step, warn
-from coursebox.digests import BLOCK, sha256_file, sha256_value
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.console import say, step, warn
+from coursebox.core.digests import BLOCK, sha256_file, sha256_value
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 from coursebox.sources import standin
 from coursebox.sources.download import Pace, Patience, TooSlow, Want, download
 from coursebox.sources.locks import DataFile, Locks

@@ -21,10 +21,10 @@ from urllib.parse import urlsplit
 import httpx
 from rich.progress import Progress
 
-from coursebox.console import progress, say
-from coursebox.digests import BLOCK
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.console import progress, say
+from coursebox.core.digests import BLOCK
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 from coursebox.sources.mirrors import local_path
 from coursebox.sources.store import NoSpace, Part, Store, sweep
 from coursebox.sources.tls import make_client

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursebox.console import step, warn
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.console import step, warn
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 from coursebox.sources.datasets import DataTree, fetch_data
 from coursebox.sources.download import download
 from coursebox.sources.lock import CourseLike, read_requests

@@ -8,16 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from coursebox.console import say, step
-from coursebox.errors import CourseboxError
-from coursebox.paths import CHECKOUT
+from coursebox.core.console import say, step
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 from coursebox.sources.datasets import lock_data
 from coursebox.sources.locks import Locks, Request, write_locks
 from coursebox.sources.mirrors import AptMirrors, read_apt
 from coursebox.sources.resolve_debs import open_archive
 from coursebox.sources.resolve_wheels import provided_versions, resolve_wheels
 
-PACKAGES = CHECKOUT / "coursebox" / "tree" / "packages.toml"
+PACKAGES = CHECKOUT / "packages.toml"
 SUITE = "trixie"
 ARCHITECTURE = "amd64"
 PYTHON = "3.13"

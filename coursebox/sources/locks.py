@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from coursebox.digests import sha256_value
-from coursebox.errors import CourseboxError
+from coursebox.core.digests import sha256_value
+from coursebox.core.errors import CourseboxError
 
 FORMAT = 1
 INDEX = "lock.json"

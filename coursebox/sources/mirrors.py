@@ -24,8 +24,8 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from coursebox.errors import CourseboxError
-from coursebox.paths import CHECKOUT
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 
 KEYRING = "debian-archive"
 SUITES = re.compile(

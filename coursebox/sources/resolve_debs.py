@@ -19,7 +19,7 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 from coursebox.sources.locks import Deb
 from coursebox.sources.mirrors import AptMirrors, read_apt
 

@@ -17,8 +17,8 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from packaging.utils import canonicalize_name
 
-from coursebox.digests import sha256_file
-from coursebox.errors import CourseboxError
+from coursebox.core.digests import sha256_file
+from coursebox.core.errors import CourseboxError
 from coursebox.sources.locks import Deb, Wheel
 from coursebox.sources.mirrors import local_path, pip_command, read_pip
 from coursebox.sources.tls import make_client

@@ -18,10 +18,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from coursebox.console import warn
-from coursebox.digests import BLOCK, sha256_file
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.console import warn
+from coursebox.core.digests import BLOCK, sha256_file
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 
 PARTIAL = "partial"
 OLD = 7 * 24 * 3600

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
 
-from coursebox.digests import BLOCK, sha256_bytes, sha256_value
-from coursebox.stage import Result, Stages
+from coursebox.core.digests import BLOCK, sha256_bytes, sha256_value
+from coursebox.core.stages import Result, Stages
 
 HERE = Path(__file__)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 from coursebox.verify import outcomes
 
 PARALLEL = "--numprocesses=auto"  # for tests that share nothing: pytest-xdist, a process for each core

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from coursebox.errors import CourseboxError
-from coursebox.host.docker import ensure_engine
-from coursebox.machine.docker import import_image
-from coursebox.paths import CHECKOUT
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
+from coursebox.host.dockerd import ensure_engine
+from coursebox.host.engine import import_image
 from coursebox.verify import outcomes
 
 DATA = "/usr/share/coursebox/data"

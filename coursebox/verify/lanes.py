@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from coursebox.core.digests import sha256_file, sha256_value
+from coursebox.core.paths import CHECKOUT
+from coursebox.core.run import capture
 from coursebox.course import Course
-from coursebox.digests import sha256_file, sha256_value
 from coursebox.host.packages import PACKAGES
-from coursebox.paths import CHECKOUT
-from coursebox.run import capture
 from coursebox.verify import hosted
 from coursebox.verify.contents import SHAPE
 from coursebox.verify.inside import Inside, run_inside
@@ -34,7 +34,7 @@ TREE = ("system", "entry", "selftest", "labs", SHAPE, "config")  # all of a tree
 MACHINE = (*TREE, "disk", "ovf")
 
 # Everything that decides the bytes of a delivered file, but the labs.
-BUILDER = ("coursebox", "ansible", "packer", "docker", "selftest", "locks", "course.toml")
+BUILDER = ("coursebox", "packages.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml")
 
 
 @dataclass(frozen=True)
@@ -61,11 +61,11 @@ NARROW: Mapping[str, Reads] = {
     "build": Reads(files=BUILDER),
     # Services, users, kernel, packages: outside of the labs.
     "content/test_machine.py": Reads(vm=TREE, files=("coursebox/course.py", "locks")),
-    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/tree/packages.toml", "locks")),
+    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("packages.toml", "locks")),
     "content/test_course.py": Reads(vm=TREE, cuda=TREE),
     # Containers as people start them. The labs are copied into homes, whatever is in them; that the archive in dist/
     # holds these very bytes is shown by content/test_image.py.
-    "container": Reads(cuda=TREE, files=("docker", "coursebox/container", "docs/container.md")),
+    "container": Reads(cuda=TREE, files=("docker", "coursebox/formats/oci", "docs/container.md")),
     # The self-test on this machine's own PyTorch and GPU.
     "gpu": Reads(files=("selftest",)),
 }  # fmt: skip

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from coursebox.paths import Cache
-from coursebox.report import Built
-from coursebox.stage import Result, Stages, exclusive
+from coursebox.core.paths import Cache
+from coursebox.core.stages import Result, Stages, exclusive
+from coursebox.delivery.report import Built
 from coursebox.verify.contents import image_parts, machine_parts
 from coursebox.verify.inside import Inside
 from coursebox.verify.lanes import Delivered

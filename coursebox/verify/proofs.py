@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from coursebox.digests import sha256_value
-from coursebox.paths import CHECKOUT, Cache
-from coursebox.run import capture
+from coursebox.core.digests import sha256_value
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.run import capture
 
 FORMAT = 1  # of the records; another number makes all of them unknown
 KEPT = 30  # records of one claim; the oldest goes first

@@ -21,15 +21,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from coursebox import report
 from coursebox.build import build_docker, build_ova
-from coursebox.console import say, step, warn
+from coursebox.core.console import say, step, warn
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.run import capture
+from coursebox.core.stages import RECORD
 from coursebox.course import Course
-from coursebox.errors import CourseboxError
-from coursebox.paths import CHECKOUT, Cache
-from coursebox.run import capture
-from coursebox.stage import RECORD
-from coursebox.tree.repository import link_or_copy
+from coursebox.delivery import report
+from coursebox.trees.repository import link_or_copy
 from coursebox.verify.proofs import Claim, Proofs
 
 

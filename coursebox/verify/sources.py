@@ -11,10 +11,10 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from coursebox.digests import sha256_file, sha256_value
-from coursebox.paths import CHECKOUT
-from coursebox.run import capture
-from coursebox.stage import is_litter
+from coursebox.core.digests import sha256_file, sha256_value
+from coursebox.core.paths import CHECKOUT
+from coursebox.core.run import capture
+from coursebox.core.stages import is_litter
 
 # Where an absolute import of our own is looked for, beside the folder of the file that has it.
 ROOTS = (".", "docker", "selftest", "labs")

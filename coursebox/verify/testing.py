@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coursebox.console import say
-from coursebox.paths import CHECKOUT
+from coursebox.core.console import say
+from coursebox.core.paths import CHECKOUT
 from coursebox.verify.lanes import Lane
 from coursebox.verify.outcomes import Outcome, read_outcomes
 from coursebox.verify.proofs import Claim, Proof, Proofs, missing

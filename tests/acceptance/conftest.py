@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.appliance.ova import Ova, extract_disk, open_ova
+from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
-from coursebox.machine.virtualbox import VirtualBox, open_virtualbox, unpacked
-from coursebox.paths import CHECKOUT, Cache
+from coursebox.formats.ova.ova import Ova, extract_disk, open_ova
+from coursebox.verify.machine.virtualbox import VirtualBox, open_virtualbox, unpacked
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.appliance.ova import Ova, open_ova, vmdk_name, write_ova
-from coursebox.appliance.ovf import description, machine_name, make_ovf
-from coursebox.appliance.vmdk import write_vmdk
 from coursebox.course import Course
-from coursebox.machine.virtualbox import VirtualBox, parse_info
+from coursebox.formats.ova.ova import Ova, open_ova, vmdk_name, write_ova
+from coursebox.formats.ova.ovf import description, machine_name, make_ovf
+from coursebox.formats.ova.vmdk import write_vmdk
+from coursebox.verify.machine.virtualbox import VirtualBox, parse_info
 
 MakeVirtualBox = Callable[[str, Path], VirtualBox]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import load_course
-from coursebox.paths import CHECKOUT, Cache
-from coursebox.tree.repository import link_or_copy
+from coursebox.trees.repository import link_or_copy
 
 STAGES = ("tools", "bootstrap-vm", "system-vm", "course-vm", "disk", "vmdk", "ova")
 INTO = 0.4  # the share of a stage's usual time, or of 30 s, after which it is killed

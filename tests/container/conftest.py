@@ -15,8 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from containers import Container, docker
 
+from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
-from coursebox.paths import CHECKOUT
 
 Start = Callable[..., Container]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from containers import Container
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 
 # The same browser as for the course machine.
 sys.path.append(str(Path(__file__).parents[1] / "vm"))

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from containers import docker, run_once, write
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 
 DOCKER = CHECKOUT / "docker"
 EXTEND = DOCKER / "examples" / "extend" / "Dockerfile"

@@ -20,11 +20,11 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from coursebox.container.read import merged
+from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
-from coursebox.host.docker import ensure_engine
-from coursebox.machine.docker import import_image
-from coursebox.paths import CHECKOUT, Cache
+from coursebox.formats.oci.read import merged
+from coursebox.host.dockerd import ensure_engine
+from coursebox.host.engine import import_image
 
 Members = dict[str, tarfile.TarInfo]
 SUFFIX = {"vm": "", "cuda": "-cuda"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.appliance.ova import extract_disk, open_ova
-from coursebox.digests import sha256_file
+from coursebox.core.digests import sha256_file
+from coursebox.formats.ova.ova import extract_disk, open_ova
 
 pytestmark = pytest.mark.parametrize("place", ["vm"], indirect=True)
 

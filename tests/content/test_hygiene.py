@@ -1,4 +1,4 @@
-"""The hygiene contract: what no delivered tree ever holds. ansible/roles/sysprep and coursebox/tree/seal.py keep it."""
+"""The hygiene contract: what no delivered tree holds. ansible/roles/sysprep and coursebox/trees/seal.py keep it."""
 
 from __future__ import annotations
 

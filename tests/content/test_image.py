@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from coursebox.build import image_stages, opened
-from coursebox.container.read import open_archive, verify_layers
+from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
-from coursebox.paths import CHECKOUT
+from coursebox.formats.oci.read import open_archive, verify_layers
 
 pytestmark = pytest.mark.parametrize("place", ["cuda"], indirect=True)
 

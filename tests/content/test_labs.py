@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.stage import is_litter
+from coursebox.core.stages import is_litter
 
 LABS = "/usr/share/coursebox/labs"
 

@@ -16,9 +16,9 @@ import testinfra
 from testinfra.host import Host
 
 from coursebox.build import machine_trees, opened
+from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
-from coursebox.machine.docker import import_image
-from coursebox.paths import CHECKOUT
+from coursebox.host.engine import import_image
 
 PASSWORD = "a\"b':c$HOME`d`\\ü ß"
 LABS = {"Übung 1/Löwe & Bär.py": "print('Grüße')\n", "mit Leerzeichen.md": "# Titel\n", "welcome.md": "# Hallo\n"}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import tomllib
 from typing import TYPE_CHECKING
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 from coursebox.sources.locks import read_locks
 
 if TYPE_CHECKING:
     from testinfra.host import Host
 
-WANTED = tomllib.loads((CHECKOUT / "coursebox" / "tree" / "packages.toml").read_text(encoding="utf-8"))
+WANTED = tomllib.loads((CHECKOUT / "packages.toml").read_text(encoding="utf-8"))
 SHOWN = "${Package} ${Version} ${db:Status-Abbrev}\\n"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from coursebox import cli
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 
 
 @pytest.fixture

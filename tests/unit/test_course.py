@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
-from coursebox.errors import CourseboxError
-from coursebox.paths import CHECKOUT
 
 GOOD = {
     "course": {"name": '"deep-learning"', "version": '"2026.11"', "title": '"Deep Learning"'},

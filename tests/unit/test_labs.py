@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 
 SOURCE = '''\
 # %% [markdown]

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.stages import Stages
 from coursebox.course import load_course
-from coursebox.paths import CHECKOUT, Cache
 from coursebox.sources.fetch import fetch
 from coursebox.sources.locks import read_locks
-from coursebox.stage import Stages
-from coursebox.tree import provision
-from coursebox.tree.packer import unpack_packer
+from coursebox.trees import provision
+from coursebox.trees.packer import unpack_packer
 
 TOOLS = Path(sys.executable).parent
 # Written so that these lines do not find themselves.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 from coursebox.prune import cache_limit, clean, disk_usage, entries, prune, sizes
 
 MEGABYTE = 1_000_000

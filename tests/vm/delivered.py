@@ -17,12 +17,12 @@ from pathlib import Path
 
 import httpx
 
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 from coursebox.course import Course, load_course
-from coursebox.errors import CourseboxError
-from coursebox.machine import guest, qemu
-from coursebox.machine.guest import Guest
-from coursebox.machine.qemu import LOCALHOST, Forward, Qemu, Spec, free_port
-from coursebox.paths import CHECKOUT
+from coursebox.verify.machine import guest, qemu
+from coursebox.verify.machine.guest import Guest
+from coursebox.verify.machine.qemu import LOCALHOST, Forward, Qemu, Spec, free_port
 
 BUILD = CHECKOUT / "build"
 ARTIFACTS = BUILD / "vm-artifacts"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from delivered import ARTIFACTS, MENU, POWER_OFF, START, WRITER_PLACE, Delivered, DirectStart, Session, record
 
-from coursebox.machine.qemu import Qemu
+from coursebox.verify.machine.qemu import Qemu
 
 CUTS = 10
 

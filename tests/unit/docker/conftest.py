@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 
 sys.path.insert(0, str(CHECKOUT / "docker"))

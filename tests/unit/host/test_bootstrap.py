@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.paths import CHECKOUT
+from coursebox.core.paths import CHECKOUT
 
 # Knows `-c` (its version), `-m venv FOLDER`, and `-m pip install …`, which fails for a lock that says "wrong".
 PYTHON = """#!/bin/sh

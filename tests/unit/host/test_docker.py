@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from coursebox.errors import CourseboxError
-from coursebox.host import docker
-from coursebox.host.docker import ensure_engine, stop_engine_we_started
+from coursebox.core.errors import CourseboxError
+from coursebox.host import dockerd as docker
+from coursebox.host.dockerd import ensure_engine, stop_engine_we_started
 
 CLIENT = """
 if [ -e "$host/denied" ]; then

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 from coursebox.host.packages import PACKAGES, ensure_packages, install, missing_packages
 
 APT = "apt-get --option=DPkg::Lock::Timeout=300 --option=Dpkg::Use-Pty=false --quiet --yes "

@@ -11,10 +11,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 from coursebox.host import toolchain
 from coursebox.host.toolchain import Locked, lock_toolchain
-from coursebox.paths import CHECKOUT
 
 # name → (version, what it requires); "only313" is what a pip under Python 3.11 never asks for.
 WORLD = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.paths import Cache
+from coursebox.core.paths import Cache
 from coursebox.sources.download import Patience
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 from coursebox.sources import datasets
 from coursebox.sources import store as store_module
 from coursebox.sources.datasets import DataTree, fetch_data, gunzip, lock_data

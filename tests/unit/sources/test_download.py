@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 from coursebox.sources import download as download_module
 from coursebox.sources import store as store_module
 from coursebox.sources.download import Aside, Downloads, Patience, Want, download

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from coursebox.errors import CourseboxError
-from coursebox.paths import Cache
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
 from coursebox.sources import fetch as fetch_module
 from coursebox.sources import mirrors as mirrors_module
 from coursebox.sources.download import Patience, download

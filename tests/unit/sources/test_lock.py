@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from coursebox.errors import CourseboxError
-from coursebox.paths import CHECKOUT
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 from coursebox.sources import lock as lock_module
 from coursebox.sources.lock import lock_course, make_locks, read_requests
 from coursebox.sources.locks import Deb, Request, Wheel, read_locks

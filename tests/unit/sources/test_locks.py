@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 from coursebox.sources import locks as locks_module
 from coursebox.sources.locks import DataFile, Deb, Locks, Request, Wheel, check_requests, read_locks, write_locks
 

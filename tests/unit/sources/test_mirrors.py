@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 from coursebox.sources import mirrors as mirrors_module
 from coursebox.sources.mirrors import AptMirrors, PipSettings, data_mirrors, join, local_path, read_apt, read_pip
 

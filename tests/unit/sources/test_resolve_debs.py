@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 from coursebox.sources import resolve_debs as module
 from coursebox.sources.locks import Deb
 from coursebox.sources.mirrors import AptMirrors

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.errors import CourseboxError
+from coursebox.core.errors import CourseboxError
 from coursebox.sources.locks import Deb
 from coursebox.sources.resolve_wheels import (
     platforms,

@@ -1,0 +1,188 @@
+"""Stages: each is a function of its inputs, done once, and either whole or absent.
+
+A stage's key is the digest of everything it reads: values, digests of files, and the source of the code that does
+the work. Its result is a folder in the cache, filled beside its place and renamed into it, so a build that is killed
+leaves nothing half-made and the next one goes on where it stood.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coursebox.core.console import say
+from coursebox.core.digests import sha256_bytes, sha256_file, sha256_sparse, sha256_value
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
+
+RECORD = "stage.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished stage.
+
+    folder: where its files are; files: name → sha256 of each; facts: what the stage says about its result;
+    seconds: the time it took when it was made; reused: True when this build found it done.
+    """
+
+    name: str
+    key: str
+    folder: Path
+    files: Mapping[str, str]
+    facts: Mapping[str, Any]
+    seconds: float
+    reused: bool
+
+    def path(self, name: str) -> Path:
+        """The result file called `name`."""
+        return self.folder / name
+
+
+@dataclass
+class Stages:
+    """Runs the stages of one build in one cache, and remembers them in order for the summary."""
+
+    cache: Cache
+    results: list[Result] = field(default_factory=list)
+
+    def run(
+        self,
+        name: str,
+        inputs: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any] | None],
+        *,
+        code: Sequence[Path] = (),
+    ) -> Result:
+        """Return the result of stage `name` for these inputs; call `make(folder)` only when it is not in the cache.
+
+        inputs: JSON-like values; files are named by their digests. code: source files whose text decides the bytes.
+        make: writes its files into an empty folder and returns facts worth keeping (JSON-like), or None.
+        """
+        key = stage_key(name, inputs, code)
+        place = self.cache.stages / name / key
+        result = self._finished(name, key, place)
+        if result is None:
+            result = self._make(name, key, place, inputs, make)
+        self.results.append(result)
+        return result
+
+    def _finished(self, name: str, key: str, place: Path) -> Result | None:
+        try:
+            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        os.utime(place)  # pruning removes what was used longest ago
+        return Result(name, key, place, record["files"], record["facts"], record["seconds"], reused=True)
+
+    def _estimate(self, name: str) -> str:
+        """How long this stage took the last time on this machine, for those who wait."""
+        records = sorted((self.cache.stages / name).glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
+        if not records:
+            return ""
+        return f" about {json.loads(records[-1].read_text(encoding='utf-8'))['seconds']:.0f} s"
+
+    def _make(
+        self,
+        name: str,
+        key: str,
+        place: Path,
+        inputs: Mapping[str, Any],
+        make: Callable[[Path], Mapping[str, Any] | None],
+    ) -> Result:
+        say(f"‣ {name} …{self._estimate(name)}")
+        self.cache.tmp.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.cache.tmp))
+        start = time.monotonic()
+        try:
+            facts = dict(make(work) or {})
+            seconds = round(time.monotonic() - start, 1)
+            files = {path.name: file_digest(path) for path in sorted(work.iterdir()) if path.is_file()}
+            record = {"stage": name, "inputs": inputs, "files": files, "facts": facts, "seconds": seconds}
+            (work / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+            work.chmod(0o755)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if place.exists():  # without its record it is not a result
+                shutil.rmtree(place)
+            work.rename(place)
+        except OSError as error:
+            shutil.rmtree(work, ignore_errors=True)
+            raise storage_error(error, self.cache) from error
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        say(f"  {name}: {seconds:.1f} s")
+        return Result(name, key, place, files, facts, seconds, reused=False)
+
+
+def stage_key(name: str, inputs: Mapping[str, Any], code: Sequence[Path] = ()) -> str:
+    """The digest (32 hex digits) of all that a stage reads; file names count without their folders."""
+    sources = {path.name: sha256_file(path) for path in code}
+    return sha256_value({"stage": name, "inputs": inputs, "code": sources})[:32]
+
+
+def file_digest(path: Path) -> str:
+    """The digest of a result file; reading the holes of a 20 GiB disk would take longer than making it."""
+    status = path.stat()
+    return sha256_sparse(path) if status.st_blocks * 512 < status.st_size else sha256_file(path)
+
+
+def tree_digest(folder: Path) -> str:
+    """Digest of the files below `folder`: their paths, whether they are executable, and their bytes.
+
+    Times, owners and the umask of the checkout do not count; caches of tools and editors do not either.
+    """
+    lines = []
+    for path in sorted(folder.rglob("*")):
+        relative = path.relative_to(folder)
+        if path.is_file() and not is_litter(relative):
+            executable = "x" if path.stat().st_mode & 0o100 else "-"
+            lines.append(f"{sha256_file(path)} {executable} {relative.as_posix()}")
+    return sha256_bytes("\n".join(lines).encode())
+
+
+def is_litter(relative: Path) -> bool:
+    """Whether a path is a by-product of tools, or of a lab that was run, that never belongs into an image."""
+    tools = {"__pycache__", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store", ".git"}
+    return bool(set(relative.parts) & (tools | {"results"})) or relative.name.endswith((".pyc", "~"))
+
+
+def storage_error(error: OSError, cache: Cache) -> CourseboxError:
+    """Turn a failed write into a sentence; the most frequent one is a full disk."""
+    free = shutil.disk_usage(cache.root).free / 1e9 if cache.root.exists() else 0.0
+    place = error.filename or cache.root
+    return CourseboxError(
+        f"{place}: {error.strerror or error}",
+        hint=f"{free:.1f} GB are free below {cache.root}; `make clean CACHE=1` frees finished stages, "
+        "COURSEBOX_CACHE=<folder> moves the cache to another disk.",
+    )
+
+
+@contextmanager
+def exclusive(cache: Cache) -> Iterator[None]:
+    """Hold the cache for one build, and clear away what killed builds left in its tmp folder."""
+    try:
+        cache.root.mkdir(parents=True, exist_ok=True)
+        lock = (cache.root / "lock").open("w")
+    except OSError as error:
+        raise storage_error(error, cache) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CourseboxError(
+                f"another build is using the cache {cache.root}.",
+                hint="Wait until it ends, or give this build its own with COURSEBOX_CACHE=<folder>.",
+            ) from None
+        for left in sorted(cache.tmp.glob("*")):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+        yield

@@ -1,0 +1,1 @@
+"""What lies beside every delivered file, whatever its format."""

@@ -1,0 +1,144 @@
+"""A course → the OCI image config: what an engine starts, as whom, and what the image says about itself.
+
+https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md, with `Healthcheck` as Docker extends it
+(https://github.com/moby/docker-image-spec/blob/main/spec.md); engines that do not know it pass over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from coursebox.formats.oci.layers import Layer
+from coursebox.formats.oci.rules import DATA_SETS
+
+PATH = "/opt/jupyter/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PORT = 8888
+ANNOTATION = "org.opencontainers.image"
+OWN = "org.coursebox"
+_SECOND = 1_000_000_000  # Docker counts times in nanoseconds
+
+
+@dataclass(frozen=True)
+class About:
+    """What decides the config beside the layers.
+
+    name, version, title: of the course. user, uid, gid: the account in the container; its home is /home/<user>.
+    epoch: seconds since 1970, the date of the image. torch, cuda: their versions. locks: the digest of the locks.
+    more: labels beside those that are made here.
+    """
+
+    name: str
+    version: str
+    title: str
+    user: str
+    epoch: int
+    torch: str
+    cuda: str
+    locks: str
+    uid: int = 1000
+    gid: int = 100
+    architecture: str = "amd64"
+    more: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def created(self) -> str:
+        """The epoch as RFC 3339 wants it."""
+        return timestamp(self.epoch)
+
+    @property
+    def platform(self) -> dict[str, str]:
+        """What the image runs on, in the words of Go."""
+        return {"architecture": self.architecture, "os": "linux"}
+
+
+def labels(about: About) -> dict[str, str]:
+    """What the image says about itself, by the names of the OCI; its labels and the manifest's annotations.
+
+    https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md
+    """
+    return {
+        f"{ANNOTATION}.title": about.title,
+        f"{ANNOTATION}.description": f"{about.title}: JupyterLab, PyTorch {about.torch} with CUDA {about.cuda}, "
+        "the labs and the data sets of the course",
+        f"{ANNOTATION}.version": about.version,
+        f"{ANNOTATION}.created": about.created,
+        f"{ANNOTATION}.ref.name": f"{about.name}:{about.version}",
+        f"{OWN}.course": about.name,
+        f"{OWN}.torch": about.torch,
+        f"{OWN}.cuda": about.cuda,
+        f"{OWN}.locks": about.locks,
+        **about.more,
+    }
+
+
+def environment(about: About) -> dict[str, str]:
+    """The variables of every container; names as in jupyter/docker-stacks where they exist there.
+
+    NVIDIA_REQUIRE_CUDA is not among them: with too old a driver a container shall start and say so.
+    """
+    return {
+        "PATH": PATH,
+        "LANG": "C.UTF-8",
+        "PYTORCH_DATA_DIR": f"/{DATA_SETS}",
+        "NB_USER": about.user,
+        "NB_UID": str(about.uid),
+        "NB_GID": str(about.gid),
+        "JUPYTER_PORT": str(PORT),
+        "NVIDIA_VISIBLE_DEVICES": "all",
+        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+    }
+
+
+def image_config(about: About, layers: Sequence[Layer]) -> dict[str, Any]:
+    """The config, JSON-like, for these layers from the bottom to the top."""
+    home = f"/home/{about.user}"
+    return {
+        "created": about.created,
+        **about.platform,
+        "config": {
+            "User": str(about.uid),
+            "WorkingDir": home,
+            "Env": [f"{name}={value}" for name, value in environment(about).items()],
+            # tini -g: signals reach kernels and terminals, too; -s: no zombie stays, under `docker run --init` neither
+            "Entrypoint": ["/usr/bin/tini", "-s", "-g", "--", "/usr/local/bin/start"],
+            "Cmd": ["start-notebook"],
+            "ExposedPorts": {f"{PORT}/tcp": {}},
+            "Volumes": {home: {}},
+            "Healthcheck": {
+                "Test": ["CMD", "/usr/local/bin/healthcheck"],
+                "Interval": 30 * _SECOND,
+                "Timeout": 3 * _SECOND,
+                "StartPeriod": 60 * _SECOND,
+                "Retries": 3,
+            },
+            "Labels": labels(about),
+        },
+        **_layers(about.created, layers),
+    }
+
+
+def base_config(epoch: int, layers: Sequence[Layer]) -> dict[str, Any]:
+    """The config of the system alone, for the build to go on from: root, without volumes, which would swallow files."""
+    created = timestamp(epoch)
+    return {
+        "created": created,
+        "architecture": "amd64",
+        "os": "linux",
+        "config": {"Env": [f"PATH={PATH}"], "Cmd": ["/bin/sh"]},
+        **_layers(created, layers),
+    }
+
+
+def timestamp(epoch: int) -> str:
+    """Seconds since 1970 in the form of RFC 3339."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _layers(created: str, layers: Sequence[Layer]) -> dict[str, Any]:
+    return {
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{layer.blob.diff_id}" for layer in layers]},
+        "history": [{"created": created, "created_by": f"coursebox: {layer.name}"} for layer in layers],
+    }

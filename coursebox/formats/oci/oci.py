@@ -1,0 +1,249 @@
+"""Config and layers → manifest, index, and the archive that `docker load`, `podman load` and skopeo read.
+
+The archive is an OCI image layout (https://github.com/opencontainers/image-spec/blob/v1.1.0/image-layout.md) with
+Docker's own `manifest.json` beside, as `docker save` has written it since 25: older engines read nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from coursebox.core.digests import sha256_bytes
+from coursebox.core.errors import CourseboxError
+from coursebox.formats.oci.config import ANNOTATION, OWN, About, base_config, image_config, labels
+from coursebox.formats.oci.layers import Layer, silent
+
+MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
+LAYOUT = "oci-layout"
+INDEX = "index.json"
+DOCKER = "manifest.json"
+BLOBS = "blobs/sha256/"
+LAYOUT_VERSION = {"imageLayoutVersion": "1.0.0"}
+LAYER_NAME = f"{OWN}.layer"
+UNPACKED = f"{OWN}.unpacked"
+REF_NAME = f"{ANNOTATION}.ref.name"
+# containerd takes the name of an image from here:
+# https://github.com/containerd/containerd/blob/main/core/images/annotations.go
+CONTAINERD_NAME = "io.containerd.image.name"
+_COPY = 4 << 20
+# One part of the name of a repository: https://github.com/distribution/reference/blob/main/regexp.go
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
+
+
+@dataclass(frozen=True)
+class Documents:
+    """The small files of an image, as bytes: config and manifest are blobs, index and Docker's manifest are not."""
+
+    config: bytes
+    manifest: bytes
+    index: bytes
+    docker: bytes
+
+    @property
+    def config_digest(self) -> str:
+        """64 hex digits; the image's id in Docker's classic store."""
+        return sha256_bytes(self.config)
+
+    @property
+    def manifest_digest(self) -> str:
+        """64 hex digits; what a registry calls the image, and its id in containerd's store."""
+        return sha256_bytes(self.manifest)
+
+
+@dataclass(frozen=True)
+class BlobFile:
+    """A blob that lies in a file: its digest (SHA-256, 64 hex digits) and size in bytes."""
+
+    path: Path
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A written archive: `size` in bytes."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+def image_names(name: str, version: str) -> list[str]:
+    """What the image of a course is called in an engine: <name>:<version> and <name>:latest.
+
+    Raises CourseboxError when engines could not take the name.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise CourseboxError(
+            f"course.name: {name} cannot be the name of an image",
+            hint='put a letter or digit between signs, and no two dots together, as in "deep-learning"',
+        )
+    return list(dict.fromkeys([f"{name}:{version}", f"{name}:latest"]))
+
+
+def documents(about: About, layers: Sequence[Layer]) -> Documents:
+    """Everything of an image but its layers, which are given from the bottom to the top."""
+    names = image_names(about.name, about.version)
+    return _documents(names, image_config(about, layers), layers, labels(about))
+
+
+def base_documents(name: str, layers: Sequence[Layer], *, epoch: int) -> Documents:
+    """The same for the image `name` (repository:tag) of the system alone."""
+    return _documents([name], base_config(epoch, layers), layers, {})
+
+
+def _documents(
+    names: Sequence[str], described: Mapping[str, Any], layers: Sequence[Layer], about: Mapping[str, str]
+) -> Documents:
+    config = encode(described)
+    manifest = encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "config": _descriptor(CONFIG_TYPE, config),
+            "layers": [
+                {
+                    "mediaType": layer.media_type,
+                    "digest": f"sha256:{layer.blob.digest}",
+                    "size": layer.blob.size,
+                    "annotations": {LAYER_NAME: layer.name, UNPACKED: str(layer.blob.unpacked)},
+                }
+                for layer in layers
+            ],
+            "annotations": about,
+        }
+    )
+    platform = {key: described[key] for key in ("architecture", "os")}
+    entry = {**_descriptor(MANIFEST_TYPE, manifest), "platform": platform}
+    index = encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": INDEX_TYPE,
+            # One entry for each name: containerd knows no other way to load both.
+            "manifests": [
+                {
+                    **entry,
+                    "annotations": {CONTAINERD_NAME: f"docker.io/library/{name}", REF_NAME: name.partition(":")[2]},
+                }
+                for name in names
+            ],
+        }
+    )
+    docker = encode(
+        [
+            {
+                "Config": f"{BLOBS}{sha256_bytes(config)}",
+                "RepoTags": names,
+                "Layers": [f"{BLOBS}{layer.blob.digest}" for layer in layers],
+            }
+        ]
+    )
+    return Documents(config, manifest, index, docker)
+
+
+def encode(value: object) -> bytes:
+    """JSON with one form for one value: keys sorted, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def write_archive(
+    target: Path,
+    image: Documents,
+    layers: Iterable[BlobFile],
+    *,
+    epoch: int,
+    on_progress: Callable[[int], None] = silent,
+) -> Archive:
+    """Write `target`, a tar whose bytes depend on nothing but the image.
+
+    epoch: the time of all members, seconds since 1970. on_progress: called with bytes of layers that were copied.
+    Each layer is digested again on the way: raises CourseboxError when a file is not the one that was recorded.
+    `target` appears complete or not at all.
+    """
+    small = {
+        LAYOUT: encode(LAYOUT_VERSION),
+        INDEX: image.index,
+        DOCKER: image.docker,
+        f"{BLOBS}{image.config_digest}": image.config,
+        f"{BLOBS}{image.manifest_digest}": image.manifest,
+    }
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("wb") as sink, ThreadPoolExecutor(2) as pool:
+            writer = _Writer(sink, pool, epoch)
+            for name, data in small.items():
+                writer.add(name, data)
+            for layer in {layer.digest: layer for layer in layers}.values():
+                writer.copy(f"{BLOBS}{layer.digest}", layer, on_progress)
+            size = writer.finish()
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return Archive(target, size, writer.whole.hexdigest())
+
+
+class _Writer:
+    """A tar that is digested while it is written."""
+
+    def __init__(self, sink: BinaryIO, pool: ThreadPoolExecutor, epoch: int) -> None:
+        self.whole = hashlib.sha256()
+        self._sink = sink
+        self._pool = pool
+        self._epoch = epoch
+
+    def add(self, name: str, data: bytes) -> None:
+        self._put(self._header(name, len(data)) + data + _padding(len(data)))
+
+    def copy(self, name: str, blob: BlobFile, on_progress: Callable[[int], None]) -> None:
+        self._put(self._header(name, blob.size))
+        copied = hashlib.sha256()
+        size = 0
+        buffer = memoryview(bytearray(_COPY))
+        with blob.path.open("rb", buffering=0) as source:
+            while count := source.readinto(buffer):
+                block = buffer[:count]
+                # Digests release the interpreter's lock: another core works while this one writes.
+                digesting = [self._pool.submit(digest.update, block) for digest in (copied, self.whole)]
+                self._sink.write(block)
+                for done in digesting:
+                    done.result()
+                size += count
+                on_progress(count)
+        if (size, copied.hexdigest()) != (blob.size, blob.digest):
+            raise CourseboxError(f"{blob.path} has changed since it was written", hint="delete it, and build it again")
+        self._put(_padding(size))
+
+    def finish(self) -> int:
+        """End the archive; returns its size in bytes."""
+        self._put(bytes(2 * tarfile.BLOCKSIZE))
+        self._put(bytes(-self._sink.tell() % tarfile.RECORDSIZE))
+        return self._sink.tell()
+
+    def _put(self, data: bytes) -> None:
+        self._sink.write(data)
+        self.whole.update(data)
+
+    def _header(self, name: str, size: int) -> bytes:
+        member = tarfile.TarInfo(name)
+        member.size, member.mtime = size, self._epoch
+        return member.tobuf(tarfile.PAX_FORMAT)
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % tarfile.BLOCKSIZE)
+
+
+def _descriptor(media_type: str, data: bytes) -> Mapping[str, Any]:
+    return {"mediaType": media_type, "digest": f"sha256:{sha256_bytes(data)}", "size": len(data)}

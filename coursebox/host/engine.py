@@ -1,0 +1,115 @@
+"""The Docker engine as the builder uses it: images from tars, and throw-away containers without network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from coursebox.core.digests import sha256_bytes
+from coursebox.core.paths import Cache
+from coursebox.core.run import capture, run
+from coursebox.core.stages import Result
+from coursebox.host.dockerd import ensure_engine
+
+LABEL = "org.coursebox.build"
+
+
+def label() -> str:
+    """Marks what a build starts, so that the next build in the same cache can clear away what a killed one left.
+
+    Builds in another cache may run at the same time in the same engine: theirs are not touched.
+    """
+    return f"{LABEL}={sha256_bytes(os.fsencode(Cache.from_environment().root))[:12]}"
+
+
+def image_name(kind: str, stage: Result) -> str:
+    """What the tree.tar of `stage` is called in the engine: named by its content, it never stands for another."""
+    return f"coursebox-{kind}:{stage.files['tree.tar'][:32]}"
+
+
+def have_image(name: str) -> bool:
+    """Whether the engine holds the image `name` (repository:tag)."""
+    return image_id(name) is not None
+
+
+def import_image(tar: Path, name: str, *, log: Path) -> None:
+    """Make the root file system `tar` an image called `name`, unless the engine has it already.
+
+    Starts the engine when none answers: a build with nothing to do never comes here, and needs none.
+    """
+    ensure_engine()
+    remove_leftovers()
+    if not have_image(name):
+        run(["docker", "import", "--change", "ENV PATH=/usr/sbin:/usr/bin:/sbin:/bin", tar, name],
+            what=f"loading {name} into the Docker engine", log=log)  # fmt: skip
+
+
+def image_id(name: str) -> str | None:
+    """The engine's id of image `name`, "sha256:…"; None when it has no such image."""
+    done = capture(["docker", "image", "inspect", "--format", "{{.Id}}", name])
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def load_archive(archive: Path, names: Sequence[str], ids: Collection[str], *, log: Path) -> None:
+    """Load an image archive that gives the image `names`, unless the engine has it under all of them already.
+
+    ids: what the engine may call it, each "sha256:…": the digest of its config in the classic image store, of its
+    manifest in that of containerd. Layers that the engine has are not loaded again.
+    """
+    ensure_engine()
+    if any(image_id(name) not in ids for name in names):
+        run(["docker", "load", "--input", archive], what=f"loading {names[0]} into the Docker engine", log=log)
+
+
+def run_container(
+    image: str,
+    command: Sequence[str],
+    *,
+    what: str,
+    log: Path,
+    mounts: Mapping[Path, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    stdout: IO[bytes] | None = None,
+    stdin: bytes | None = None,
+    as_me: bool = False,
+    scratch: str | None = None,
+) -> None:
+    """Run `command` in a new container of `image`, without network, and remove the container.
+
+    mounts: host path → path in the container, `:ro` at its end for read-only. as_me: run with the caller's uid and
+    gid, so that files written to a mount belong to the caller. scratch: a path inside that gets an anonymous volume,
+    which is as fast as the engine's disk.
+    """
+    words: list[str] = ["docker", "run", "--rm", "--network", "none", "--label", label()]
+    words += ["--interactive"] if stdin is not None else []
+    words += ["--user", f"{os.getuid()}:{os.getgid()}"] if as_me else []
+    words += ["--volume", scratch] if scratch else []
+    words += ["--cpuset-cpus", processors()] if processors() else []
+    for host, inside in (mounts or {}).items():
+        words += ["--volume", f"{host}:{inside}"]
+    for name, value in (env or {}).items():
+        words += ["--env", f"{name}={value}"]
+    run([*words, image, *command], what=what, log=log, stdout=stdout, stdin=stdin)
+
+
+def processors() -> str:
+    """Which processors the build's containers may use: `$COURSEBOX_CPUS` such as "0" or "0-3"; all when empty."""
+    return os.environ.get("COURSEBOX_CPUS", "")
+
+
+def remove_images(keep: Collection[str]) -> None:
+    """Remove the images of earlier builds, but those named in `keep`; a container that uses one keeps it."""
+    filters = [f"--filter=reference=coursebox-{kind}" for kind in ("tools", "tree")]
+    command = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", *filters]
+    old = [name for name in capture(command).stdout.split() if name not in keep]
+    if old:
+        capture(["docker", "rmi", *old])
+
+
+def remove_leftovers() -> None:
+    """Remove containers that a killed build left behind."""
+    left = capture(["docker", "ps", "--all", "--quiet", "--filter", f"label={label()}"]).stdout.split()
+    if left:
+        capture(["docker", "rm", "--force", "--volumes", *left])

@@ -1,0 +1,303 @@
+"""`make doctor`: what this machine has, what it lacks, and what to do about each finding."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import httpx
+from rich.console import Console
+from rich.table import Table
+
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.course import Course, load_course
+from coursebox.host.dockerd import ask_engine
+from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
+from coursebox.host.packages import PACKAGES, missing_packages
+from coursebox.prune import cache_limit, sizes
+from coursebox.sources.locks import Locks, read_locks
+from coursebox.sources.mirrors import data_mirrors, join, local_path, read_apt, read_pip
+from coursebox.sources.tls import make_client
+from coursebox.verify.machine.accel import kvm_verdict
+from coursebox.verify.machine.qemu import Forward, check_ports
+
+# Free bytes that `make ova` from an empty cache takes at its peak, what it takes when the cache is warm, and what both
+# products take from an empty cache, the Docker engine's share included.
+DISK_COLD, DISK_WARM, DISK_IMAGE = 18e9, 9e9, 40e9
+MEMORY = 2e9  # bytes that the builder may use
+SYSTEMS = ("12", "13")
+SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "blocks": "[bold red]✗[/]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table. state: "ok", "note": worth knowing, "blocks": `make ova` cannot work like this."""
+
+    topic: str
+    state: Literal["ok", "note", "blocks"]
+    text: str
+    advice: str = ""
+
+
+def run(course_file: Path) -> int:
+    """Examine the machine, print the table to standard output; 0 when nothing blocks `make ova`, else 1."""
+    findings = list(examine(course_file))
+    # In a log there is no width to fit into; rich would assume 80 characters.
+    show(findings, Console(highlight=False, width=None if sys.stdout.isatty() else 120))
+    return int(any(finding.state == "blocks" for finding in findings))
+
+
+def show(findings: list[Finding], console: Console) -> None:
+    """Print the table and its sum."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, overflow="fold")
+    for finding in findings:
+        advice = f"\n→ {finding.advice}" if finding.advice else ""
+        table.add_row(SIGNS[finding.state], finding.topic, _plain(finding.text + advice))
+    console.print(table)
+    blocking = sum(finding.state == "blocks" for finding in findings)
+    if blocking:
+        console.print(
+            f"\n{blocking} of these findings {'block' if blocking > 1 else 'blocks'} `make ova`.", markup=False
+        )
+    else:
+        console.print("\nNothing blocks `make ova`.", markup=False)
+
+
+def examine(course_file: Path) -> Iterator[Finding]:
+    """All findings in the order of the table; a check that fails is itself a finding."""
+    cache = Cache.from_environment()
+    course, locks = None, None
+    try:
+        course = load_course(course_file)
+        yield Finding("course", "ok", f"{course.name} {course.version}, from {course.source}")
+    except CourseboxError as error:
+        yield Finding("course", "blocks", str(error))
+    if course is not None:
+        try:
+            locks = read_locks(course.locks.folder)
+            yield Finding("locks", "ok", f"{course.locks.folder}, archive as of {locks.snapshot}")
+        except CourseboxError as error:
+            yield Finding("locks", "blocks", error.message, error.hint or "")
+    yield system()
+    yield processors()
+    yield memory(Path("/proc/meminfo").read_text(encoding="ascii"))
+    yield disk(cache)
+    yield from packages()
+    yield docker()
+    yield gpu()
+    yield kvm(cache, course)
+    to_fetch = missing_downloads(cache, locks) if locks else 1
+    yield _safely("Debian mirror", lambda: debian_mirror(locks.suite if locks else "stable", needed=to_fetch > 0))
+    yield _safely("Python index", lambda: python_index(needed=to_fetch > 0))
+    yield _safely("data mirrors", data_sets)
+    if course is not None:
+        yield ports(course)
+    yield _safely("cache", lambda: cache_size(cache, to_fetch if locks else None))
+
+
+def _safely(topic: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except CourseboxError as error:
+        return Finding(topic, "blocks", error.message, error.hint or "")
+
+
+def system(release: Path = Path("/etc/os-release"), machine: str | None = None) -> Finding:
+    """The operating system and the processor's architecture (os-release(5))."""
+    machine = machine or platform.machine()
+    values = {}
+    with suppress(OSError):
+        for line in release.read_text(encoding="utf-8").splitlines():
+            key, _, value = line.partition("=")
+            values[key] = value.strip("\"'")
+    name = f"{values.get('PRETTY_NAME', 'an unknown system')}, {machine}"
+    if machine != "x86_64":
+        return Finding("system", "blocks", name, "build on an x86-64 machine")
+    if values.get("ID") != "debian" or values.get("VERSION_ID") not in SYSTEMS:
+        return Finding("system", "note", name, f"untried here; Debian {' and '.join(SYSTEMS)} are tested")
+    return Finding("system", "ok", name)
+
+
+def processors() -> Finding:
+    """Cores that this process may use."""
+    count = len(os.sched_getaffinity(0))
+    if count < 2:
+        return Finding("processors", "note", "1 core", "a build takes about twice as long as with two")
+    return Finding("processors", "ok", f"{count} cores")
+
+
+def memory(meminfo: str) -> Finding:
+    """Memory that is free or can be freed; `meminfo`: the text of /proc/meminfo (proc(5))."""
+    values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in meminfo.splitlines() if line.endswith(" kB")}
+    free, total = values["MemAvailable"], values["MemTotal"]
+    text = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB available"
+    if free < MEMORY:
+        return Finding("memory", "blocks", text, f"the build needs {MEMORY / 1e9:.0f} GB: close other programs")
+    return Finding("memory", "ok", text)
+
+
+def disk(cache: Cache, free: int | None = None) -> Finding:
+    """Space for the cache; one that holds a build already needs less."""
+    place = cache.root
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free if free is None else free
+    warm = cache.stages.is_dir() and any(cache.stages.iterdir())
+    needed = DISK_WARM if warm else DISK_COLD
+    text = f"{free / 1e9:.1f} GB free at {place}"
+    if free < needed:
+        advice = f"a build needs {needed / 1e9:.0f} GB there: make room, or set COURSEBOX_CACHE to a larger disk"
+        return Finding("disk", "blocks", text, advice)
+    if free < DISK_IMAGE and not warm:
+        advice = f"enough for `make ova`; `make docker` and `make test` need {DISK_IMAGE / 1e9:.0f} GB"
+        return Finding("disk", "note", text, advice)
+    return Finding("disk", "ok", text)
+
+
+def packages() -> Iterator[Finding]:
+    """What apt would have to install, for the build and for the other verbs."""
+    can_install = shutil.which("apt-get") is not None and (os.geteuid() == 0 or shutil.which("sudo") is not None)
+    missing = missing_packages(PACKAGES["build"])
+    names = " ".join(missing)
+    if not missing:
+        yield Finding("packages", "ok", "all that the build needs is installed")
+    elif can_install:
+        yield Finding("packages", "note", f"not installed: {names}", "`make ova` installs them")
+    else:
+        yield Finding("packages", "blocks", f"not installed: {names}", f"as root, run: apt-get install {names}")
+    others = missing_packages(sorted({name for list_ in PACKAGES.values() for name in list_} - set(PACKAGES["build"])))
+    if others:
+        advice = "`make try` and `make test` install what they need" if can_install else "install them for these verbs"
+        yield Finding("packages", "note", f"not installed, for trying and testing: {' '.join(others)}", advice)
+
+
+def docker() -> Finding:
+    """Whether an engine answers, and what a build would do when none does."""
+    trouble = ask_engine()
+    if trouble is None:
+        return Finding("Docker", "ok", "an engine answers")
+    if "permission denied" in trouble.lower():
+        advice = "run: sudo usermod --append --groups docker $USER, and log in again"
+        return Finding("Docker", "blocks", "an engine runs, but this user may not talk to it", advice)
+    if host := os.environ.get("DOCKER_HOST"):
+        return Finding("Docker", "blocks", f"no engine answers at {host}", "start it, or unset DOCKER_HOST")
+    if os.geteuid() != 0 and shutil.which("sudo") is None:
+        return Finding("Docker", "blocks", "no engine answers", "as root, install docker.io and start it")
+    return Finding("Docker", "note", "no engine answers", "`make ova` installs docker.io when needed, and starts it")
+
+
+def gpu() -> Finding:
+    """Whether containers of the image can use a GPU here; they work on the CPU, too."""
+    gpus = find_gpus()
+    if not gpus:
+        return Finding("gpu", "ok", "none: the image runs on the CPU here")
+    if wrong := trouble(gpus, engine_runtimes()):
+        return Finding("gpu", "note", *wrong)
+    return Finding("gpu", "ok", ", ".join(f"{gpu.name}, driver {gpu.driver}" for gpu in gpus))
+
+
+def kvm(cache: Cache, course: Course | None) -> Finding:
+    """Whether a kernel really runs under KVM; the build does without it."""
+    ova = CHECKOUT / "dist" / f"{course.name}-{course.version}.ova" if course else None
+    verdict = kvm_verdict(disk=ova if ova and ova.exists() else None, cache=cache)
+    if verdict.works:
+        return Finding("KVM", "ok", f"works: {verdict.why}")
+    advice = "`make ova` does without; `make try` and `make test` use emulation, several times slower"
+    return Finding("KVM", "note", f"does not work: {verdict.why}", advice)
+
+
+def debian_mirror(suite: str, *, needed: bool) -> Finding:
+    """Whether one of apt's mirrors has the suite that goes into the machine."""
+    mirrors = read_apt().main
+    for mirror in mirrors:
+        if _reachable(join(mirror, f"dists/{suite}/Release")):
+            return Finding("Debian mirror", "ok", f"{_public(mirror)} has {suite}")
+    places = " ".join(map(_public, mirrors))
+    return _unreachable("Debian mirror", f"{suite} not found at {places}", "apt's settings", needed=needed)
+
+
+def python_index(*, needed: bool) -> Finding:
+    """Whether one of pip's indexes answers."""
+    settings = read_pip()
+    for index in settings.indexes:
+        if _reachable(join(index, "pip/"), settings.cert):
+            return Finding("Python index", "ok", f"{_public(index)} answers")
+    places = " ".join(map(_public, settings.indexes))
+    return _unreachable("Python index", f"no answer from {places}", "pip's settings", needed=needed)
+
+
+def _unreachable(topic: str, text: str, settings: str, *, needed: bool) -> Finding:
+    if needed:
+        return Finding(topic, "blocks", text, f"check the network and {settings}")
+    return Finding(topic, "note", text, "not needed: all that is locked lies in the cache")
+
+
+def data_sets() -> Finding:
+    """Where MNIST and CIFAR-10 come from."""
+    mirrors = data_mirrors()
+    if mirrors:
+        return Finding("data mirrors", "ok", " ".join(mirrors))
+    advice = "name a folder or URL with the data sets: MIRROR=…; else stand-ins are generated in their place"
+    return Finding("data mirrors", "note", "none", advice)
+
+
+def ports(course: Course) -> Finding:
+    """Whether `make try` could make its forwards now."""
+    forwards = (Forward(course.ports.jupyter, 8888, "JupyterLab"), Forward(course.ports.ssh, 22, "ssh"))
+    try:
+        check_ports(forwards)
+    except CourseboxError as error:
+        return Finding("ports", "note", error.message, f"for `make try`: {error.hint}" if error.hint else "")
+    return Finding("ports", "ok", f"{course.ports.jupyter} and {course.ports.ssh} are free")
+
+
+def missing_downloads(cache: Cache, locks: Locks) -> int:
+    """How many of the locked packages are not in the cache; data sets are kept unpacked and not counted."""
+    debs = [deb.sha256 for group in (locks.tools, *locks.debs.values()) for deb in group]
+    wheels = [wheel.sha256 for group in locks.wheels.values() for wheel in group]
+    return sum(not cache.object(sha256).exists() for sha256 in {*debs, *wheels})
+
+
+def cache_size(cache: Cache, to_fetch: int | None) -> Finding:
+    """What the cache holds, and how much it may hold."""
+    limit = cache_limit()
+    found = sizes(cache)
+    parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in found.items() if size >= 5e7)
+    bound = f"at most {limit / 1e9:.0f} GB" if limit else "without a limit"
+    text = f"{cache.root}: {sum(found.values()) / 1e9:.1f} GB, {bound}" + (f" ({parts})" if parts else "")
+    if to_fetch is None:
+        return Finding("cache", "ok", text)
+    state = f"; {to_fetch} locked packages are to be downloaded" if to_fetch else "; all locked packages are there"
+    return Finding("cache", "ok", text + state)
+
+
+def _reachable(address: str, cert: str | None = None) -> bool:
+    if (path := local_path(address)) is not None:
+        return path.exists()
+    try:
+        with make_client(cert=cert, connect=5.0, stall=10.0) as client:
+            return client.head(address).status_code == httpx.codes.OK
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _public(address: str) -> str:
+    """An address without the login that it may hold."""
+    return re.sub(r"//[^/@]*@", "//", address)
+
+
+def _plain(text: str) -> str:
+    """Text that rich prints as it stands."""
+    return text.replace("[", r"\[")

@@ -1,0 +1,164 @@
+"""The small functions around the trees: labs, passwords, the repository, GRUB's boot code, failed programs."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
+from coursebox.core.run import capture, run
+from coursebox.disk import grub
+from coursebox.disk.stage import identity
+from coursebox.trees import course as course_tree
+from coursebox.trees import diff as changes
+from coursebox.trees import provision
+from coursebox.trees.course import copy_labs, jupyter_hash, machine_variables, role_digests
+
+
+def test_labs_are_copied_without_litter_and_readable(tmp_path: Path) -> None:
+    labs = tmp_path / "Übungen mit Leerzeichen"
+    (labs / "a b" / "__pycache__").mkdir(parents=True)
+    (labs / "a b" / "Löwe.py").write_text("1")
+    (labs / "a b" / "Löwe.py").chmod(0o600)
+    (labs / "a b" / "__pycache__" / "x.pyc").write_text("2")
+    (labs / "run.sh").write_text("3")
+    (labs / "run.sh").chmod(0o700)
+    copy_labs(labs, tmp_path / "copy")
+    found = {path.relative_to(tmp_path / "copy").as_posix(): oct(path.stat().st_mode & 0o777)
+             for path in (tmp_path / "copy").rglob("*")}  # fmt: skip
+    assert found == {"a b": "0o755", "a b/Löwe.py": "0o644", "run.sh": "0o755"}
+
+
+def course(profile: str) -> SimpleNamespace:
+    return SimpleNamespace(
+        name="c", version="1", title="C", user=SimpleNamespace(name="dave", password='a"b:c$ü'),
+        ports=SimpleNamespace(jupyter=1, ssh=2), security=SimpleNamespace(profile=profile),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("profile", "hardened"), [("open", False), ("hardened", True)])
+def test_variables_of_the_roles(profile: str, hardened: bool) -> None:
+    made = machine_variables(course(profile), 5)  # type: ignore[arg-type]
+    assert made["course_password"] == 'a"b:c$ü' and made["course_hardened"] is hardened
+    assert bool(made["jupyter_password_hash"]) is hardened
+    assert len(made["password_salt"]) == 16
+
+
+def test_jupyter_hash_is_what_jupyter_server_checks() -> None:
+    """algorithm:salt:digest of password + salt (jupyter_server/auth/security.py); worked out with sha256sum."""
+    digest = "228f186ccc9008cf5b2e93e648842bf6d81e3401e71edd1c2b8ec699e6233717"
+    assert jupyter_hash("ü", "salt") == f"sha256:salt:{digest}"
+
+
+@pytest.mark.parametrize(
+    ("version", "alone"), [("1.6.6", True), ("1.7.0", False), ("1.9.5", False), ("1.14.2", False), ("2.0.0", False)]
+)
+def test_old_packers_get_the_one_file(tmp_path: Path, version: str, alone: bool) -> None:
+    packer = tmp_path / "packer"
+    packer.write_text(f"#!/bin/sh\necho 'Packer v{version}'\n")
+    packer.chmod(0o755)
+    chosen = provision.template(packer)
+    assert chosen.is_file() is alone and chosen.exists()
+
+
+BOOT = bytes([0xEB, 0x63]) + bytes(508) + b"\x55\xaa"
+
+
+def test_grub_is_written_where_bios_and_core_look(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(0x1B8) + b"TABLE".ljust(510 - 0x1B8, b"T") + b"\x55\xaa" + bytes(5 << 20))
+    core = bytes(range(256)) * 10
+    grub.install(disk, BOOT, core)
+    data = disk.read_bytes()
+    assert data[:2] == BOOT[:2] and data[0x66:0x68] == b"\x90\x90" and data[0x1B8:0x1BD] == b"TABLE"
+    assert struct.unpack_from("<Q", data, 0x5C) == (2048,)
+    image = data[2048 * 512 : 2048 * 512 + len(core)]
+    assert struct.unpack_from("<QHH", image, 500) == (2049, 4, 0x820)
+    assert image[512:] == core[512:] and image[:500] == core[:500]
+
+
+@pytest.mark.parametrize(
+    ("boot", "core", "message"),
+    [
+        (b"short", b"", "boot.img of the tools tree is not a boot sector."),
+        (bytes(512), b"", "boot.img of the tools tree is not a boot sector."),
+        (BOOT, bytes(2049 * 512), "GRUB's core image has 2049 sectors; its partition holds 2048."),
+    ],
+)
+def test_grub_that_does_not_fit(tmp_path: Path, boot: bytes, core: bytes, message: str) -> None:
+    (tmp_path / "disk").write_bytes(bytes(4096))
+    with pytest.raises(CourseboxError) as error:
+        grub.install(tmp_path / "disk", boot, core)
+    assert error.value.message == message
+
+
+def test_names_of_a_disk_derive_from_the_course() -> None:
+    assert identity("a", "1", "root") == identity("a", "1", "root")
+    assert (
+        len(
+            {
+                identity("a", "1", "root"),
+                identity("a", "2", "root"),
+                identity("b", "1", "root"),
+                identity("a", "1", "esp"),
+            }
+        )
+        == 4
+    )
+
+
+def test_a_failed_program_is_a_sentence_with_its_last_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with pytest.raises(CourseboxError) as error:
+        run(["sh", "-c", "seq 100; echo wrong >&2; exit 3"], what="counting", log=log)
+    assert error.value.message.startswith("counting failed (exit status 3):\n") and error.value.message.endswith(
+        "    wrong"
+    )
+    assert "    1\n" not in error.value.message and error.value.hint == f"The whole output is in {log}."
+
+
+def test_a_missing_program_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(CourseboxError) as error:
+        run(["no-such-program"], what="counting", log=tmp_path / "log")
+    assert error.value.message == "counting failed: no-such-program is not installed."
+    assert capture(["no-such-program"]).returncode == 127
+
+
+DIFF = """C /etc
+C /etc/passwd
+A /home/student/labs/a b.py
+D /usr/share/old
+A /coursebox
+A /coursebox/labs
+C /run
+A /run/lock
+A /tmp/ansible
+C /root
+A /root/.ansible/tmp
+"""
+
+
+def test_changes_are_what_a_layer_keeps() -> None:
+    kept, removed = changes.read_diff(DIFF)
+    assert kept == ["etc", "etc/passwd", "home/student/labs/a b.py", "root", "run"]
+    assert removed == ["usr/share/old"]
+
+
+@pytest.mark.parametrize("kind", ["vm", "cuda"])
+def test_every_role_of_a_playbook_counts(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edited role, or a file that a role installs from elsewhere, is another input."""
+    shutil.copytree(CHECKOUT / "ansible", tmp_path / "ansible")
+    shutil.copytree(CHECKOUT / "docker", tmp_path / "docker")
+    monkeypatch.setattr(course_tree, "ANSIBLE", tmp_path / "ansible")
+    monkeypatch.setattr(course_tree, "SOURCES", {"container": tmp_path / "docker"})
+    before = role_digests(f"{kind}-course")
+    (tmp_path / "ansible" / "roles" / "content" / "tasks" / "main.yml").write_text("---\n")
+    (tmp_path / "docker" / "another").write_text("")
+    after = role_digests(f"{kind}-course")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == ({"content"} if kind == "vm" else {"content", "container: sources"})
