@@ -17,7 +17,7 @@ from coursebox.core.run import capture
 from coursebox.core.stages import is_litter
 
 # Where an absolute import of our own is looked for, beside the folder of the file that has it.
-ROOTS = (".", "docker", "selftest", "labs")
+ROOTS = (".", "docker", "selftest", "labs", "tests")
 
 
 def tracked(checkout: Path = CHECKOUT) -> list[Path]:

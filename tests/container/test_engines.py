@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from equipment.oci import Image, merged, open_archive, opened_layer, verify_layers
 
 from coursebox.core.digests import sha256_bytes
 from coursebox.formats.oci.layers import ENGINE_FILES
-from coursebox.formats.oci.read import Image, merged, open_archive, opened_layer, verify_layers
 
 # What an engine puts into every container of its own accord.
 ENGINES = {".dockerenv", "etc/mtab", *ENGINE_FILES}

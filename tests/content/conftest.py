@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 import testinfra
+from equipment.oci import merged
 from testinfra.host import Host
 
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
-from coursebox.formats.oci.read import merged
 from coursebox.host.dockerd import ensure_engine
 from coursebox.host.engine import import_image
 

@@ -10,11 +10,11 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 import pytest
+from equipment.oci import open_archive, verify_layers
 
 from coursebox.build import image_stages, opened
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
-from coursebox.formats.oci.read import open_archive, verify_layers
 
 pytestmark = pytest.mark.parametrize("place", ["cuda"], indirect=True)
 

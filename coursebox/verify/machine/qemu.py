@@ -367,12 +367,6 @@ class Qemu:
             raise CourseboxError(f"QEMU ended with status {code}: {self.complaint()}")
         return time.monotonic() - start
 
-    def host_memory(self) -> int:
-        """Resident memory of the QEMU process, in bytes."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(r"^VmRSS:\s+(\d+) kB", status, re.MULTILINE)
-        return int(found[1]) * 1024 if found else 0
-
 
 def make_overlay(disk: Path, overlay: Path) -> None:
     """Write an empty qcow2 file as large as `disk`; which file is below it is said at each start."""

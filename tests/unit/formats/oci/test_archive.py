@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from equipment.oci import members, merged, open_archive, opened_layer, verify_layers
 from small_trees import CHANGES, EPOCH, Made, about, above, course_layers, entry, folder, make_archive, system_layers
 
 from coursebox.core.digests import sha256_bytes, sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.oci.compression import GZIP, ZSTD
 from coursebox.formats.oci.oci import BLOBS, BlobFile, documents, encode, image_names, write_archive
-from coursebox.formats.oci.read import members, merged, open_archive, opened_layer, verify_layers
 
 
 def contents(path: Path) -> dict[str, bytes]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from equipment.oci import open_archive, verify_layers
 from small_trees import CHANGES, EPOCH, REMOVED, SYSTEM, about, entry, write_tar
 
 from coursebox.core.digests import sha256_file
@@ -20,7 +21,6 @@ from coursebox.core.stages import Result, Stages
 from coursebox.formats.oci import stage as module
 from coursebox.formats.oci.compression import GZIP, ZSTD, Compression
 from coursebox.formats.oci.oci import Archive
-from coursebox.formats.oci.read import open_archive, verify_layers
 from coursebox.formats.oci.stage import Packing, build_course_layers, build_image, deliver_image, write_base
 
 
