@@ -6,10 +6,10 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 
 COURSE ?= course.toml
-export COURSE MIRROR STRICT ACCEL CACHE FRESH V
+export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP V
 
 # $(call verb,build|test,arguments of the command line)
-verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox.cli $(2)
+verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox $(2)
 
 .PHONY: help
 help: ## print this page
@@ -20,6 +20,7 @@ help: ## print this page
 	@awk '/^## / { print "  " substr($$0, 4) }' $(firstword $(MAKEFILE_LIST))
 
 ## COURSE=FILE  the course file, course.toml unless named
+## TARGETS="…"  names of targets for build and repro; make targets lists them
 ## MIRROR=PLACE a folder or URL to look for downloads first; several are separated by spaces
 ## STRICT=1     stop where a locked file or a data set has no source any more, instead of replacing it
 ## ACCEL=NAME   kvm or tcg for try, test and bench, instead of what was found to work
@@ -29,11 +30,19 @@ help: ## print this page
 
 .PHONY: ova
 ova: ## build dist/<name>-<version>.ova from course.toml and locks/
-	$(call verb,build,build-ova)
+	$(call verb,build,ova)
 
 .PHONY: docker
 docker: ## build dist/<name>-<version>-cuda.oci.tar and load it into the Docker engine
-	$(call verb,build,build-docker)
+	$(call verb,build,docker)
+
+.PHONY: build
+build: ## build the targets in TARGETS, several of them separated by spaces
+	$(call verb,build,build)
+
+.PHONY: targets
+targets: ## list what can be built, for whom, and the last build of each
+	$(call verb,build,targets)
 
 .PHONY: try
 try: ## boot the built OVA here, in QEMU, and say where to click
@@ -49,7 +58,7 @@ test-quick: ## unit tests and linters, less than two minutes
 
 .PHONY: solutions
 solutions: ## write the solved labs into dist/solutions, for the instructor
-	@python=$$(tools/bootstrap build); "$$python" tools/labs.py --solve dist/solutions
+	$(call verb,build,solutions)
 
 .PHONY: bench
 bench: ## measure the build and the machine, and print a table

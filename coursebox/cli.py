@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coursebox import __version__
 from coursebox.core.errors import CourseboxError
-from coursebox.core.paths import Cache
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.settings import settings
 
 if TYPE_CHECKING:
     from coursebox.course import Course
@@ -22,11 +25,11 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb. 0: done, 1: something the user can mend, 2: wrong usage, 70: a bug, 130: interrupted."""
-    options = _parser().parse_args(arguments)
     # Tools of the locked environment (ansible-playbook, …) are found without activating it.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    run: Callable[[argparse.Namespace], int | None] = options.run
     try:
+        options = _parser().parse_args(arguments)
+        run: Callable[[argparse.Namespace], int | None] = options.run
         return run(options) or 0
     except CourseboxError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -40,47 +43,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    chosen = settings()
     parser = argparse.ArgumentParser(prog="coursebox", description="Build a deep-learning course in a box.")
+    parser.add_argument("--version", action="version", version=f"coursebox {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     def verb(name: str, run: Callable[[argparse.Namespace], int | None], text: str) -> argparse.ArgumentParser:
         made = verbs.add_parser(name, help=text, description=text)
         made.set_defaults(run=run)
         made.add_argument(
-            "--course",
-            type=Path,
-            default=Path(os.environ.get("COURSE") or "course.toml"),
-            help="the course file (default: $COURSE, else course.toml)",
+            "--course", type=Path, default=chosen.course, help="the course file (default: $COURSE, else course.toml)"
         )
         return made
 
-    verb("build-ova", _build_ova, "build dist/<name>-<version>.ova").add_argument(
-        "--dist", type=Path, help="where the file goes (default: dist/ of the checkout)"
+    def builds(made: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        made.add_argument("--dist", type=Path, help="where the files go (default: dist/ of the checkout)")
+        made.add_argument("--no-load", action="store_true", help="leave the container engine's images as they are")
+        return made
+
+    builds(verb("ova", _build, "build the OVA")).set_defaults(targets=["ova"])
+    builds(verb("docker", _build, "build the container image and load it into the engine")).set_defaults(
+        targets=["image-cuda"]
     )
-    docker = verb("build-docker", _build_docker, "build dist/<name>-<version>-cuda.oci.tar and load it into the engine")
-    docker.add_argument("--dist", type=Path, help="where the file goes (default: dist/ of the checkout)")
-    docker.add_argument("--no-load", action="store_true", help="leave the engine's <name>:<version> as it is")
+    builds(verb("build", _build, "build targets")).add_argument(
+        "targets", nargs="*", default=chosen.targets, metavar="TARGET", help="names of targets (default: $TARGETS)"
+    )
+    verb("targets", _targets, "list what can be built, for whom, and what the last build was")
     verb("try", _try, "boot the built OVA in QEMU and use it from this machine's browser")
-    verb("test", _test, "build, then test the delivered file as a student would use it").add_argument(
+    verb("test", _test, "build, then prove on the delivered files what is not proved yet").add_argument(
         "pytest", nargs="*", metavar="PYTEST", help="instead of everything: files or options for pytest"
     )
     verb("test-quick", _test_quick, "unit tests and linters").add_argument(
         "pytest", nargs="*", metavar="PYTEST", help="further files or options for pytest"
     )
+    verb("solutions", _solutions, "write the solved labs into dist/solutions")
     verb("bench", _bench, "measure the build and the machine")
     verb("repro", _repro, "build twice under different circumstances and compare")
     verb("lock", _lock, "resolve everything that goes in and write locks/")
     verb("fetch", _fetch, "download everything that is locked into the cache")
     verb("doctor", _doctor, "tell what this machine has, what it lacks, and what to do about it")
     verb("clean", _clean, "remove dist/ and build/; with CACHE=1 also the stage results").add_argument(
-        "--cache", action="store_true", default=_is_set("CACHE"), help="the stages too"
+        "--cache", action="store_true", default=chosen.clean_cache, help="the stages too"
     )
     return parser
-
-
-def _is_set(name: str) -> bool:
-    """Whether a switch of the Makefile is on, STRICT=1 for one."""
-    return os.environ.get(name, "") not in ("", "0")
 
 
 def _course(options: argparse.Namespace) -> Course:
@@ -89,16 +94,19 @@ def _course(options: argparse.Namespace) -> Course:
     return load_course(options.course)
 
 
-def _build_ova(options: argparse.Namespace) -> None:
-    from coursebox.build import build_ova
+def _build(options: argparse.Namespace) -> None:
+    from coursebox.build import build_all
+    from coursebox.formats.table import chosen, targets
 
-    build_ova(_course(options), dist=options.dist)
+    if not options.targets:
+        raise CourseboxError("no target is named", hint=f'make build TARGETS="…"; targets are: {", ".join(targets())}')
+    build_all(_course(options), chosen(options.targets), dist=options.dist, load=not options.no_load)
 
 
-def _build_docker(options: argparse.Namespace) -> None:
-    from coursebox.build import build_docker
+def _targets(options: argparse.Namespace) -> None:
+    from coursebox.delivery.listing import show_targets
 
-    build_docker(_course(options), dist=options.dist, load=not options.no_load)
+    show_targets(_course(options))
 
 
 def _try(options: argparse.Namespace) -> None:
@@ -111,19 +119,20 @@ def _try(options: argparse.Namespace) -> None:
 
 
 def _test(options: argparse.Namespace) -> int:
-    from coursebox.build import build_docker, build_ova
+    from coursebox.build import build_all
+    from coursebox.formats.table import chosen
     from coursebox.host.packages import ensure_packages
     from coursebox.verify import hosted, lanes, products, testing
     from coursebox.verify.proofs import Proofs
 
     ensure_packages("test")
     course = _course(options)
-    ova, image = build_ova(course), build_docker(course)
+    built = build_all(course, chosen(products.TESTED))
     if options.pytest:
         return hosted.run(options.pytest)
-    delivered = {"vm": products.machine(ova), "cuda": products.image(image)}
+    delivered = products.delivered(built)
     rows = [[lanes.unit_lane(), *lanes.room_lanes(course, delivered)], lanes.lab_lanes(delivered)]
-    return testing.prove(rows, Proofs(Cache.from_environment(), fresh=_is_set("FRESH")))
+    return testing.prove(rows, Proofs(Cache.from_environment(), fresh=settings().fresh))
 
 
 def _test_quick(options: argparse.Namespace) -> int:
@@ -134,18 +143,24 @@ def _test_quick(options: argparse.Namespace) -> int:
     return hosted.run(["tests/unit", *options.pytest], parallel=True)
 
 
+def _solutions(options: argparse.Namespace) -> int:
+    # The generator stands alone: the tests run it inside the trees, where coursebox is not.
+    command = [sys.executable, f"{CHECKOUT}/tools/labs.py", "--solve", f"{CHECKOUT}/dist/solutions"]
+    return subprocess.run(command, cwd=CHECKOUT, check=False).returncode
+
+
 def _bench(options: argparse.Namespace) -> None:
     from coursebox.verify.bench import run
 
     run(_course(options))
 
 
-def _repro(options: argparse.Namespace) -> int | None:
+def _repro(options: argparse.Namespace) -> int:
     from coursebox.host.packages import ensure_packages
     from coursebox.verify.repro import run
 
     ensure_packages("repro")
-    return run(_course(options), fresh=_is_set("FRESH"))
+    return run(_course(options), fresh=settings().fresh)
 
 
 def _lock(options: argparse.Namespace) -> None:
@@ -186,7 +201,3 @@ def _save_traceback() -> str:
     except OSError:
         return f"error: a bug in coursebox, and its traceback could not be saved:\n{text}"
     return f"error: a bug in coursebox ({last})\n  hint: report it with the file {file}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -7,22 +7,18 @@ then Python environments, then downloads.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from coursebox.core.console import say
-from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.settings import settings
 from coursebox.core.stages import exclusive
 from coursebox.host.engine import remove_images
-
-LIMIT = "40 GB"
-UNITS = {"": 10**9, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclass(frozen=True)
@@ -33,18 +29,6 @@ class Entry:
     kind: str
     used: float
     size: int
-
-
-def cache_limit(environment: Mapping[str, str] = os.environ) -> int:
-    """Bytes that the cache may take: `COURSEBOX_CACHE_LIMIT` such as "20 GB", "500M" or "20" (GB); 0: no limit.
-
-    Raises CourseboxError for a text that is no size.
-    """
-    text = environment.get("COURSEBOX_CACHE_LIMIT") or LIMIT
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", text.strip().upper())
-    if match is None:
-        raise CourseboxError(f"COURSEBOX_CACHE_LIMIT={text} is no size", hint='write it as in "20 GB"; 0 is no limit')
-    return int(float(match[1]) * UNITS[match[2]])
 
 
 def entries(cache: Cache) -> list[Entry]:
@@ -63,7 +47,7 @@ def prune(cache: Cache, keep: Collection[Path], limit: int | None = None) -> int
     keep: stage folders and objects of the running build, which stay even when they alone are above the limit; the
     Python environment that runs this stays, too. To be called while the build holds the cache (`stage.exclusive`).
     """
-    limit = cache_limit() if limit is None else limit
+    limit = settings().cache_limit if limit is None else limit
     found = entries(cache)
     above = sum(entry.size for entry in found) - limit
     if limit == 0 or above <= 0:

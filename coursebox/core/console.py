@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 console = Console(stderr=True, highlight=False)
+
+# Called with how much was done since the last call: bytes or items.
+Advance = Callable[[int], None]
+
+
+def silent(count: int) -> None:
+    """Progress that nobody sees."""
 
 
 def say(text: str) -> None:
@@ -32,15 +39,19 @@ def step(title: str) -> Iterator[None]:
 
 
 @contextmanager
-def progress(title: str, total: int | None, *, of_bytes: bool = True) -> Iterator[Progress]:
-    """Show one bar (`total` in bytes or in items); does nothing visible where there is no terminal.
+def progress(title: str, total: int | None, *, of_bytes: bool = True) -> Iterator[Advance]:
+    """Show one bar; nothing is visible where there is no terminal.
 
-    The yielded `Progress` has exactly one task, number 0: `bar.advance(0, n)`.
+    total: bytes or items, None when unknown. Yields a function that is called with what was done since the last call.
     """
     columns = [TextColumn("  {task.description}"), BarColumn(), TaskProgressColumn()]
     columns += [DownloadColumn()] if of_bytes else []
     with Progress(
         *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        bar.add_task(title, total=total)
-        yield bar
+        task = bar.add_task(title, total=total)
+
+        def advance(count: int) -> None:
+            bar.advance(task, count)
+
+        yield advance

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from coursebox.core.settings import settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -23,10 +24,9 @@ class Cache:
     @classmethod
     def from_environment(cls) -> Cache:
         """`$COURSEBOX_CACHE`, else `coursebox` in the user's cache folder (XDG Base Directory Specification)."""
-        if chosen := os.environ.get("COURSEBOX_CACHE"):
-            return cls(Path(chosen).expanduser().resolve())
-        base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        return cls(Path(base).expanduser().resolve() / "coursebox")
+        chosen = settings()
+        folder = chosen.cache or chosen.user_cache / "coursebox"
+        return cls(folder.expanduser().resolve())
 
     @property
     def stages(self) -> Path:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from coursebox.core.console import warn
+from coursebox.core.context import Context
 from coursebox.core.digests import sha256_file
 from coursebox.core.stages import Result
-from coursebox.trees.course import Build
+from coursebox.target import File, Target
 
 SUMS = "SHA256SUMS"
 
@@ -22,55 +22,42 @@ SUMS = "SHA256SUMS"
 class Built:
     """A finished build.
 
-    kind: "vm" or "cuda"; file: what was delivered, with its sha256; build: all that went in, and the stages in order;
+    target: what was built; file: what was delivered; context: all that went in, and the stages in order;
     fetching: seconds; facts: what else the report says of the file, JSON-like.
     """
 
-    kind: str
-    file: Path
-    sha256: str
-    build: Build
+    target: Target
+    file: File
+    context: Context
     fetching: float
     facts: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def folder(self) -> Path:
+        """Where the file lies, and what belongs to it beside it."""
+        return self.file.path.parent
 
-def deliver(result: Result, name: str, folder: Path) -> Path:
-    """Copy the result file `name` into `folder`, unless the very file is there already; appears whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / name
-    stamp = folder / f".{name}.stamp"
-    if target.exists() and stamp.exists() and stamp.read_text() == f"{result.files[name]} {_identity(target)}":
-        return target
-    part = folder / f".{name}.part"
-    shutil.copyfile(result.path(name), part)
-    os.replace(part, target)
-    stamp.write_text(f"{result.files[name]} {_identity(target)}")
-    return target
+    def beside(self, what: str) -> Path:
+        """What lies beside the file, "report.json" for example."""
+        return self.folder / self.target.beside(self.context.course, what)
 
-
-def _identity(path: Path) -> str:
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    def stage(self, name: str) -> Result:
+        """The result of a stage of this build. StopIteration when it had none of this name."""
+        return next(result for result in self.context.stages.results if result.name == name)
 
 
-def write(folder: Path, name: str, built: Built) -> None:
-    """Write `<name>.packages.txt`, `<name>.python.txt`, `<name>.report.json` and SHA256SUMS into `folder`."""
-    fetched = built.build.fetched
-    debs = "".join(
-        f"{deb.package} {deb.version} {deb.architecture} {deb.sha256}\n" for deb, _ in fetched.debs[built.kind]
-    )
-    wheels = "".join(f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel, _ in fetched.wheels[built.kind])
-    texts = {
-        f"{name}.packages.txt": debs,
-        f"{name}.python.txt": wheels,
-        f"{name}.report.json": json.dumps(report(built), indent=2, ensure_ascii=False) + "\n",
-    }
-    for file, text in texts.items():
-        replace_text(folder / file, text)
-    mine = {file: sha256_file(folder / file) for file in texts if not file.endswith(".report.json")}
-    mine[built.file.name] = built.sha256
-    sums = {**sums_in(folder), **mine}
-    replace_text(folder / SUMS, "".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
+def write(built: Built) -> None:
+    """Write the lists of packages, the report and SHA256SUMS into the folder of the delivered file."""
+    fetched, tree = built.context.fetched, built.target.format.tree
+    debs = "".join(f"{deb.package} {deb.version} {deb.architecture} {deb.sha256}\n" for deb, _ in fetched.debs[tree])
+    wheels = "".join(f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel, _ in fetched.wheels[tree])
+    lists = {built.beside("packages.txt"): debs, built.beside("python.txt"): wheels}
+    for path, text in lists.items():
+        replace_text(path, text)
+    replace_text(built.beside("report.json"), json.dumps(report(built), indent=2, ensure_ascii=False) + "\n")
+    sums = {**sums_in(built.folder), **{path.name: sha256_file(path) for path in lists}}
+    sums[built.file.path.name] = built.file.sha256
+    replace_text(built.folder / SUMS, "".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
 
 
 def sums_in(folder: Path) -> dict[str, str]:
@@ -85,7 +72,7 @@ def sums_in(folder: Path) -> dict[str, str]:
 
 def report(built: Built) -> dict[str, Any]:
     """What was built, from what, how long each stage took (seconds), and whether anyone else gets the same bytes."""
-    course, fetched = built.build.course, built.build.fetched
+    course, fetched = built.context.course, built.context.fetched
     return {
         "course": {
             "name": course.name,
@@ -93,9 +80,10 @@ def report(built: Built) -> dict[str, Any]:
             "title": course.title,
             "profile": course.security.profile,
         },
-        "file": {"name": built.file.name, "size": built.file.stat().st_size, "sha256": built.sha256, **built.facts},
+        "target": built.target.name,
+        "file": {"name": built.file.path.name, "size": built.file.size, "sha256": built.file.sha256, **built.facts},
         "reproducible": fetched.reproducible,
-        "epoch": built.build.epoch,
+        "epoch": built.context.epoch,
         "data": {name: dict(source) for name, source in (fetched.data.sources if fetched.data else {}).items()},
         "substitutes": [str(item) for item in fetched.substitutes],
         "fetch_seconds": round(built.fetching, 1),
@@ -107,7 +95,7 @@ def report(built: Built) -> dict[str, Any]:
                 "reused": stage.reused,
                 "files": dict(stage.files),
             }
-            for stage in built.build.stages.results
+            for stage in built.context.stages.results
         ],
     }
 
@@ -119,25 +107,21 @@ def replace_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def summary(built: Built, seconds: float, next_steps: str) -> str:
+def summary(built: Built, seconds: float) -> str:
     """The last lines of a build: the file, its size and digest, the time of each stage, and what to do next."""
     times = [f"fetch {built.fetching:.1f} s"]
-    times += [
-        f"{stage.name} {'cached' if stage.reused else f'{stage.seconds:.1f} s'}" for stage in built.build.stages.results
-    ]
-    if not built.build.fetched.reproducible:
+    for stage in built.context.stages.results:
+        times.append(f"{stage.name} {'cached' if stage.reused else f'{stage.seconds:.1f} s'}")
+    if not built.context.fetched.reproducible:
         warn("this file is NOT REPRODUCIBLE: locked packages or data had to be replaced; the report names them.")
-    try:
-        shown = built.file.relative_to(Path.cwd())
-    except ValueError:
-        shown = built.file
-    return "\n".join(
-        [
-            "",
-            f"  {shown}   {built.file.stat().st_size / 1e6:.1f} MB",
-            f"  sha256 {built.sha256}",
-            f"  {seconds:.1f} s: {', '.join(times)}",
-            "",
-            f"  Next: {next_steps}",
-        ]
-    )
+    path = built.file.path
+    shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    lines = [
+        "",
+        f"  {shown}   {built.file.size / 1e6:.1f} MB",
+        f"  sha256 {built.file.sha256}",
+        f"  {seconds:.1f} s: {', '.join(times)}",
+    ]
+    if steps := built.target.format.next_steps(built.context.course, built.file):
+        lines += ["", f"  Next: {steps}"]
+    return "\n".join(lines)

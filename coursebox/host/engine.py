@@ -10,6 +10,7 @@ from typing import IO
 from coursebox.core.digests import sha256_bytes
 from coursebox.core.paths import Cache
 from coursebox.core.run import capture, run
+from coursebox.core.settings import settings
 from coursebox.core.stages import Result
 from coursebox.host.dockerd import ensure_engine
 
@@ -52,15 +53,18 @@ def image_id(name: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def load_archive(archive: Path, names: Sequence[str], ids: Collection[str], *, log: Path) -> None:
-    """Load an image archive that gives the image `names`, unless the engine has it under all of them already.
+def has_image(names: Sequence[str], ids: Collection[str]) -> bool:
+    """Whether the engine has an image under all of these names.
 
     ids: what the engine may call it, each "sha256:…": the digest of its config in the classic image store, of its
-    manifest in that of containerd. Layers that the engine has are not loaded again.
+    manifest in that of containerd.
     """
-    ensure_engine()
-    if any(image_id(name) not in ids for name in names):
-        run(["docker", "load", "--input", archive], what=f"loading {names[0]} into the Docker engine", log=log)
+    return all(image_id(name) in ids for name in names)
+
+
+def load_archive(archive: Path, names: Sequence[str], *, log: Path) -> None:
+    """Load an image archive that gives the image `names`; layers that the engine has are not loaded again."""
+    run(["docker", "load", "--input", archive], what=f"loading {names[0]} into the Docker engine", log=log)
 
 
 def run_container(
@@ -95,8 +99,8 @@ def run_container(
 
 
 def processors() -> str:
-    """Which processors the build's containers may use: `$COURSEBOX_CPUS` such as "0" or "0-3"; all when empty."""
-    return os.environ.get("COURSEBOX_CPUS", "")
+    """Which processors the build's containers may use, such as "0" or "0-3"; all when empty."""
+    return settings().processors
 
 
 def remove_images(keep: Collection[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from coursebox.core.console import console, say, step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
+from coursebox.core.settings import settings
 
 BUILD = (
     "ca-certificates",
@@ -106,7 +107,7 @@ def root_prefix(action: str, by_hand: str) -> list[str]:
 
 def _logged(command: Sequence[str], log: Path) -> int:
     """Run a command with its output in `log`, or on the terminal with V=1; its exit code."""
-    if os.environ.get("V", "") not in ("", "0"):
+    if settings().verbose:
         console.print(f"$ {' '.join(command)}", markup=False, soft_wrap=True)
         return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode
     with log.open("w", encoding="utf-8") as file:

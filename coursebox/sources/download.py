@@ -19,9 +19,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
-from rich.progress import Progress
 
-from coursebox.core.console import progress, say
+from coursebox.core.console import Advance, progress, say, silent
 from coursebox.core.digests import BLOCK
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
@@ -134,8 +133,8 @@ def download(
     worker = _Worker(store, patience, used)
     gone: dict[str, str] = {}
     trouble: dict[str, str] = {}
-    with progress(title, sum(want.size or 0 for want in missing)) as bar:
-        worker.bar = bar
+    with progress(title, sum(want.size or 0 for want in missing)) as advance:
+        worker.advance = advance
         # Large files first: the last one to finish then is a small one.
         missing.sort(key=lambda want: -(want.size or 0))
         with ThreadPoolExecutor(max_workers=patience.connections) as pool:
@@ -187,7 +186,7 @@ class _Worker:
         self.store = store
         self.patience = patience
         self.client = client
-        self.bar: Progress | None = None
+        self.advance: Advance = silent
         self.stop = threading.Event()
         self.received = 0
         self._lock = threading.Lock()
@@ -334,8 +333,7 @@ class _Worker:
     def _advance(self, count: int, *, fresh: bool = True) -> None:
         with self._lock:
             self.received += count if fresh and count > 0 else 0
-            if self.bar is not None:
-                self.bar.advance(self.bar.task_ids[0], count)
+            self.advance(count)
 
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(seconds):

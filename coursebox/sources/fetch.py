@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from coursebox.core.console import step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
+from coursebox.core.settings import settings
 from coursebox.sources.datasets import DataTree, fetch_data
 from coursebox.sources.download import download
 from coursebox.sources.lock import CourseLike, read_requests
@@ -56,7 +56,7 @@ class Fetched:
 def fetch_course(course: CourseLike, *, strict: bool | None = None) -> Fetched:
     """Read the course's locks and fetch everything into the user's cache; `strict`: by default what $STRICT says."""
     if strict is None:
-        strict = os.environ.get("STRICT", "") not in ("", "0")
+        strict = settings().strict
     locks = read_locks(course.locks.folder)
     return fetch(course, locks, Cache.from_environment(), strict=strict, trees=tuple(locks.debs))
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from coursebox.core.context import Context
 from coursebox.core.paths import Cache
 from coursebox.core.run import run
 from coursebox.core.stages import Result, Stages
@@ -65,30 +66,34 @@ def own_mounts() -> list[str]:
     return ["unshare", "--mount", "--propagation", "private"] if os.geteuid() == 0 else []
 
 
-def tools_image(tools: Result, *, log: Path) -> str:
-    """The tools tree as an image in the Docker engine, loaded when it is not there; returns its name."""
-    image = image_name("tools", tools)
-    import_image(tools.path("tree.tar"), image, log=log)
+def tools_image(context: Context) -> str:
+    """The tools tree as an image in the container engine, loaded when it is not there; returns its name."""
+    image = image_name("tools", context.tools)
+    import_image(context.tools.path("tree.tar"), image, log=context.log)
     return image
 
 
-def build_tree(stages: Stages, name: str, debs: Debs, *, tools: Result, epoch: int, log: Path) -> Result:
-    """A course tree of `debs`, made by the mmdebstrap of the tools tree; one file, tree.tar."""
+def build_bootstrap(context: Context) -> Result:
+    """The tree of the Debian packages of the context's tree, made by the mmdebstrap of the tools tree; one file,
+    tree.tar.
+    """
+    debs, epoch = context.fetched.debs[context.tree], context.epoch
 
     def make(work: Path) -> None:
-        with Repository(stages.cache, debs, epoch) as folder, (work / "tree.tar").open("wb") as tar:
+        with Repository(context.stages.cache, debs, epoch) as folder, (work / "tree.tar").open("wb") as tar:
             run_container(
-                tools_image(tools, log=log),
+                tools_image(context),
                 ["eatmydata", "sh", "/mmdebstrap.sh", names(debs), repository.SUITE, *LEFT_OUT],
                 what=f"installing {len(debs)} packages",
-                log=log,
+                log=context.log,
                 mounts={folder: "/repository:ro", HERE.with_name("mmdebstrap.sh"): "/mmdebstrap.sh:ro"},
                 env={"SOURCE_DATE_EPOCH": str(epoch), "TMPDIR": "/scratch"},
                 stdout=tar,
                 scratch="/scratch",
             )
 
-    return stages.run(f"bootstrap-{name}", {**inputs(debs, epoch), "tools": tools.files["tree.tar"]}, make, code=CODE)
+    reads = {**inputs(debs, epoch), "tools": context.tools.files["tree.tar"]}
+    return context.stages.run(f"bootstrap-{context.tree}", reads, make, code=CODE)
 
 
 class Repository:

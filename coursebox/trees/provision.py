@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from coursebox.core.context import Context
 from coursebox.core.paths import CHECKOUT
 from coursebox.core.run import capture, run
 from coursebox.core.stages import Result
@@ -27,24 +28,22 @@ def image_of(tree: Result, *, log: Path) -> str:
 
 
 def provision(
+    context: Context,
     image: str,
     *,
     playbook: str,
     variables: Mapping[str, Any],
     mounts: Mapping[Path, str],
-    packer: Path,
-    log: Path,
-    work: Path,
     export: Path | None = None,
     changes: Path | None = None,
 ) -> None:
     """Run `ansible/<playbook>.yml` in a container of `image`, and keep the outcome.
 
     variables: what the roles read, handed over in a file of mode 0600, because a password may be among them.
-    mounts: host path → path inside, read-only. packer: the Packer binary. work: a private folder for what Ansible
-    writes. Either export: the tar of the whole file system to write, or changes: the folder for what
-    coursebox.trees.diff writes of the difference to the image.
+    mounts: host path → path inside, read-only. Either export: the tar of the whole file system to write, or changes:
+    the folder for what coursebox.trees.diff writes of the difference to the image.
     """
+    packer, work = context.packer, context.scratch / playbook
     work.mkdir(parents=True, exist_ok=True)
     handed_over = work / "variables.json"
     handed_over.touch(mode=0o600)
@@ -64,7 +63,7 @@ def provision(
     (work / "settings.pkrvars.json").write_text(json.dumps(settings), encoding="utf-8")
     try:
         run([packer, "build", "-color=false", f"-var-file={work / 'settings.pkrvars.json'}", template(packer)],
-            what=f"provisioning by ansible/{playbook}.yml", log=log, cwd=work,
+            what=f"provisioning by ansible/{playbook}.yml", log=context.log, cwd=work,
             env=environment(work) | {"PYTHONPATH": os.fspath(CHECKOUT)})  # fmt: skip
     finally:
         handed_over.unlink(missing_ok=True)

@@ -21,12 +21,13 @@ from typing import Any
 
 from rich.table import Table
 
-from coursebox.build import build_docker
+from coursebox.build import build_all
 from coursebox.core.console import console, step
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course
 from coursebox.delivery.report import replace_text
 from coursebox.formats.ova.measure import compare_with_qemu_img
+from coursebox.formats.table import chosen
 from coursebox.host.engine import remove_images
 from coursebox.host.packages import ensure_packages
 from coursebox.verify.machine.measure import measure_container, measure_labs, measure_start
@@ -86,8 +87,15 @@ class Copy:
         """Build once; the seconds it took."""
         environment = {**os.environ, "COURSEBOX_CACHE": os.fspath(self.cache.root), "COURSEBOX_CACHE_LIMIT": "0",
                        "MIRROR": mirrors()}  # fmt: skip
-        options = ["--no-load"] if verb == "build-docker" else []
-        command = [sys.executable, "-m", "coursebox.cli", verb, *options, "--course", os.fspath(self.source)]
+        command = [
+            sys.executable,
+            "-m",
+            "coursebox",
+            verb,
+            *(["--no-load"] if verb == "docker" else []),
+            "--course",
+            os.fspath(self.source),
+        ]
         start = time.monotonic()
         with self.log.open("ab") as output:
             subprocess.run(command, cwd=self.checkout, env=environment, check=True, stdout=output, stderr=output)
@@ -111,16 +119,16 @@ def measure_ova(copy: Copy) -> Iterator[Figure]:
     """Cold, all stages again, one lab edited, nothing changed."""
     remove_images(keep=())  # the engine must not hold what an earlier build loaded into it
     with step("build the OVA from an empty cache"):
-        yield Figure("make ova from an empty cache", "10 min", duration(copy.build("build-ova")))
+        yield Figure("make ova from an empty cache", "10 min", duration(copy.build("ova")))
     copy.forget_stages()
     with step("build the OVA again, all stages, downloads in the cache"):
-        yield Figure("make ova, all stages again, downloads in the cache", "5 min", duration(copy.build("build-ova")))
+        yield Figure("make ova, all stages again, downloads in the cache", "5 min", duration(copy.build("ova")))
     copy.edit_a_lab()
     with step("build the OVA after editing one lab"):
-        yield Figure("make ova after editing one lab", "60 s", duration(copy.build("build-ova")))
-    copy.build("build-ova")
+        yield Figure("make ova after editing one lab", "60 s", duration(copy.build("ova")))
+    copy.build("ova")
     with step("build the OVA with nothing to do"):
-        yield Figure("make ova with no change", "2 s", duration(copy.build("build-ova")))
+        yield Figure("make ova with no change", "2 s", duration(copy.build("ova")))
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     (ova,) = (copy.checkout / "dist").glob("*.ova")
     yield Figure("OVA, with the data sets of the course", "850 MB", f"{ova.stat().st_size / 1e6:.0f} MB")
@@ -133,11 +141,11 @@ def measure_image(copy: Copy) -> Iterator[Figure]:
     copy.forget_stages()
     with step("build the image, all stages, downloads in the cache"):
         yield Figure("make docker, all stages again, downloads in the cache", "10 min",
-                     duration(copy.build("build-docker")))  # fmt: skip
+                     duration(copy.build("docker")))  # fmt: skip
     before = copy.image()
     copy.edit_a_lab()
     with step("build the image after editing one lab"):
-        yield Figure("make docker after editing one lab", "90 s", duration(copy.build("build-docker")))
+        yield Figure("make docker after editing one lab", "90 s", duration(copy.build("docker")))
     after = copy.image()
     known = {layer["digest"] for layer in before["layers"]}
     changed = sum(layer["size"] for layer in after["layers"] if layer["digest"] not in known)
@@ -148,7 +156,7 @@ def measure_image(copy: Copy) -> Iterator[Figure]:
 
 def measure_container_start(course: Course) -> Iterator[Figure]:
     """A container of the delivered image."""
-    build_docker(course)
+    build_all(course, chosen(["image-cuda"]))
     with step("start containers"):
         first, best = measure_container(f"{course.name}:{course.version}")
     yield Figure(

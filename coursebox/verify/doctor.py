@@ -19,11 +19,12 @@ from rich.table import Table
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.settings import settings
 from coursebox.course import Course, load_course
 from coursebox.host.dockerd import ask_engine
 from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
 from coursebox.host.packages import PACKAGES, missing_packages
-from coursebox.prune import cache_limit, sizes
+from coursebox.prune import sizes
 from coursebox.sources.locks import Locks, read_locks
 from coursebox.sources.mirrors import data_mirrors, join, local_path, read_apt, read_pip
 from coursebox.sources.tls import make_client
@@ -77,7 +78,11 @@ def show(findings: list[Finding], console: Console) -> None:
 
 def examine(course_file: Path) -> Iterator[Finding]:
     """All findings in the order of the table; a check that fails is itself a finding."""
-    cache = Cache.from_environment()
+    try:
+        cache = Cache.from_environment()
+    except CourseboxError as error:
+        yield Finding("settings", "blocks", error.message, error.hint or "")
+        return
     course, locks = None, None
     try:
         course = load_course(course_file)
@@ -272,7 +277,7 @@ def missing_downloads(cache: Cache, locks: Locks) -> int:
 
 def cache_size(cache: Cache, to_fetch: int | None) -> Finding:
     """What the cache holds, and how much it may hold."""
-    limit = cache_limit()
+    limit = settings().cache_limit
     found = sizes(cache)
     parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in found.items() if size >= 5e7)
     bound = f"at most {limit / 1e9:.0f} GB" if limit else "without a limit"

@@ -34,7 +34,11 @@ TREE = ("system", "entry", "selftest", "labs", SHAPE, "config")  # all of a tree
 MACHINE = (*TREE, "disk", "ovf")
 
 # Everything that decides the bytes of a delivered file, but the labs.
-BUILDER = ("coursebox", "packages.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml")
+BUILDER = (
+    *(f"coursebox/{name}" for name in ("core", "delivery", "disk", "formats", "host", "sources", "trees")),
+    *(f"coursebox/{name}.py" for name in ("architecture", "build", "cli", "course", "identity", "prune", "target")),
+    *("packages.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ ALL = Reads(vm=EVERYTHING, cuda=EVERYTHING, files=(*BUILDER, "labs", "solutions"
 NARROW: Mapping[str, Reads] = {
     # Boots, logs in, trains, cuts the power: no file of the twenty labs is opened. content/test_delivered.py compares
     # the file system in the OVA with the tree, byte by byte; make-disk.sh decides its form.
-    "vm": Reads(vm=MACHINE, files=("coursebox/disk", "locks")),
+    "vm": Reads(vm=MACHINE, files=("coursebox/disk", "coursebox/architecture.py", "locks")),
     # Builds courses with labs of their own.
     "content/test_other_course.py": Reads(files=BUILDER),
     # Kills builds and asks whether the next one ends with the same digest: of whatever labs.

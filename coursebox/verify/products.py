@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from coursebox.core.paths import Cache
-from coursebox.core.stages import Result, Stages, exclusive
+from coursebox.core.stages import Stages, exclusive
 from coursebox.delivery.report import Built
 from coursebox.verify.contents import image_parts, machine_parts
 from coursebox.verify.inside import Inside
 from coursebox.verify.lanes import Delivered
 
+# What `make test` builds and uses as a student would. A format that is added brings a test of its own.
+TESTED = ("ova", "image-cuda")
+
+
+def delivered(built: Sequence[Built]) -> dict[str, Delivered]:
+    """Tree ("vm", "cuda") → its product, for the builds of `TESTED` in this order."""
+    ova, image = built
+    return {"vm": machine(ova), "cuda": container(image)}
+
 
 def machine(built: Built) -> Delivered:
     """The OVA of a finished build."""
     cache = Cache.from_environment()
-    tree, disk, ova = (_stage(built, name) for name in ("course-vm", "disk", "ova"))
+    tree, disk, ova = (built.stage(name) for name in ("course-vm", "disk", "ova"))
     with exclusive(cache):
         parts = machine_parts(Stages(cache), tree, disk, ova)
-    inside = Inside("coursebox-sealed:test", built.build.course.user.name, tree.path("tree.tar"))
-    torch = next(deb.version for deb, _ in built.build.fetched.debs["vm"] if deb.package == "python3-torch")
-    return Delivered(built.sha256, parts, inside, torch.split("+")[0])
+    inside = Inside("coursebox-sealed:test", built.context.course.user.name, tree.path("tree.tar"))
+    torch = next(deb.version for deb, _ in built.context.fetched.debs["vm"] if deb.package == "python3-torch")
+    return Delivered(built.file.sha256, parts, inside, torch.split("+")[0])
 
 
-def image(built: Built) -> Delivered:
+def container(built: Built) -> Delivered:
     """The container image of a finished build; the engine has it."""
     cache = Cache.from_environment()
-    course = built.build.course
-    system, layers, documents = (_stage(built, name) for name in ("system-cuda", "layers-course", "image"))
+    course = built.context.course
+    system, layers, documents = (built.stage(name) for name in ("system-cuda", "layers-course", "image"))
     with exclusive(cache):
         parts = image_parts(Stages(cache), (system, layers), documents)
-    torch = next(wheel.version for wheel, _ in built.build.fetched.wheels["cuda"] if wheel.name == "torch")
+    torch = next(wheel.version for wheel, _ in built.context.fetched.wheels["cuda"] if wheel.name == "torch")
     inside = Inside(f"{course.name}:{course.version}", course.container.user)
-    return Delivered(built.sha256, parts, inside, torch.split("+")[0])
-
-
-def _stage(built: Built, name: str) -> Result:
-    return next(result for result in built.build.stages.results if result.name == name)
+    return Delivered(built.file.sha256, parts, inside, torch.split("+")[0])

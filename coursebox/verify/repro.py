@@ -21,14 +21,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from coursebox.build import build_docker, build_ova
+from coursebox.build import build_all
 from coursebox.core.console import say, step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.run import capture
+from coursebox.core.settings import settings
 from coursebox.core.stages import RECORD
 from coursebox.course import Course
 from coursebox.delivery import report
+from coursebox.formats.table import targets
 from coursebox.trees.repository import link_or_copy
 from coursebox.verify.proofs import Claim, Proofs
 
@@ -53,7 +55,6 @@ ELSEWHERE = Surroundings(
 )
 # What these stages keep still carries the times of its making; it is sealed by the next one.
 UNSEALED = ("system-vm", "course-cuda")
-VERBS = {"vm": ["build-ova"], "cuda": ["build-docker", "--no-load"]}
 
 
 def run(course: Course, *, fresh: bool = False) -> int:
@@ -68,18 +69,19 @@ def run(course: Course, *, fresh: bool = False) -> int:
     own = Cache(place / "cache")
     try:
         copy_checkout(course, place / "checkout")  # now, so that nobody edits the checkout between the builds
-        built = {"vm": build_ova(course), "cuda": build_docker(course, load=False)}
-        delivered = {kind: report.report(first) for kind, first in built.items()}
+        chosen = [
+            target for target in targets().values() if target.name in settings().targets or not settings().targets
+        ]
+        delivered = {each.target.name: report.report(each) for each in build_all(course, chosen, load=False)}
         status = 0
-        todo = [kind for kind, first in delivered.items() if not proved_before(first, proofs)]
+        todo = {name: first for name, first in delivered.items() if not proved_before(first, proofs)}
         if todo:
             share_downloads(cache, own)
-            share_stages(delivered["vm"], ("tools", "packer"), cache, own, proofs)
+            share_stages(next(iter(todo.values())), ("tools", "packer"), cache, own, proofs)
             prepare(ELSEWHERE, place, course)
-        for kind in todo:
-            first = delivered[kind]
+        for target, first in todo.items():
             share_stages(first, [stage["name"] for stage in first["stages"]], cache, own, proofs)
-            again = build(ELSEWHERE, place, course, kind)
+            again = build_again(ELSEWHERE, place, course, target)
             different = judge(first, again, cache, own)
             if not different:
                 keep(first, proofs)
@@ -146,12 +148,12 @@ def prepare(where: Surroundings, place: Path, course: Course) -> None:
     place.parents[1].chmod(0o755)
 
 
-def build(where: Surroundings, place: Path, course: Course, kind: str) -> dict[str, Any]:
+def build_again(where: Surroundings, place: Path, course: Course, target: str) -> dict[str, Any]:
     """One build in its surroundings; returns its report."""
     checkout = place / "checkout"
     file = course_file(course, checkout)
-    with step(f"build {kind} again: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"):
-        arguments = ["-m", "coursebox.cli", *VERBS[kind], "--course", os.fspath(file)]
+    with step(f"build {target} again: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"):
+        arguments = ["-m", "coursebox", "build", target, "--no-load", "--course", os.fspath(file)]
         start(where, checkout, Cache(place / "cache"), where.user, arguments)
     (found,) = (checkout / "dist").glob("*.report.json")
     data: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
@@ -215,7 +217,7 @@ def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments:
 def mirrors() -> str:
     """$MIRROR and the data sets beside this checkout: copies of it have other neighbours."""
     beside = CHECKOUT.parent / "shared" / "datasets"
-    return " ".join([*os.environ.get("MIRROR", "").split(), *([os.fspath(beside)] if beside.is_dir() else [])])
+    return " ".join([*settings().mirror, *([os.fspath(beside)] if beside.is_dir() else [])])
 
 
 def copy_checkout(course: Course, target: Path) -> None:

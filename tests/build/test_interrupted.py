@@ -47,8 +47,8 @@ def test_killed_in_each_stage(room: Path) -> None:
     command = [
         sys.executable,
         "-m",
-        "coursebox.cli",
-        "build-ova",
+        "coursebox",
+        "ova",
         "--course",
         str(course.source),
         "--dist",

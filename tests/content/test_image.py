@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 from equipment.oci import open_archive, verify_layers
 
-from coursebox.build import image_stages, opened
+from coursebox.build import opened
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
+from coursebox.formats.oci.stage import image_stages
 
 pytestmark = pytest.mark.parametrize("place", ["cuda"], indirect=True)
 
@@ -83,9 +84,10 @@ def test_an_edited_lab_changes_one_layer(place, tmp_path: Path):
     shutil.copy(place.course.source, tmp_path / "course.toml")
     with (tmp_path / "labs" / "README.md").open("a", encoding="utf-8") as lab:
         lab.write("\nOne sentence more.\n")
-    with opened(load_course(tmp_path / "course.toml"), "cuda") as (build, _):
-        edited = image_stages(build).image.facts["layers"]
-        for result in build.stages.results:
+    with opened(load_course(tmp_path / "course.toml"), "cuda") as (context, _):
+        image, _, _ = image_stages(context)
+        edited = image.facts["layers"]
+        for result in context.stages.results:
             if not result.reused:
                 shutil.rmtree(result.folder)
     before = place.report["file"]["image"]["layers"]

@@ -15,10 +15,11 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from coursebox.build import machine_trees, opened
+from coursebox.build import opened
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
 from coursebox.host.engine import import_image
+from coursebox.trees.machine import build_machine
 
 PASSWORD = "a\"b':c$HOME`d`\\ü ß"
 LABS = {"Übung 1/Löwe & Bär.py": "print('Grüße')\n", "mit Leerzeichen.md": "# Titel\n", "welcome.md": "# Hallo\n"}
@@ -48,8 +49,8 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         encoding="utf-8",
     )
     course = load_course(folder / "other.toml")
-    with opened(course, "vm") as (build, _):
-        _, tree = machine_trees(build)
+    with opened(course, "vm") as (context, _):
+        tree = build_machine(context)
     image = f"coursebox-sealed:{tree.key}"
     import_image(tree.path("tree.tar"), image, log=folder / "log")
     name = f"coursebox-other-{uuid.uuid4().hex[:8]}"

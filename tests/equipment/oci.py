@@ -17,11 +17,12 @@ from typing import Any, BinaryIO
 
 import zstandard
 
+from coursebox.core.console import silent
 from coursebox.core.digests import sha256_bytes
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.oci import oci
 from coursebox.formats.oci.compression import GZIP, ZSTD
-from coursebox.formats.oci.layers import OPAQUE, WHITEOUT, silent
+from coursebox.formats.oci.layers import OPAQUE, WHITEOUT
 
 _BLOCK = 1 << 20
 _SMALL = 16 << 20  # no document of an image is larger

@@ -76,7 +76,7 @@ def test_tools_of_the_environment_are_on_the_path(verb: pytest.MonkeyPatch) -> N
     assert seen[0].split(os.pathsep)[0] == "/environment/bin"
 
 
-@pytest.mark.parametrize("arguments", [[], ["build"], ["doctor", "--fast"]])
+@pytest.mark.parametrize("arguments", [[], ["build-ova"], ["doctor", "--fast"]])
 def test_wrong_usage(verb: pytest.MonkeyPatch, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.prune import cache_limit, clean, disk_usage, entries, prune, sizes
+from coursebox.prune import clean, disk_usage, entries, prune, sizes
 
 MEGABYTE = 1_000_000
 
@@ -40,32 +39,6 @@ def environment(cache: Cache, name: str, *, used: int) -> Path:
     (folder / "complete").write_text("1500000\n", encoding="ascii")
     os.utime(folder / "complete", (used, used))
     return folder
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("20", 20e9),
-        ("20 GB", 20e9),
-        ("20gb", 20e9),
-        ("1.5T", 1.5e12),
-        ("500 MB", 5e8),
-        ("7k", 7e3),
-        ("0", 0),
-        ("", 40e9),
-    ],
-)
-def test_limit(text: str, size: float) -> None:
-    assert cache_limit({"COURSEBOX_CACHE_LIMIT": text}) == int(size)
-
-
-@pytest.mark.parametrize("text", ["much", "-1", "20 GiB", "1,5 GB", "GB"])
-def test_bad_limit(text: str) -> None:
-    with pytest.raises(CourseboxError) as caught:
-        cache_limit({"COURSEBOX_CACHE_LIMIT": text})
-    assert str(caught.value) == (
-        f'COURSEBOX_CACHE_LIMIT={text} is no size\n  hint: write it as in "20 GB"; 0 is no limit'
-    )
 
 
 def test_stages_go_before_environments_before_downloads_oldest_first(cache: Cache) -> None:

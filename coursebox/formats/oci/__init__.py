@@ -1,1 +1,1 @@
-"""A provisioned tree → an OCI image whose layers stay equal while their part of the tree does."""
+"""The container image: layers, config, manifest and archive of the OCI."""

@@ -27,6 +27,7 @@ class About:
 
     name, version, title: of the course. user, uid, gid: the account in the container; its home is /home/<user>.
     epoch: seconds since 1970, the date of the image. torch, cuda: their versions. locks: the digest of the locks.
+    architecture: the processors that it runs on, in Go's words.
     more: labels beside those that are made here.
     """
 
@@ -38,9 +39,9 @@ class About:
     torch: str
     cuda: str
     locks: str
+    architecture: str
     uid: int = 1000
     gid: int = 100
-    architecture: str = "amd64"
     more: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -120,12 +121,12 @@ def image_config(about: About, layers: Sequence[Layer]) -> dict[str, Any]:
     }
 
 
-def base_config(epoch: int, layers: Sequence[Layer]) -> dict[str, Any]:
+def base_config(epoch: int, layers: Sequence[Layer], architecture: str) -> dict[str, Any]:
     """The config of the system alone, for the build to go on from: root, without volumes, which would swallow files."""
     created = timestamp(epoch)
     return {
         "created": created,
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "config": {"Env": [f"PATH={PATH}"], "Cmd": ["/bin/sh"]},
         **_layers(created, layers),

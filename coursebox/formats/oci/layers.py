@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from coursebox.core.console import silent
 from coursebox.core.errors import CourseboxError
+from coursebox.core.stages import Result
 from coursebox.formats.oci.compression import Blob, BlobWriter, Compression
 from coursebox.formats.oci.rules import CHANGES, SYSTEM, Layering, layer_of_whiteout
 from coursebox.trees.seal import Entry, belongs, canonical, canonical_entries, made_file, order
@@ -56,8 +58,9 @@ class Layer:
         return cls(**{**record, "blob": Blob(**record["blob"])})
 
 
-def silent(count: int) -> None:
-    """No progress is shown."""
+def layers_of(results: Sequence[Result]) -> list[Layer]:
+    """The layers in the folders of stages, from the bottom to the top."""
+    return [Layer.from_record(record) for result in results for record in result.facts["layers"]]
 
 
 @dataclass(frozen=True)

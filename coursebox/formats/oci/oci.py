@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from coursebox.core.console import silent
 from coursebox.core.digests import sha256_bytes
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.oci.config import ANNOTATION, OWN, About, base_config, image_config, labels
-from coursebox.formats.oci.layers import Layer, silent
+from coursebox.formats.oci.layers import Layer
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -61,6 +62,15 @@ class Documents:
         return sha256_bytes(self.manifest)
 
 
+# Field of `Documents` → the name of the file that holds it among the results of a stage.
+DOCUMENTS = {
+    "config": "config.json",
+    "manifest": "image-manifest.json",
+    "index": "index.json",
+    "docker": "manifest.json",
+}
+
+
 @dataclass(frozen=True)
 class BlobFile:
     """A blob that lies in a file: its digest (SHA-256, 64 hex digits) and size in bytes."""
@@ -98,9 +108,9 @@ def documents(about: About, layers: Sequence[Layer]) -> Documents:
     return _documents(names, image_config(about, layers), layers, labels(about))
 
 
-def base_documents(name: str, layers: Sequence[Layer], *, epoch: int) -> Documents:
-    """The same for the image `name` (repository:tag) of the system alone."""
-    return _documents([name], base_config(epoch, layers), layers, {})
+def base_documents(name: str, layers: Sequence[Layer], *, epoch: int, architecture: str) -> Documents:
+    """The same for the image `name` (repository:tag) of the system alone; architecture: in Go's words."""
+    return _documents([name], base_config(epoch, layers, architecture), layers, {})
 
 
 def _documents(

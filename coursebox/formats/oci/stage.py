@@ -1,4 +1,4 @@
-"""The container stages: trees → layers → image, and the archive in dist/.
+"""The container image: a system → layers → the image of a course, and its archive in dist/.
 
 The system is packed once, in the stage that makes it; an edited lab packs nothing but the course anew. The image itself
 is a few small files that refer to the layers; gigabytes are copied only once, into the archive.
@@ -7,35 +7,74 @@ is a few small files that refer to the layers; gigabytes are copied only once, i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from coursebox.core.console import progress
-from coursebox.core.errors import CourseboxError
+from coursebox.core.context import Context
+from coursebox.core.digests import sha256_value
 from coursebox.core.stages import Result, Stages
+from coursebox.course import Course
 from coursebox.formats.oci.compression import GZIP, Compression
 from coursebox.formats.oci.config import About
-from coursebox.formats.oci.layers import Layer, Writing, split_changes, split_tree
-from coursebox.formats.oci.oci import (
-    Archive,
-    BlobFile,
-    Documents,
-    base_documents,
-    documents,
-    image_names,
-    write_archive,
-)
+from coursebox.formats.oci.delivery import deliver_image, load_base, load_image
+from coursebox.formats.oci.layers import Layer, Writing, layers_of, split_changes, split_tree
+from coursebox.formats.oci.oci import DOCUMENTS, documents, image_names
+from coursebox.target import File, Format, Product
 from coursebox.trees import seal
+from coursebox.trees.container import build_changes
 from coursebox.trees.diff import CHANGES, REMOVED
+from coursebox.trees.stage import build_system
 
 HERE = Path(__file__)
 LAYER_CODE = [*(HERE.with_name(name) for name in ("compression.py", "layers.py", "rules.py")), Path(seal.__file__)]
 IMAGE_CODE = [HERE.with_name(name) for name in ("config.py", "oci.py", "rules.py")]
-_FILES = {"config": "config.json", "manifest": "image-manifest.json", "index": "index.json", "docker": "manifest.json"}
+
+
+def make(context: Context) -> Product:
+    """The CUDA image of a course, from the locked packages on."""
+    image_names(context.course.name, context.course.version)  # a name that no engine takes is known before all work
+    image, layers, base = image_stages(context)
+    return Product(
+        write=partial(deliver_image, image, layers),
+        facts={"image": dict(image.facts)},
+        images=[base],
+        load=partial(load_image, context, image, layers, base),
+    )
+
+
+def image_stages(context: Context) -> tuple[Result, tuple[Result, Result], str]:
+    """The image's documents; the stages whose folders hold its layers, from the bottom to the top; the name of the
+    system in the engine, on which the course was provisioned.
+    """
+    packing = Packing(context.epoch)
+    system = build_system(context, {}, pack=packing, packing=packing.key, code=packing.code)
+    base = f"coursebox-tree:{sha256_value([layer.blob.diff_id for layer in layers_of([system])])[:32]}"
+    changes = build_changes(context, base, lambda: load_base(context, system, base))
+    layers = system, build_course_layers(context.stages, changes, epoch=context.epoch)
+    return build_image(context.stages, layers, about(context)), layers, base
+
+
+def about(context: Context) -> About:
+    """What the image says of itself."""
+    course, wheels = context.course, {wheel.name: wheel for wheel, _ in context.fetched.wheels[context.tree]}
+    locks, tree = context.locks, context.tree
+    locked = [[deb.sha256 for deb in locks.debs[tree]], [wheel.sha256 for wheel in locks.wheels[tree]]]
+    return About(
+        name=course.name,
+        version=course.version,
+        title=course.title,
+        user=course.container.user,
+        epoch=context.epoch,
+        torch=wheels["torch"].version,
+        cuda=".".join(wheels["nvidia-cuda-runtime"].version.split(".")[:2]),
+        locks=sha256_value([*locked, [file.sha256 for file in locks.data]]),
+        architecture=context.architecture.oci,
+    )
 
 
 @dataclass(frozen=True)
@@ -76,40 +115,14 @@ def build_course_layers(stages: Stages, changes: Result, *, epoch: int, compress
     return stages.run("layers-course", inputs, make, code=LAYER_CODE)
 
 
-def layers_of(results: Sequence[Result]) -> list[Layer]:
-    """The layers in the folders of stages, from the bottom to the top."""
-    return [Layer.from_record(record) for result in results for record in result.facts["layers"]]
-
-
 @contextmanager
 def _writing(kind: str, tar: Path, work: Path, compression: Compression) -> Iterator[Writing]:
-    with progress(f"packing the layers of the {kind}", tar.stat().st_size) as bar:
-        yield Writing(work, compression, on_progress=lambda count: bar.advance(0, count))  # type: ignore[arg-type]
+    with progress(f"packing the layers of the {kind}", tar.stat().st_size) as advance:
+        yield Writing(work, compression, on_progress=advance)
 
 
 def _record(layers: Sequence[Layer]) -> dict[str, Any]:
     return {"layers": [layer.record() for layer in layers]}
-
-
-def write_base(target: Path, system: Result, name: str, *, epoch: int) -> Documents:
-    """Write an archive of the system's layers alone, an image called `name` that runs as root, to provision upon."""
-    image = base_documents(name, layers_of([system]), epoch=epoch)
-    with progress("writing the system as an image", sum(layer.blob.size for layer in layers_of([system]))) as bar:
-        write_archive(target, image, _blobs([system]), epoch=epoch,
-                      on_progress=lambda count: bar.advance(0, count))  # type: ignore[arg-type]  # fmt: skip
-    return image
-
-
-def _blobs(results: Sequence[Result]) -> list[BlobFile]:
-    """Where the layers of `results` lie. Raises CourseboxError when one is not in the cache any more."""
-    blobs = []
-    for result in results:
-        for layer in layers_of([result]):
-            path = result.path(layer.file)
-            if not path.exists():
-                raise CourseboxError(f"the layer {path} is not in the cache", hint="build the image again")
-            blobs.append(BlobFile(path, layer.blob.digest, layer.blob.size))
-    return blobs
 
 
 def build_image(stages: Stages, layers: Sequence[Result], about: About) -> Result:
@@ -122,7 +135,7 @@ def build_image(stages: Stages, layers: Sequence[Result], about: About) -> Resul
     image = documents(about, found)
 
     def make(work: Path) -> Mapping[str, Any]:
-        for field, name in _FILES.items():
+        for field, name in DOCUMENTS.items():
             (work / name).write_bytes(getattr(image, field))
         return {
             "names": image_names(about.name, about.version),
@@ -135,39 +148,26 @@ def build_image(stages: Stages, layers: Sequence[Result], about: About) -> Resul
             "layers": [{"name": layer.name, **asdict(layer.blob)} for layer in found],
         }
 
-    inputs = {"documents": [getattr(image, field).decode() for field in _FILES]}
+    inputs = {"documents": [getattr(image, field).decode() for field in DOCUMENTS]}
     return stages.run("image", inputs, make, code=[*IMAGE_CODE, HERE])
 
 
-def deliver_image(image: Result, layers: Sequence[Result], target: Path) -> Archive:
-    """Write the archive of `image`, which was built of `layers`, to `target`, unless that very file is there already.
-
-    What was written where stands beside the image's documents, not beside the archive. Raises CourseboxError when a
-    layer is not in the cache any more.
-    """
-    note = image.path(f"{target.name}.json")
-    known = _note(note)
-    if known is not None and target.exists() and known["file"] == _identity(target):
-        return Archive(target, known["size"], known["sha256"])
-    parts = Documents(**{field: image.path(name).read_bytes() for field, name in _FILES.items()})
-    with progress("writing the image", image.facts["size"]) as bar:
-        archive = write_archive(target, parts, _blobs(layers), epoch=image.facts["epoch"],
-                                on_progress=lambda count: bar.advance(0, count))  # type: ignore[arg-type]  # fmt: skip
-    note.write_text(
-        json.dumps({"size": archive.size, "sha256": archive.sha256, "file": _identity(target)}), encoding="utf-8"
+def next_steps(course: Course, file: File) -> str:
+    """What an instructor does with the image."""
+    return (
+        f"docker run --gpus all -p 127.0.0.1:8888:8888 {course.name} (without a GPU, leave out --gpus all);\n"
+        "        `make test` proves it; hand out the file with SHA256SUMS and docs/container.md."
     )
-    return archive
 
 
-def _note(path: Path) -> dict[str, Any] | None:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return known if isinstance(known, dict) else None
-
-
-def _identity(path: Path) -> list[Any]:
-    """What changes when a file is replaced or written to: place, inode, size in bytes, time in nanoseconds."""
-    status = path.stat()
-    return [os.fspath(path.resolve()), status.st_ino, status.st_size, status.st_mtime_ns]
+FORMAT = Format(
+    name="image-cuda",
+    what="container image, an OCI archive",
+    audience="Docker or Podman, with an NVIDIA GPU or without",
+    tree="cuda",
+    variant="-cuda",
+    extension=".oci.tar",
+    make=make,
+    next_steps=next_steps,
+    beside="-cuda",
+)

@@ -1,1 +1,1 @@
-"""A finished disk → the appliance that VirtualBox and VMware import: VMDK, OVF, OVA."""
+"""The appliance: streamOptimized VMDK, OVF descriptor and OVA."""

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from coursebox.core.console import silent
 from coursebox.core.digests import sha256_bytes
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.ova.vmdk import VmdkInfo, extract_raw
-from coursebox.formats.ova.vmdk_read import silent
 
 if TYPE_CHECKING:
     from hashlib import _Hash

@@ -1,7 +1,7 @@
 """A course and its disk → the OVF descriptor that VirtualBox and VMware both read.
 
-OVF 1.0 (DMTF DSP0243) with VirtualBox's own `vbox:Machine`, the only place that can carry port forwards. Settings
-version 1.16 (VirtualBox 5.1 and later): from 1.20 on, processors and clock stand elsewhere and are ignored here.
+OVF 1.0 (DMTF DSP0243) with VirtualBox's own `vbox:Machine`, the only place that can carry port forwards. The version
+of its settings is one of the facts of an architecture.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ from collections.abc import Mapping
 
 from lxml import etree
 
+from coursebox.architecture import AMD64, Architecture
 from coursebox.core.errors import CourseboxError
 from coursebox.course import Course
 from coursebox.formats.ova.vmdk import VmdkInfo
 
-SETTINGS_VERSION = "1.16-linux"
-# ESXi 6.7 and Workstation 14: the first that know AHCI, UTC clocks and a current Debian.
-VMWARE_HARDWARE = "vmx-14"
 GUEST_JUPYTER, GUEST_SSH = 8888, 22
 
 _CIM = "http://schemas.dmtf.org/wbem/wscim/1/cim-schema/2"
@@ -40,7 +38,7 @@ def machine_name(course: Course) -> str:
     return f"{course.name}-{course.version}"
 
 
-def make_ovf(course: Course, disk: VmdkInfo, vmdk_name: str) -> bytes:
+def make_ovf(course: Course, disk: VmdkInfo, vmdk_name: str, architecture: Architecture = AMD64) -> bytes:
     """The descriptor of the course machine, UTF-8.
 
     disk: the disk as it was written; vmdk_name: its file name in the OVA. The same course and disk give the same bytes:
@@ -58,9 +56,9 @@ def make_ovf(course: Course, disk: VmdkInfo, vmdk_name: str) -> bytes:
         system = _add(envelope, "ovf:VirtualSystem", {"ovf:id": machine_name(course)})
         _add(system, "ovf:Info", text="A virtual machine")
         _add(system, "ovf:Name", text=machine_name(course))
-        _describe(system, course)
-        _hardware(system, course)
-        _machine(system, course, machine_id, disk_id)
+        _describe(system, course, architecture)
+        _hardware(system, course, architecture)
+        _machine(system, course, architecture, machine_id, disk_id)
     except ValueError as error:
         raise CourseboxError(
             f"{course.source} holds a character that cannot stand in XML ({error})", hint="remove control characters"
@@ -109,11 +107,12 @@ def _references(envelope: etree._Element, disk: VmdkInfo, vmdk_name: str, disk_i
     _add(network, "ovf:Description", text="Network address translation")
 
 
-def _describe(system: etree._Element, course: Course) -> None:
-    operating = _add(system, "ovf:OperatingSystemSection", {"ovf:id": "96", "vmw:osType": "debian10_64Guest"})
+def _describe(system: etree._Element, course: Course, architecture: Architecture) -> None:
+    os_type, vmware = architecture.virtualbox.os_type, architecture.virtualbox.vmware[0]
+    operating = _add(system, "ovf:OperatingSystemSection", {"ovf:id": "96", "vmw:osType": vmware})
     _add(operating, "ovf:Info", text="The operating system")
-    _add(operating, "ovf:Description", text="Debian_64")
-    _add(operating, "vbox:OSType", {"ovf:required": "false"}, "Debian_64")
+    _add(operating, "ovf:Description", text=os_type)
+    _add(operating, "vbox:OSType", {"ovf:required": "false"}, os_type)
     product = _add(system, "ovf:ProductSection")
     _add(product, "ovf:Info", text="The course")
     _add(product, "ovf:Product", text=course.title)
@@ -123,7 +122,7 @@ def _describe(system: etree._Element, course: Course) -> None:
     _add(annotation, "ovf:Annotation", text=description(course))
 
 
-def _hardware(system: etree._Element, course: Course) -> None:
+def _hardware(system: etree._Element, course: Course, architecture: Architecture) -> None:
     """The hardware in the standard's words, which VMware reads; VirtualBox prefers vbox:Machine."""
     hardware = _add(system, "ovf:VirtualHardwareSection")
     _add(hardware, "ovf:Info", text="Virtual hardware")
@@ -131,7 +130,7 @@ def _hardware(system: etree._Element, course: Course) -> None:
     _add(board, "vssd:ElementName", text="Virtual Hardware Family")
     _add(board, "vssd:InstanceID", text="0")
     _add(board, "vssd:VirtualSystemIdentifier", text=machine_name(course))
-    _add(board, "vssd:VirtualSystemType", text=VMWARE_HARDWARE)
+    _add(board, "vssd:VirtualSystemType", text=architecture.virtualbox.vmware[1])
     processors, memory = str(course.machine.processors), str(course.machine.memory)
     items: list[dict[str, str]] = [
         {
@@ -165,17 +164,20 @@ def _hardware(system: etree._Element, course: Course) -> None:
             _add(element, f"rasd:{key}", text=item[key])
 
 
-def _machine(system: etree._Element, course: Course, machine_id: uuid.UUID, disk_id: uuid.UUID) -> None:
+def _machine(
+    system: etree._Element, course: Course, architecture: Architecture, machine_id: uuid.UUID, disk_id: uuid.UUID
+) -> None:
     """The machine in VirtualBox's words; VMware skips it."""
+    facts = architecture.virtualbox
     machine = _add(
         system,
         "vbox:Machine",
         {
             "ovf:required": "false",
-            "version": SETTINGS_VERSION,
+            "version": facts.settings,
             "uuid": f"{{{machine_id}}}",
             "name": machine_name(course),
-            "OSType": "Debian_64",
+            "OSType": facts.os_type,
             "snapshotFolder": "Snapshots",
         },
     )
@@ -188,7 +190,7 @@ def _machine(system: etree._Element, course: Course, machine_id: uuid.UUID, disk
     _add(processor, "vbox:LongMode", {"enabled": "true"})
     _add(processor, "vbox:X2APIC", {"enabled": "true"})
     _add(hardware, "vbox:Memory", {"RAMSize": str(course.machine.memory)})
-    _add(hardware, "vbox:Firmware", {"type": "BIOS"})
+    _add(hardware, "vbox:Firmware", {"type": facts.firmware})
     boot = _add(hardware, "vbox:Boot")
     for position, device in enumerate(("HardDisk", "None", "None", "None"), 1):
         _add(boot, "vbox:Order", {"position": str(position), "device": device})

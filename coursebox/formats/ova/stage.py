@@ -1,4 +1,4 @@
-"""The appliance stages: a raw disk → VMDK → OVA."""
+"""The appliance: a sealed tree → a raw disk → VMDK → OVA."""
 
 from __future__ import annotations
 
@@ -11,15 +11,29 @@ from typing import Any
 import deflate
 
 from coursebox.core.console import progress
+from coursebox.core.context import Context
 from coursebox.core.stages import Result, Stages
 from coursebox.course import Course
+from coursebox.disk.stage import build_disk
 from coursebox.formats.ova.ova import vmdk_name, write_ova
 from coursebox.formats.ova.ovf import make_ovf
 from coursebox.formats.ova.vmdk import VmdkInfo, write_vmdk
+from coursebox.formats.place import copied
+from coursebox.host.engine import image_name
+from coursebox.target import File, Format, Product
+from coursebox.trees.machine import build_machine, machine_system
 
 HERE = Path(__file__)
 VMDK_CODE = [HERE.with_name(name) for name in ("vmdk.py", "vmdk_layout.py")]
 OVA_CODE = [HERE.with_name(name) for name in ("ovf.py", "ova.py")]
+
+
+def make(context: Context) -> Product:
+    """The OVA of a course, from the locked packages on."""
+    tree = build_machine(context)
+    appliance = build_ova(context, build_vmdk(context.stages, build_disk(context, tree)))
+    (name,) = appliance.files
+    return Product(copied(appliance, name), images=[image_name("tree", machine_system(context))])
 
 
 def build_vmdk(stages: Stages, disk: Result) -> Result:
@@ -27,30 +41,50 @@ def build_vmdk(stages: Stages, disk: Result) -> Result:
 
     def make(work: Path) -> Mapping[str, Any]:
         raw = disk.path("disk.raw")
-        with progress("compressing the disk", raw.stat().st_size) as bar:
-            info = write_vmdk(raw, work / "disk.vmdk", memo=latest(stages, "vmdk", "disk.vmdk"),
-                              on_progress=lambda count: bar.advance(0, count))  # type: ignore[arg-type]  # fmt: skip
+        with progress("compressing the disk", raw.stat().st_size) as advance:
+            info = write_vmdk(raw, work / "disk.vmdk", memo=latest(stages, "vmdk", "disk.vmdk"), on_progress=advance)
         return asdict(info)
 
     return stages.run("vmdk", {"disk": disk.files["disk.raw"], "deflate": deflate.__version__}, make, code=VMDK_CODE)
 
 
-def build_ova(stages: Stages, vmdk: Result, course: Course, *, name: str, epoch: int) -> Result:
-    """The appliance; one file, `<name>.ova`."""
+def build_ova(context: Context, vmdk: Result) -> Result:
+    """The appliance; one file, `<course>-<version>.ova`, whatever it is called in dist/."""
     info = VmdkInfo(**vmdk.facts)
-    ovf = make_ovf(course, info, vmdk_name(name))
+    name = f"{context.course.name}-{context.course.version}"
+    ovf = make_ovf(context.course, info, vmdk_name(name), context.architecture)
 
     def make(work: Path) -> Mapping[str, Any]:
-        with progress("packing the appliance", info.size) as bar:
-            made = write_ova(work / f"{name}.ova", ovf, vmdk.path("disk.vmdk"), info, name=name, epoch=epoch,
-                             on_progress=lambda count: bar.advance(0, count))  # type: ignore[arg-type]  # fmt: skip
+        with progress("packing the appliance", info.size) as advance:
+            made = write_ova(work / f"{name}.ova", ovf, vmdk.path("disk.vmdk"), info, name=name, epoch=context.epoch,
+                             on_progress=advance)  # fmt: skip
         return {"size": made.size, "sha256": made.sha256}
 
-    inputs = {"ovf": ovf.decode(), "vmdk": vmdk.files["disk.vmdk"], "name": name, "epoch": epoch}
-    return stages.run("ova", inputs, make, code=OVA_CODE)
+    inputs = {"ovf": ovf.decode(), "vmdk": vmdk.files["disk.vmdk"], "name": name, "epoch": context.epoch}
+    return context.stages.run("ova", inputs, make, code=OVA_CODE)
 
 
 def latest(stages: Stages, stage: str, name: str) -> Path | None:
     """The most recently used result file `name` of a stage, or None when there is none."""
     found = [path for path in (stages.cache.stages / stage).glob(f"*/{name}") if path.is_file()]
     return max(found, key=lambda path: os.stat(path.parent).st_mtime, default=None)
+
+
+def next_steps(course: Course, file: File) -> str:
+    """What an instructor does with the OVA."""
+    return (
+        f"`make try` boots it here and serves JupyterLab at http://localhost:{course.ports.jupyter};\n"
+        "        `make test` proves it; hand out the OVA with SHA256SUMS and docs/student.md."
+    )
+
+
+FORMAT = Format(
+    name="ova",
+    what="virtual machine, an OVA",
+    audience="a PC with VirtualBox or VMware",
+    tree="vm",
+    extension=".ova",
+    make=make,
+    next_steps=next_steps,
+    beside="",
+)

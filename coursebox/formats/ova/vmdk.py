@@ -13,11 +13,12 @@ from typing import BinaryIO
 
 import deflate
 
+from coursebox.core.console import silent
 from coursebox.core.digests import sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.ova import vmdk_layout as layout
 from coursebox.formats.ova.vmdk_layout import GRAIN, SECTOR, TABLE_ENTRIES
-from coursebox.formats.ova.vmdk_read import Vmdk, expand, extract_raw, read_vmdk, silent
+from coursebox.formats.ova.vmdk_read import Vmdk, expand, extract_raw, read_vmdk
 
 __all__ = ["Vmdk", "VmdkInfo", "extract_raw", "read_vmdk", "write_vmdk"]
 

@@ -11,13 +11,10 @@ from typing import BinaryIO
 
 import deflate
 
+from coursebox.core.console import silent
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.ova import vmdk_layout as layout
 from coursebox.formats.ova.vmdk_layout import GRAIN, GRAIN_SECTORS, SECTOR, TABLE_ENTRIES
-
-
-def silent(_: int) -> None:
-    """Progress that nobody watches."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from coursebox.core.console import say
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
+from coursebox.core.settings import settings
 from coursebox.verify.machine.qemu import QEMU, Accelerator, Qemu, Spec, require
 
 DEVICE = Path("/dev/kvm")
@@ -41,20 +42,15 @@ class Verdict(NamedTuple):
 
 
 def choose_accelerator(
-    env: Mapping[str, str], *, disk: Path | None = None, kernel: Path | None = None, cache: Cache | None = None
+    *, disk: Path | None = None, kernel: Path | None = None, cache: Cache | None = None
 ) -> Accelerator:
-    """Answer "kvm" when it was tried with a real kernel and worked, else "tcg"; `ACCEL` in `env` overrides.
+    """Answer "kvm" when it was tried with a real kernel and worked, else "tcg"; the setting ACCEL overrides.
 
     disk: an image (OVA, VMDK, …) to try KVM with, kernel: a Linux kernel file, tried first as it is quicker.
-    CourseboxError for an `ACCEL` that is neither.
     """
-    chosen = env.get("ACCEL", "")
-    if chosen == "kvm":
-        return "kvm"
-    if chosen == "tcg":
-        return "tcg"
-    if chosen:
-        raise CourseboxError(f"ACCEL={chosen} is not possible", hint="use ACCEL=kvm or ACCEL=tcg, or leave it out")
+    chosen = settings().accel
+    if chosen is not None:
+        return chosen
     return "kvm" if kvm_verdict(disk=disk, kernel=kernel, cache=cache).works else "tcg"
 
 

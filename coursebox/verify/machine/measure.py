@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ class Start:
 
 def measure_start(course: Course, ova: Path, folder: Path) -> Start:
     """Boot the OVA with the course's memory and processors, wait for JupyterLab, then look at the idle machine."""
-    chosen = accel.choose_accelerator(os.environ, disk=ova, cache=Cache.from_environment())
+    chosen = accel.choose_accelerator(disk=ova, cache=Cache.from_environment())
     web, ssh = free_port(), free_port()
     spec = Spec(
         ova,

@@ -15,6 +15,7 @@ from coursebox.core.digests import sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.run import capture
+from coursebox.core.settings import settings
 from coursebox.course import Course
 from coursebox.verify.machine import accel, guest
 from coursebox.verify.machine.qemu import LOCALHOST, QEMU, Accelerator, Forward, Qemu, Spec, check_ports, require
@@ -25,12 +26,12 @@ PATIENCE: dict[Accelerator, int] = {"kvm": 120, "tcg": 600}
 POWER_DOWN = 90.0  # seconds that a machine gets to shut itself down
 
 
-def try_course(course: Course, ova: Path | None = None, *, env: Mapping[str, str] = os.environ) -> None:
+def try_course(course: Course, ova: Path | None = None) -> None:
     """Run the delivered OVA until the machine is shut down, from inside or by Ctrl-C.
 
-    ova: by default dist/<name>-<version>.ova of the checkout. `ACCEL` in `env` chooses kvm or tcg, `KEEP=1` keeps
-    what the machine writes for the next `KEEP=1` with the same OVA. CourseboxError before anything starts when a
-    program, the file or a port is missing.
+    ova: by default dist/<name>-<version>.ova of the checkout. The settings choose kvm or tcg (ACCEL), and whether what
+    the machine writes is kept for the next time with the same OVA (KEEP). CourseboxError before anything starts when
+    a program, the file or a port is missing.
     """
     ova = ova or CHECKOUT / "dist" / f"{course.name}-{course.version}.ova"
     forwards = (Forward(course.ports.jupyter, 8888, "JupyterLab"), Forward(course.ports.ssh, 22, "ssh"))
@@ -40,8 +41,8 @@ def try_course(course: Course, ova: Path | None = None, *, env: Mapping[str, str
         raise CourseboxError(f"{ova}: there is no such file", hint="run `make ova` first")
     check_ports(forwards)
     cache = Cache.from_environment()
-    accelerator = accel.choose_accelerator(env, disk=ova, cache=cache)
-    overlay = kept_overlay(cache, course, ova) if env.get("KEEP", "") not in ("", "0") else None
+    accelerator = accel.choose_accelerator(disk=ova, cache=cache)
+    overlay = kept_overlay(cache, course, ova) if settings().keep else None
     spec = Spec(
         ova,
         overlay=overlay,
@@ -49,7 +50,7 @@ def try_course(course: Course, ova: Path | None = None, *, env: Mapping[str, str
         memory=course.machine.memory,
         processors=course.machine.processors,
         forwards=forwards,
-        window=has_window(env),
+        window=has_window(os.environ),
     )
     # A plain `kill` must not leave QEMU behind either.
     signal.signal(signal.SIGTERM, _as_interrupt)

@@ -12,12 +12,13 @@ import pytest
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
 from coursebox.core.run import capture, run
+from coursebox.course import Course
 from coursebox.disk import grub
-from coursebox.disk.stage import identity
-from coursebox.trees import course as course_tree
+from coursebox.identity import identity
 from coursebox.trees import diff as changes
-from coursebox.trees import provision
-from coursebox.trees.course import copy_labs, jupyter_hash, machine_variables, role_digests
+from coursebox.trees import provision, stage
+from coursebox.trees.machine import jupyter_hash, machine_variables
+from coursebox.trees.stage import copy_labs, role_digests
 
 
 def test_labs_are_copied_without_litter_and_readable(tmp_path: Path) -> None:
@@ -32,6 +33,10 @@ def test_labs_are_copied_without_litter_and_readable(tmp_path: Path) -> None:
     found = {path.relative_to(tmp_path / "copy").as_posix(): oct(path.stat().st_mode & 0o777)
              for path in (tmp_path / "copy").rglob("*")}  # fmt: skip
     assert found == {"a b": "0o755", "a b/Löwe.py": "0o644", "run.sh": "0o755"}
+
+
+def named(name: str, version: str) -> Course:
+    return SimpleNamespace(name=name, version=version)  # type: ignore[return-value]
 
 
 def course(profile: str) -> SimpleNamespace:
@@ -98,14 +103,14 @@ def test_grub_that_does_not_fit(tmp_path: Path, boot: bytes, core: bytes, messag
 
 
 def test_names_of_a_disk_derive_from_the_course() -> None:
-    assert identity("a", "1", "root") == identity("a", "1", "root")
+    assert identity(named("a", "1"), "root") == identity(named("a", "1"), "root")
     assert (
         len(
             {
-                identity("a", "1", "root"),
-                identity("a", "2", "root"),
-                identity("b", "1", "root"),
-                identity("a", "1", "esp"),
+                identity(named("a", "1"), "root"),
+                identity(named("a", "2"), "root"),
+                identity(named("b", "1"), "root"),
+                identity(named("a", "1"), "esp"),
             }
         )
         == 4
@@ -154,8 +159,8 @@ def test_every_role_of_a_playbook_counts(kind: str, tmp_path: Path, monkeypatch:
     """An edited role, or a file that a role installs from elsewhere, is another input."""
     shutil.copytree(CHECKOUT / "ansible", tmp_path / "ansible")
     shutil.copytree(CHECKOUT / "docker", tmp_path / "docker")
-    monkeypatch.setattr(course_tree, "ANSIBLE", tmp_path / "ansible")
-    monkeypatch.setattr(course_tree, "SOURCES", {"container": tmp_path / "docker"})
+    monkeypatch.setattr(stage, "ANSIBLE", tmp_path / "ansible")
+    monkeypatch.setattr(stage, "SOURCES", {"container": tmp_path / "docker"})
     before = role_digests(f"{kind}-course")
     (tmp_path / "ansible" / "roles" / "content" / "tasks" / "main.yml").write_text("---\n")
     (tmp_path / "docker" / "another").write_text("")

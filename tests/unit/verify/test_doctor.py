@@ -253,5 +253,5 @@ def test_cache(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (finding,) = found(healthy, "cache")
     assert finding.text == f"{healthy}/cache: 0.0 GB, at most 40 GB; 2 locked packages are to be downloaded"
     monkeypatch.setenv("COURSEBOX_CACHE_LIMIT", "much")
-    (finding,) = found(healthy, "cache")
-    assert (finding.state, finding.text) == ("blocks", "COURSEBOX_CACHE_LIMIT=much is no size")
+    (finding,) = found(healthy, "settings")
+    assert (finding.state, finding.text) == ("blocks", "COURSEBOX_CACHE_LIMIT=much is not possible")

@@ -125,7 +125,8 @@ def unpacked(path: Path) -> dict[str, tarfile.TarInfo]:
 
 def about(**changed: object) -> About:
     values = {"name": "deep-learning", "version": "2026.11", "title": "Deep Learning", "user": "student",
-              "epoch": EPOCH, "torch": "2.13.0", "cuda": "13.0", "locks": "f" * 64}  # fmt: skip
+              "epoch": EPOCH, "torch": "2.13.0", "cuda": "13.0", "locks": "f" * 64,
+              "architecture": "amd64"}  # fmt: skip
     return About(**{**values, **changed})  # type: ignore[arg-type]
 
 

@@ -18,10 +18,13 @@ from coursebox.core.digests import sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.core.stages import Result, Stages
+from coursebox.formats.oci import delivery
 from coursebox.formats.oci import stage as module
 from coursebox.formats.oci.compression import GZIP, ZSTD, Compression
+from coursebox.formats.oci.delivery import deliver_image, write_base
 from coursebox.formats.oci.oci import Archive
-from coursebox.formats.oci.stage import Packing, build_course_layers, build_image, deliver_image, write_base
+from coursebox.formats.oci.stage import Packing, build_course_layers, build_image
+from coursebox.target import File
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Built:
     layers: tuple[Result, Result]
     image: Result
 
-    def deliver(self, target: Path) -> Archive:
+    def deliver(self, target: Path) -> File:
         return deliver_image(self.image, self.layers, target)
 
 
@@ -115,20 +118,20 @@ class Writes:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = 0
-        real = module.write_archive
+        real = delivery.write_archive
 
         def counting(*arguments: object, **named: object) -> Archive:
             self.count += 1
             return real(*arguments, **named)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(module, "write_archive", counting)
+        monkeypatch.setattr(delivery, "write_archive", counting)
 
 
 def test_the_archive_is_written_once(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes, target = Writes(monkeypatch), tmp_path / "dist" / "image.oci.tar"
     first = build(cache).deliver(target)
     assert build(cache).deliver(target) == first and writes.count == 1
-    assert os.listdir(target.parent) == ["image.oci.tar"]
+    assert sorted(os.listdir(target.parent)) == [".image.oci.tar.stamp", "image.oci.tar"]
 
 
 @pytest.mark.parametrize("change", ["gone", "touched", "longer", "replaced", "another image", "no note", "bad note"])
@@ -136,6 +139,7 @@ def test_whatever_happened_to_the_archive_it_is_written_again(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     target = tmp_path / "image.oci.tar"
+    stamp = tmp_path / ".image.oci.tar.stamp"
     built = build(cache)
     first = built.deliver(target)
     writes = Writes(monkeypatch)
@@ -157,9 +161,9 @@ def test_whatever_happened_to_the_archive_it_is_written_again(
         case "another image":
             build(cache, lab=b"edited").deliver(target)
         case "no note":
-            built.image.path("image.oci.tar.json").unlink()
+            stamp.unlink()
         case "bad note":
-            built.image.path("image.oci.tar.json").write_text("[")
+            stamp.write_text("[")
     writes.count = 0
     assert built.deliver(target) == first
     assert writes.count == 1 and sha256_file(target) == first.sha256
@@ -198,7 +202,7 @@ def test_layers_that_were_packed_anew_are_found(cache: Cache, tmp_path: Path, mo
 def test_the_base_is_an_image_of_the_system_alone(cache: Cache, tmp_path: Path) -> None:
     """The build goes on from it: it runs as root, and without volumes, which would swallow what is written to them."""
     built = build(cache)
-    write_base(tmp_path / "base.oci.tar", built.layers[0], "coursebox-tree:1", epoch=EPOCH)
+    write_base(tmp_path / "base.oci.tar", built.layers[0], "coursebox-tree:1", epoch=EPOCH, architecture="amd64")
     base = open_archive(tmp_path / "base.oci.tar")
     verify_layers(base)
     assert base.names == ("coursebox-tree:1",)

@@ -136,20 +136,24 @@ def test_a_damaged_memory_is_no_answer(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("chosen", ["kvm", "tcg"])
-def test_accel_overrides_without_a_trial(bench: Bench, chosen: str) -> None:
-    assert choose_accelerator({"ACCEL": chosen}, kernel=bench.kernel, cache=bench.cache) == chosen
+def test_accel_overrides_without_a_trial(bench: Bench, chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCEL", chosen)
+    assert choose_accelerator(kernel=bench.kernel, cache=bench.cache) == chosen
     assert bench.number_of_calls() == 0
 
 
-def test_the_trial_decides(bench: Bench) -> None:
-    assert choose_accelerator({}, kernel=bench.kernel, cache=bench.cache) == "kvm"
+def test_the_trial_decides(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ACCEL", raising=False)
+    assert choose_accelerator(kernel=bench.kernel, cache=bench.cache) == "kvm"
     bench.qemu(kernel=KERNEL_HANGS, version="8")
-    assert choose_accelerator({"ACCEL": ""}, kernel=bench.kernel, cache=bench.cache) == "tcg"
+    monkeypatch.setenv("ACCEL", "")
+    assert choose_accelerator(kernel=bench.kernel, cache=bench.cache) == "tcg"
 
 
-def test_an_unknown_accelerator() -> None:
+def test_an_unknown_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCEL", "KVM!")
     with pytest.raises(CourseboxError) as caught:
-        choose_accelerator({"ACCEL": "KVM!"})
+        choose_accelerator()
     assert caught.value.message == "ACCEL=KVM! is not possible"
     assert caught.value.hint == "use ACCEL=kvm or ACCEL=tcg, or leave it out"
 

@@ -92,14 +92,14 @@ def test_a_port_in_use_is_one_clear_error_before_anything_starts(
         taken.bind(("127.0.0.1", course.ports.ssh))
         taken.listen()
         with pytest.raises(CourseboxError) as caught:
-            trial.try_course(course, ova, env={})
+            trial.try_course(course, ova)
     assert caught.value.message == f"port {course.ports.ssh} (ssh) of 127.0.0.1 is in use"
     assert machines == []
 
 
 def test_a_missing_ova_is_named_with_its_remedy(course: Course, tmp_path: Path, machines: list[Machine]) -> None:
     with pytest.raises(CourseboxError) as caught:
-        trial.try_course(course, tmp_path / "none.ova", env={})
+        trial.try_course(course, tmp_path / "none.ova")
     assert caught.value.message == f"{tmp_path / 'none.ova'}: there is no such file"
     assert caught.value.hint == "run `make ova` first"
     assert machines == []
@@ -108,7 +108,7 @@ def test_a_missing_ova_is_named_with_its_remedy(course: Course, tmp_path: Path, 
 def test_what_is_said_and_how_it_ends(
     course: Course, ova: Path, machines: list[Machine], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trial.try_course(course, ova, env={})
+    trial.try_course(course, ova)
     assert machines[0].acts == ["power button", "off", "gone"]
     said = capsys.readouterr().err
     assert "emulation (TCG)" in said
@@ -127,13 +127,16 @@ def test_a_machine_that_does_not_obey_loses_its_power(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(Machine, "obeys", False)
-    trial.try_course(course, ova, env={})
+    trial.try_course(course, ova)
     assert machines[0].acts == ["power button", "gone"]
     assert "its power is cut" in capsys.readouterr().err
 
 
-def test_both_forwards_and_the_size_of_the_course(course: Course, ova: Path, machines: list[Machine]) -> None:
-    trial.try_course(course, ova, env={"ACCEL": "kvm"})
+def test_both_forwards_and_the_size_of_the_course(
+    course: Course, ova: Path, machines: list[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCEL", "kvm")
+    trial.try_course(course, ova)
     spec = machines[0].spec
     assert [(forward.host, forward.guest) for forward in spec.forwards] == [
         (course.ports.jupyter, 8888),
@@ -144,16 +147,18 @@ def test_both_forwards_and_the_size_of_the_course(course: Course, ova: Path, mac
 
 
 def test_kept_changes_belong_to_the_bytes_of_one_ova(
-    course: Course, ova: Path, machines: list[Machine], tmp_path: Path
+    course: Course, ova: Path, machines: list[Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = Cache(tmp_path / "cache")
     first = trial.kept_overlay(cache, course, ova)
-    trial.try_course(course, ova, env={"KEEP": "1"})
+    monkeypatch.setenv("KEEP", "1")
+    trial.try_course(course, ova)
     assert machines[0].spec.overlay == first
     assert first.parent == cache.root / "machines"
     ova.write_bytes(b"another")
     assert trial.kept_overlay(cache, course, ova) != first
-    trial.try_course(course, ova, env={"KEEP": "0"})
+    monkeypatch.setenv("KEEP", "0")
+    trial.try_course(course, ova)
     assert machines[1].spec.overlay is None
 
 

@@ -1,0 +1,7 @@
+"""`python -m coursebox VERB`."""
+
+import sys
+
+from coursebox.cli import main
+
+sys.exit(main())

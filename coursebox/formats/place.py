@@ -1,0 +1,56 @@
+"""How a product gets to its place in dist/: whole or not at all, and only when that very file is not there already."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from coursebox.core.stages import Result
+from coursebox.target import File
+
+
+def write_once(target: Path, content: str, write: Callable[[Path], tuple[str, int]]) -> File:
+    """The file `target` with this content; `write` is called only when it is not there.
+
+    content: a digest of all that decides the bytes. write: (path) → SHA-256 and size in bytes of the file that it has
+    put there. What was written is noted in a stamp beside the file, with what changes when somebody replaces the file.
+    """
+    stamp = target.with_name(f".{target.name}.stamp")
+    try:
+        known = json.loads(stamp.read_text(encoding="utf-8"))
+        if known["content"] == content and known["file"] == _identity(target):
+            return File(target, known["sha256"], known["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    target.parent.mkdir(parents=True, exist_ok=True)
+    stamp.unlink(missing_ok=True)
+    sha256, size = write(target)
+    note = {"content": content, "sha256": sha256, "size": size, "file": _identity(target)}
+    part = target.with_name(f".{target.name}.stamp.part")
+    part.write_text(json.dumps(note), encoding="utf-8")
+    os.replace(part, stamp)
+    return File(target, sha256, size)
+
+
+def copied(result: Result, name: str) -> Callable[[Path], File]:
+    """The `write` of a product that is the result file `name` of a stage; not a sparse one, whose digest is another."""
+
+    def copy(target: Path) -> tuple[str, int]:
+        part = target.with_name(f".{target.name}.part")
+        try:
+            shutil.copyfile(result.path(name), part)
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        return result.files[name], target.stat().st_size
+
+    return lambda target: write_once(target, result.files[name], copy)
+
+
+def _identity(path: Path) -> list[int]:
+    """What changes when a file is replaced or written to: inode, size in bytes, time in nanoseconds."""
+    status = path.stat()
+    return [status.st_ino, status.st_size, status.st_mtime_ns]

@@ -1,0 +1,42 @@
+"""The tree of the container image: a system, and what the course adds to it. As a whole it is never exported."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from coursebox.core.context import Context
+from coursebox.core.stages import Result
+from coursebox.trees import diff, provision, stage
+
+CODE = [*provision.CODE, Path(__file__), Path(stage.__file__), Path(diff.__file__)]
+
+
+def build_changes(context: Context, image: str, load: Callable[[], None]) -> Result:
+    """What the course adds to the system of its container image: changes.tar, and removed.json, a list of paths.
+
+    image: the system's image in the engine, named by its content; load: brings it there, when it is needed.
+    """
+    course = context.course
+    variables = {
+        "epoch": context.epoch,
+        "course_name": course.name,
+        "course_version": course.version,
+        "course_title": course.title,
+        "course_user": course.container.user,
+        "course_password": "",
+        "course_hardened": True,  # no password for root, who needs none here
+        "course_group": "users",  # as in jupyter/docker-stacks, for `--group-add users`
+        "course_gid": 100,
+    }
+
+    def make(work: Path) -> Mapping[str, Any]:
+        load()
+        provision.provision(context, image, playbook=f"{context.tree}-course", variables=variables,
+                            mounts=stage.course_mounts(context), changes=work)  # fmt: skip
+        return {"removed": len(json.loads((work / diff.REMOVED).read_text(encoding="utf-8")))}
+
+    inputs = {"image": image, **stage.course_inputs(context, variables)}
+    return context.stages.run(f"course-{context.tree}", inputs, make, code=CODE)

@@ -1,0 +1,85 @@
+"""The tree of the course machine: sealed, one tar of the whole root file system."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from coursebox.core.context import Context
+from coursebox.core.stages import Result
+from coursebox.course import Course
+from coursebox.identity import identity
+from coursebox.trees import provision, stage
+from coursebox.trees.seal import seal
+
+CODE = [*provision.CODE, Path(__file__), Path(stage.__file__), Path(__file__).with_name("seal.py")]
+
+
+def machine_system(context: Context) -> Result:
+    """The system of the course machine, not sealed; one file, tree.tar."""
+    course = context.course
+    root = str(identity(course, "root"))
+    return stage.build_system(context, {"root_uuid": root, "course_title": course.title})
+
+
+def build_machine(context: Context) -> Result:
+    """The sealed tree of the course machine; one file, tree.tar."""
+    system = machine_system(context)
+    course = context.course
+    variables = machine_variables(course, context.epoch)
+    host = course.name
+
+    def make(work: Path) -> Mapping[str, Any]:
+        exported = context.scratch / "exported.tar"
+        image = provision.image_of(system, log=context.log)
+        provision.provision(context, image, playbook="vm-course", variables=variables,
+                            mounts=stage.course_mounts(context), export=exported)  # fmt: skip
+        entries = seal(
+            exported,
+            work / "tree.tar",
+            epoch=context.epoch,
+            files={
+                "etc/hostname": f"{host}\n".encode(),
+                "etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\t{host}\n::1\tlocalhost ip6-localhost\n".encode(),
+            },
+            links={"etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf"},
+        )
+        exported.unlink()
+        return {"entries": entries}
+
+    secret = hashlib.sha256(course.user.password.encode()).hexdigest()
+    inputs = {
+        "tree": system.files["tree.tar"],
+        **stage.course_inputs(context, {**variables, "course_password": secret}),
+        "host": host,
+    }
+    return context.stages.run("course-vm", inputs, make, code=CODE)
+
+
+def machine_variables(course: Course, epoch: int) -> dict[str, Any]:
+    """What the roles of the course machine read; ansible/README.md explains each."""
+    salt = hashlib.sha256(f"{course.name}/{course.user.name}".encode()).hexdigest()[:16]
+    hardened = course.security.profile == "hardened"
+    return {
+        "epoch": epoch,
+        "course_name": course.name,
+        "course_version": course.version,
+        "course_title": course.title,
+        "course_user": course.user.name,
+        "course_password": course.user.password,
+        "course_group": course.user.name,
+        "course_gid": 1000,
+        "course_hardened": hardened,
+        "course_jupyter_port": course.ports.jupyter,
+        "course_ssh_port": course.ports.ssh,
+        "password_salt": salt,
+        "jupyter_password_hash": jupyter_hash(course.user.password, salt) if hardened else "",
+    }
+
+
+def jupyter_hash(password: str, salt: str) -> str:
+    """The form `algorithm:salt:digest` that jupyter_server.auth.security.passwd_check reads."""
+    digest = hashlib.sha256(password.encode() + salt.encode()).hexdigest()
+    return f"sha256:{salt}:{digest}"
