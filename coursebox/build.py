@@ -16,6 +16,7 @@ from coursebox.core.stages import Result, Stages, exclusive
 from coursebox.course import Course
 from coursebox.delivery import report
 from coursebox.disk.stage import build_disk, identity
+from coursebox.fetch.course import fetch
 from coursebox.formats.oci.config import About
 from coursebox.formats.oci.oci import image_names
 from coursebox.formats.oci.stage import Packing, build_course_layers, build_image, deliver_image, layers_of, write_base
@@ -24,9 +25,8 @@ from coursebox.formats.ova.stage import build_vmdk
 from coursebox.host.dockerd import ensure_engine
 from coursebox.host.engine import have_image, image_name, load_archive, remove_images, remove_leftovers
 from coursebox.host.packages import ensure_packages
+from coursebox.lock.lockfile import read_locks
 from coursebox.prune import prune
-from coursebox.sources.fetch import fetch
-from coursebox.sources.locks import read_locks
 from coursebox.trees.bootstrap import build_tools
 from coursebox.trees.course import Build, build_bootstrap, build_changes, build_course, build_system
 from coursebox.trees.packer import unpack_packer

@@ -14,8 +14,8 @@ import yaml
 from coursebox.core.paths import CHECKOUT
 from coursebox.core.stages import Result, Stages, is_litter, tree_digest
 from coursebox.course import Course
-from coursebox.sources.fetch import Fetched
-from coursebox.sources.locks import Locks
+from coursebox.fetch.course import Fetched
+from coursebox.lock.lockfile import Locks
 from coursebox.trees import diff as changes
 from coursebox.trees import provision
 from coursebox.trees.bootstrap import build_tree

@@ -17,16 +17,16 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from coursebox.archives.http import make_client
+from coursebox.archives.mirrors import data_mirrors, join, local_path, read_apt, read_pip
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
 from coursebox.host.dockerd import ask_engine
 from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
 from coursebox.host.packages import PACKAGES, missing_packages
+from coursebox.lock.lockfile import Locks, read_locks
 from coursebox.prune import cache_limit, sizes
-from coursebox.sources.locks import Locks, read_locks
-from coursebox.sources.mirrors import data_mirrors, join, local_path, read_apt, read_pip
-from coursebox.sources.tls import make_client
 from coursebox.verify.machine.accel import kvm_verdict
 from coursebox.verify.machine.qemu import Forward, check_ports
 

@@ -16,13 +16,12 @@ import pytest
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.sources import datasets
-from coursebox.sources import store as store_module
-from coursebox.sources.datasets import DataTree, fetch_data, gunzip, lock_data
-from coursebox.sources.download import Patience
-from coursebox.sources.locks import DataFile, Locks
-
-from .conftest import Server, cut, reply
+from coursebox.fetch import datasets
+from coursebox.fetch import store as store_module
+from coursebox.fetch.datasets import DataTree, fetch_data, gunzip
+from coursebox.fetch.retry import RetryPolicy
+from coursebox.lock.lockfile import DataFile, Locks
+from tests.equipment.http_server import Server, cut, reply
 
 EPOCH = 1_700_000_000
 CONTENTS = {name: name.encode() * 5000 for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
@@ -60,14 +59,14 @@ LOCKS = Locks(EPOCH, "20261101T000000Z", "trixie", "amd64", {}, {}, {}, data=ITE
 
 
 @pytest.fixture(autouse=True)
-def small_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_synthetic_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     """The real ones have tests of their own, and take a second."""
 
     def files() -> Iterator[tuple[str, bytes]]:
         yield "drawn", b"drawn"
 
-    small = {name: (below, files) for name, (below, _) in datasets.STAND_INS.items()}
-    monkeypatch.setattr(datasets, "STAND_INS", small)
+    small = {name: (below, files) for name, (below, _) in datasets.SYNTHETIC.items()}
+    monkeypatch.setattr(datasets, "SYNTHETIC", small)
 
 
 def fetch(
@@ -75,10 +74,10 @@ def fetch(
     *mirrors: str | Path,
     sets: Sequence[str] = ("mnist", "cifar10"),
     strict: bool = False,
-    patience: Patience | None = None,
+    retry: RetryPolicy | None = None,
 ) -> DataTree:
     return fetch_data(
-        LOCKS, sets, cache, strict=strict, mirrors=lambda: [str(mirror) for mirror in mirrors], patience=patience
+        LOCKS, sets, cache, strict=strict, mirrors=lambda: [str(mirror) for mirror in mirrors], retry=retry
     )
 
 
@@ -198,32 +197,32 @@ def test_bad_file_is_passed_over(tmp_path: Path, cache: Cache, bad: bytes) -> No
     assert kinds(fetch(cache, one, two, sets=["mnist"])) == {"mnist": "complete"}
 
 
-def test_mirror_by_url(server: Server, tmp_path: Path, cache: Cache, patience: Patience) -> None:
+def test_mirror_by_url(server: Server, tmp_path: Path, cache: Cache, retry: RetryPolicy) -> None:
     for name, content in CONTENTS.items():
         server.put(f"/sets/mnist/{name}.gz", gzip.compress(content))
     server.put("/sets/cifar10-sample/sample.tar.gz", SAMPLE)
     good = gzip.compress(CONTENTS["train-images-idx3-ubyte"])
     server.behave("/sets/mnist/train-images-idx3-ubyte.gz", reply(503), cut(good, 20), server.serve)
-    tree = fetch(cache, server.url("/sets"), patience=patience)
+    tree = fetch(cache, server.url("/sets"), retry=retry)
     assert kinds(tree) == {"mnist": "complete", "cifar10": "sample"}
 
 
-def test_endless_file_by_url_ends(server: Server, cache: Cache, patience: Patience, tmp_path: Path) -> None:
+def test_endless_file_by_url_ends(server: Server, cache: Cache, retry: RetryPolicy, tmp_path: Path) -> None:
     url = "/sets/mnist/train-images-idx3-ubyte.gz"
     server.put(url, gzip.compress(os.urandom(4 << 20)))
-    tree = fetch(cache, server.url("/sets"), mirror(tmp_path / "m", "mnist"), sets=["mnist"], patience=patience)
+    tree = fetch(cache, server.url("/sets"), mirror(tmp_path / "m", "mnist"), sets=["mnist"], retry=retry)
     assert kinds(tree) == {"mnist": "complete"}
 
 
 def test_silent_mirror_is_an_error_and_no_reason_for_a_stand_in(
-    server: Server, cache: Cache, patience: Patience
+    server: Server, cache: Cache, retry: RetryPolicy
 ) -> None:
     server.behave("/sets/mnist/train-images-idx3-ubyte.gz", lambda handler: server.closing.wait(20) and None)
     with pytest.raises(CourseboxError, match=r"train-images-idx3-ubyte\.gz could not be fetched: http.* \(timed out\)"):
-        fetch(cache, server.url("/sets"), sets=["mnist"], patience=patience)
+        fetch(cache, server.url("/sets"), sets=["mnist"], retry=retry)
     server.behave("/sets/cifar10/complete.tar.gz", reply(500))
     with pytest.raises(CourseboxError, match=r"complete\.tar\.gz \(.*: HTTP 500\)"):
-        fetch(cache, server.url("/sets"), sets=["cifar10"], patience=patience)
+        fetch(cache, server.url("/sets"), sets=["cifar10"], retry=retry)
 
 
 def test_folder_is_the_same_whoever_lays_it_out(tmp_path: Path) -> None:
@@ -248,7 +247,7 @@ def test_nothing_is_read_again_when_nothing_changed(
     folder = mirror(tmp_path / "m", "mnist", "cifar10-sample")
     first = fetch(cache, folder)
     sha256_file = datasets.sha256_file
-    sources = (datasets.__file__, datasets.standin.__file__)
+    sources = (datasets.__file__, datasets.synthetic.__file__)
     monkeypatch.setattr(
         datasets, "sha256_file", lambda path: sha256_file(path) if str(path) in sources else pytest.fail()
     )
@@ -340,17 +339,3 @@ def test_gunzip_stops_at_the_limit() -> None:
         list(gunzip([packed], 999))
     with pytest.raises(datasets.zlib.error, match="is cut"):
         list(gunzip([packed[:-1]], 1000))
-
-
-def test_known_sets_are_locked_with_the_official_digests() -> None:
-    items = lock_data(["cifar10", "mnist"])
-    assert [(item.set, item.kind) for item in items].count(("mnist", "complete")) == 4
-    digests = {item.file: item.sha256 for item in items}
-    assert digests["train-images-idx3-ubyte.gz"].startswith("ba891046e6505d7a")
-    assert digests["cifar-10-python.tar.gz"].startswith("6d958be074577803")
-    assert {item.set for item in lock_data(["mnist"])} == {"mnist"}
-
-
-def test_unknown_set() -> None:
-    with pytest.raises(CourseboxError, match=r"there is no data set 'imagenet'"):
-        lock_data(["mnist", "imagenet"])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from coursebox.sources.standin import CLASSES, cifar10_files, mnist_files
+from coursebox.fetch.synthetic import CLASSES, cifar10_files, mnist_files
 
 # Whoever changes the drawing changes these; a machine on which they differ does not build reproducibly.
 DIGESTS = {

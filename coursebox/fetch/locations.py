@@ -12,10 +12,9 @@ from typing import TypeVar
 
 import httpx
 
-from coursebox.sources.download import Aside, Want
-from coursebox.sources.indexes import find_wheel
-from coursebox.sources.locks import Deb, Locks, Wheel
-from coursebox.sources.mirrors import (
+from coursebox.archives.http import make_client
+from coursebox.archives.indexes import find_wheel
+from coursebox.archives.mirrors import (
     AptMirrors,
     PipSettings,
     apt_proxy,
@@ -25,13 +24,14 @@ from coursebox.sources.mirrors import (
     read_apt,
     read_pip,
 )
-from coursebox.sources.tls import make_client
+from coursebox.fetch.download import Download, Fallback
+from coursebox.lock.lockfile import Deb, Locks, Wheel
 
 DAY = 24 * 3600
 Value = TypeVar("Value")
 
 
-class Supply:
+class Locator:
     """Reads apt's and pip's settings when the first file is missing, not before: a warm build costs nothing.
 
     Folders that the user added as mirrors come first, then apt's mirrors or pip's indexes, then the snapshot
@@ -50,7 +50,7 @@ class Supply:
         self._read_apt, self._read_pip, self._read_mirrors = apt, pip, mirrors
         self._lock = threading.RLock()
 
-    def __enter__(self) -> Supply:
+    def __enter__(self) -> Locator:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -62,13 +62,13 @@ class Supply:
         with self._lock:
             return self._client
 
-    def deb(self, deb: Deb) -> Want:
+    def deb(self, deb: Deb) -> Download:
         """What to download for a .deb."""
-        return Want(deb.name, deb.sha256, deb.size, lambda: self._places_of_deb(deb))
+        return Download(deb.name, deb.sha256, deb.size, lambda: self._places_of_deb(deb))
 
-    def wheel(self, wheel: Wheel) -> Want:
+    def wheel(self, wheel: Wheel) -> Download:
         """What to download for a wheel; its address is looked up by name and digest."""
-        return Want(wheel.filename, wheel.sha256, wheel.size, lambda: self._places_of_wheel(wheel))
+        return Download(wheel.filename, wheel.sha256, wheel.size, lambda: self._places_of_wheel(wheel))
 
     @cached_property
     def _apt(self) -> AptMirrors:
@@ -95,7 +95,7 @@ class Supply:
                 yield str(place)
 
     def _urls(self, path: str) -> Iterator[str]:
-        yield from (Aside(join(mirror, path)) for mirror in self._mirrors if local_path(mirror) is None)
+        yield from (Fallback(join(mirror, path)) for mirror in self._mirrors if local_path(mirror) is None)
 
     def _places_of_deb(self, deb: Deb) -> Iterator[str]:
         with self._lock:
@@ -104,7 +104,7 @@ class Supply:
             folders, urls = list(self._folders(deb.filename)), list(self._urls(deb.filename))
         yield from folders
         yield from (join(base, deb.filename) for base in bases)
-        yield from (Aside(join(base, deb.filename)) for base in snapshots)
+        yield from (Fallback(join(base, deb.filename)) for base in snapshots)
         yield from urls
 
     def _places_of_wheel(self, wheel: Wheel) -> Iterator[str]:
@@ -112,7 +112,7 @@ class Supply:
         with self._lock:
             folders, urls, settings = list(self._folders(path)), list(self._urls(path)), self._pip
         yield from folders
-        yield from find_wheel(wheel, settings, self.client())
+        yield from find_wheel(wheel.filename, wheel.sha256, settings, self.client())
         yield from urls
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
+from coursebox.archives.mirrors import AptMirrors, read_apt
 from coursebox.core.errors import CourseboxError
-from coursebox.sources.locks import Deb
-from coursebox.sources.mirrors import AptMirrors, read_apt
+from coursebox.lock.lockfile import Deb
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?")

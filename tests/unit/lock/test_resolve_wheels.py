@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from coursebox.core.errors import CourseboxError
-from coursebox.sources.locks import Deb
-from coursebox.sources.resolve_wheels import (
+from coursebox.lock.lockfile import Deb
+from coursebox.lock.resolve_wheels import (
     platforms,
     provided_versions,
     resolve_wheels,

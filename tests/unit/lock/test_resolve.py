@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from coursebox.archives.mirrors import AptMirrors
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
-from coursebox.sources import lock as lock_module
-from coursebox.sources.lock import lock_course, make_locks, read_requests
-from coursebox.sources.locks import Deb, Request, Wheel, read_locks
-from coursebox.sources.mirrors import AptMirrors
-from coursebox.sources.resolve_debs import Candidate
+from coursebox.lock import resolve as lock_module
+from coursebox.lock.lockfile import Deb, Request, Wheel, read_locks
+from coursebox.lock.resolve import lock_course, make_locks, read_requests
+from coursebox.lock.resolve_debs import Candidate
 
 PACKAGES = """\
 [tools]

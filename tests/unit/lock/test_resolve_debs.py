@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from coursebox.archives.mirrors import AptMirrors
 from coursebox.core.errors import CourseboxError
-from coursebox.sources import resolve_debs as module
-from coursebox.sources.locks import Deb
-from coursebox.sources.mirrors import AptMirrors
-from coursebox.sources.resolve_debs import Archive, open_archive
+from coursebox.lock import resolve_debs as module
+from coursebox.lock.lockfile import Deb
+from coursebox.lock.resolve_debs import Archive, open_archive
 
 STANZAS = {
     "bash": "Package: bash\nVersion: 5.2-1\nArchitecture: amd64\nPre-Depends: libc6 (>= 2.38)\nDepends: base-files\n"

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.sources.tls import make_client, ssl_context
-
-from .conftest import Server, reply
+from coursebox.archives.http import make_client, ssl_context
+from tests.equipment.http_server import Server, reply
 
 BUNDLES = [
     path

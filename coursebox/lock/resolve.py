@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from coursebox.archives.mirrors import AptMirrors, read_apt
 from coursebox.core.console import say, step
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
-from coursebox.sources.datasets import lock_data
-from coursebox.sources.locks import Locks, Request, write_locks
-from coursebox.sources.mirrors import AptMirrors, read_apt
-from coursebox.sources.resolve_debs import open_archive
-from coursebox.sources.resolve_wheels import provided_versions, resolve_wheels
+from coursebox.lock.datasets import lock_data
+from coursebox.lock.lockfile import Locks, Request, write_locks
+from coursebox.lock.resolve_debs import open_archive
+from coursebox.lock.resolve_wheels import provided_versions, resolve_wheels
 
 PACKAGES = CHECKOUT / "packages.toml"
 SUITE = "trixie"
@@ -41,7 +41,7 @@ class _Folder(Protocol):
 
 
 class CourseLike(Protocol):
-    """What sources needs of a coursebox.course.Course."""
+    """What the lock needs of a coursebox.course.Course."""
 
     @property
     def packages(self) -> _Packages: ...

@@ -6,9 +6,9 @@ import hashlib
 
 import pytest
 
-from coursebox.sources.locks import Deb
-from coursebox.sources.resolve_debs import Candidate
-from coursebox.sources.substitute import substitute
+from coursebox.fetch.substitute import substitute
+from coursebox.lock.lockfile import Deb
+from coursebox.lock.resolve_debs import Candidate
 
 
 def deb(text: str) -> Deb:

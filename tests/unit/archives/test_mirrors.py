@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from coursebox.archives import mirrors as mirrors_module
+from coursebox.archives.mirrors import AptMirrors, PipSettings, data_mirrors, join, local_path, read_apt, read_pip
 from coursebox.core.errors import CourseboxError
-from coursebox.sources import mirrors as mirrors_module
-from coursebox.sources.mirrors import AptMirrors, PipSettings, data_mirrors, join, local_path, read_apt, read_pip
 
 DEB822 = """\
 Types: deb deb-src

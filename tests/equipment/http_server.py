@@ -1,17 +1,11 @@
-"""A server that misbehaves in every way that matters, and small things that all these tests use."""
+"""A local HTTP server that misbehaves in every way that matters."""
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-
-import pytest
-
-from coursebox.core.paths import Cache
-from coursebox.sources.download import Patience
 
 Behaviour = Callable[[BaseHTTPRequestHandler], None]
 
@@ -124,20 +118,3 @@ def cut(content: bytes, after: int, tag: str = "") -> Behaviour:
         handler.close_connection = True
 
     return behave
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "cache")
-
-
-@pytest.fixture
-def patience() -> Patience:
-    return Patience(connections=4, connect=2.0, stall=0.3, slowest=1024, attempts=3, pause=0.001)

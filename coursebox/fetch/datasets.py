@@ -15,41 +15,22 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 
+from coursebox.archives.http import make_client
+from coursebox.archives.mirrors import data_mirrors, join, local_path
 from coursebox.core.console import say, step, warn
 from coursebox.core.digests import BLOCK, sha256_file, sha256_value
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.sources import standin
-from coursebox.sources.download import Pace, Patience, TooSlow, Want, download
-from coursebox.sources.locks import DataFile, Locks
-from coursebox.sources.mirrors import data_mirrors, join, local_path
-from coursebox.sources.store import Store, stamp, unfinished, writing
-from coursebox.sources.tls import make_client
+from coursebox.fetch import synthetic
+from coursebox.fetch.download import Download, download
+from coursebox.fetch.retry import RateLimit, RetryPolicy, TooSlow
+from coursebox.fetch.store import Store, stamp, unfinished, writing
+from coursebox.lock.datasets import RAW
+from coursebox.lock.lockfile import DataFile, Locks
 
-RAW = "mnist/MNIST/raw"
 BATCHES = "cifar10/cifar-10-batches-py"
 UNPACKED_LIMIT = 1 << 30
 
-
-def _idx(name: str, size: int, sha256: str) -> DataFile:
-    return DataFile("mnist", "complete", "mnist", f"{name}.gz", f"{RAW}/{name}", "gzip", size, sha256)
-
-
-# The digests are those of the official files; of MNIST, of their content, since it is offered in several compressions.
-KNOWN = (
-    _idx("train-images-idx3-ubyte", 47040016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-    _idx("train-labels-idx1-ubyte", 60008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-    _idx("t10k-images-idx3-ubyte", 7840016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-    _idx("t10k-labels-idx1-ubyte", 10008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
-    DataFile(
-        *("cifar10", "complete", "cifar10", "cifar-10-python.tar.gz", "cifar10", "tar", 170498071),
-        "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-    ),
-    DataFile(
-        *("cifar10", "sample", "cifar10-sample", "cifar-10-sample.tar.gz", "cifar10", "tar", 15855154),
-        "9d3aa28a6bb7eba44472f62a115412c53fdc80830159fc3e8b0aae37983fb676",
-    ),
-)
 
 NOTES = {
     ("mnist", "complete"): "MNIST, complete: 60000 training and 10000 test images",
@@ -61,9 +42,9 @@ NOTES = {
     ): "a sample of CIFAR-10: of each batch the first 932 images, 4660 for training, 932 for testing",
     ("cifar10", "stand-in"): "not CIFAR-10 but a stand-in of coloured shapes: 5000 training and 1000 test images",
 }
-STAND_INS: Mapping[str, tuple[str, Callable[[], Iterator[tuple[str, bytes]]]]] = {
-    "mnist": (RAW, standin.mnist_files),
-    "cifar10": (BATCHES, standin.cifar10_files),
+SYNTHETIC: Mapping[str, tuple[str, Callable[[], Iterator[tuple[str, bytes]]]]] = {
+    "mnist": (RAW, synthetic.mnist_files),
+    "cifar10": (BATCHES, synthetic.cifar10_files),
 }
 
 
@@ -81,16 +62,6 @@ class DataTree:
     sources: Mapping[str, Mapping[str, str]]
 
 
-def lock_data(sets: Sequence[str]) -> tuple[DataFile, ...]:
-    """All files that `make lock` writes down for the data sets: the complete ones and, where there is one, a sample."""
-    unknown = sorted(set(sets) - set(STAND_INS))
-    if unknown:
-        raise CourseboxError(
-            f"there is no data set {', '.join(map(repr, unknown))}", hint=f"there are {', '.join(STAND_INS)}"
-        )
-    return tuple(sorted(item for item in KNOWN if item.set in sets))
-
-
 def fetch_data(
     locks: Locks,
     sets: Sequence[str],
@@ -98,14 +69,14 @@ def fetch_data(
     *,
     strict: bool,
     mirrors: Callable[[], Sequence[str]] = data_mirrors,
-    patience: Patience | None = None,
+    retry: RetryPolicy | None = None,
 ) -> DataTree:
     """The folder with the data sets `sets`, from the cache, the mirrors or, not `strict`, a generator.
 
     strict: raise `CourseboxError` unless every set is complete
     Raises `CourseboxError` too when a mirror that may have a set cannot be reached.
     """
-    found = _Finder(cache, mirrors, patience or Patience())
+    found = _Finder(cache, mirrors, retry or RetryPolicy())
     kinds: dict[str, str] = {}
     files: dict[str, list[DataFile]] = {}
     for name in sorted(sets):
@@ -133,7 +104,7 @@ def fetch_data(
             "epoch": locks.epoch,
             "sources": sources,
             "files": {name: [[item.path, item.sha256] for item in wanted] for name, wanted in files.items()},
-            "code": [sha256_file(Path(file)) for file in (__file__, standin.__file__)],
+            "code": [sha256_file(Path(file)) for file in (__file__, synthetic.__file__)],
         }
     )
     place = cache.stages / "data" / key[:32]
@@ -148,8 +119,8 @@ def fetch_data(
 class _Finder:
     """Looks for data files in the cache and on the mirrors."""
 
-    def __init__(self, cache: Cache, mirrors: Callable[[], Sequence[str]], patience: Patience) -> None:
-        self._cache, self._patience = cache, patience
+    def __init__(self, cache: Cache, mirrors: Callable[[], Sequence[str]], retry: RetryPolicy) -> None:
+        self._cache, self._retry = cache, retry
         self._store = Store(cache)
         self._ask = mirrors
         self._mirrors: Sequence[str] | None = None
@@ -166,13 +137,13 @@ class _Finder:
         places = list(self._places(f"{item.folder}/{item.file}"))
         if not places:
             return False
-        want = Want(item.file, item.sha256, item.size, lambda: places)
-        return not download([want], self._cache, patience=self._patience, client=self.client, title=item.file).gone
+        wanted = Download(item.file, item.sha256, item.size, lambda: places)
+        return not download([wanted], self._cache, retry=self._retry, client=self.client, title=item.file).gone
 
     def client(self) -> httpx.Client:
         """The HTTP client, made when first needed."""
         if self._client is None:
-            self._client = make_client(connect=self._patience.connect, stall=self._patience.stall)
+            self._client = make_client(connect=self._retry.connect, stall=self._retry.stall)
         return self._client
 
     def close(self) -> None:
@@ -193,7 +164,7 @@ class _Finder:
         plain = item.file.removesuffix(".gz")
         for address in [*self._places(f"{item.folder}/{item.file}"), *self._places(f"{item.folder}/{plain}")]:
             local = local_path(address)
-            for attempt in range(1, self._patience.attempts + 1):
+            for attempt in range(1, self._retry.attempts + 1):
                 try:
                     blocks = _file_blocks(local) if local else self._remote_blocks(address, item)
                     if address.endswith(".gz"):
@@ -206,8 +177,8 @@ class _Finder:
                 except (zlib.error, _NotThere):
                     pass
                 except (httpx.HTTPError, TooSlow, _ServerError) as error:
-                    if attempt < self._patience.attempts:
-                        time.sleep(self._patience.pause * 2**attempt)
+                    if attempt < self._retry.attempts:
+                        time.sleep(self._retry.pause * 2**attempt)
                         continue
                     silent.append(f"{address} ({str(error) or type(error).__name__})")
                 break
@@ -219,7 +190,7 @@ class _Finder:
         return False
 
     def _remote_blocks(self, address: str, item: DataFile) -> Iterator[bytes]:
-        pace = Pace(self._patience)
+        rate = RateLimit(self._retry)
         with self.client().stream("GET", address) as response:
             if response.status_code >= 500 or response.status_code == 429:
                 raise _ServerError(f"HTTP {response.status_code}")
@@ -227,7 +198,7 @@ class _Finder:
                 raise _NotThere
             total = 0
             for block in response.iter_raw():
-                pace.count(len(block))
+                rate.count(len(block))
                 total += len(block)
                 if total > item.size + BLOCK:  # compressing never adds that much
                     raise _NotThere
@@ -291,7 +262,7 @@ def _build(
                     (tree / item.path).parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(source, tree / item.path)
             if not items:
-                below, generate = STAND_INS[data_set]
+                below, generate = SYNTHETIC[data_set]
                 (tree / below).mkdir(parents=True)
                 for file, content in generate():
                     (tree / below / file).write_bytes(content)

@@ -17,11 +17,11 @@ from urllib.parse import unquote, urlsplit
 import httpx
 from packaging.utils import canonicalize_name
 
+from coursebox.archives.http import make_client
+from coursebox.archives.mirrors import local_path, pip_command, read_pip
 from coursebox.core.digests import sha256_file
 from coursebox.core.errors import CourseboxError
-from coursebox.sources.locks import Deb, Wheel
-from coursebox.sources.mirrors import local_path, pip_command, read_pip
-from coursebox.sources.tls import make_client
+from coursebox.lock.lockfile import Deb, Wheel
 
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 

@@ -18,11 +18,11 @@ import pytest
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.sources import download as download_module
-from coursebox.sources import store as store_module
-from coursebox.sources.download import Aside, Downloads, Patience, Want, download
-
-from .conftest import Server, cut, reply
+from coursebox.fetch import download as download_module
+from coursebox.fetch import store as store_module
+from coursebox.fetch.download import Download, Downloads, Fallback, download
+from coursebox.fetch.retry import RetryPolicy
+from tests.equipment.http_server import Server, cut, reply
 
 CONTENT = bytes(range(256)) * 1200
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -31,12 +31,12 @@ Get = Callable[..., Downloads]
 
 
 @pytest.fixture
-def get(cache: Cache, patience: Patience) -> Get:
+def get(cache: Cache, retry: RetryPolicy) -> Get:
     """Download CONTENT from the given addresses."""
 
     def run(*addresses: str, size: int | None = len(CONTENT), limit: int = 1 << 20) -> Downloads:
-        want = Want("file.deb", SHA256, size, lambda: addresses, limit)
-        return download([want], cache, patience=patience)
+        want = Download("file.deb", SHA256, size, lambda: addresses, limit)
+        return download([want], cache, retry=retry)
 
     return run
 
@@ -69,20 +69,20 @@ def test_nothing_is_asked_or_read_again_when_all_is_there(
     assert "nothing to fetch, 1 file there" in capsys.readouterr().err
 
 
-def test_same_file_wanted_twice_is_fetched_once(server: Server, cache: Cache, patience: Patience) -> None:
+def test_same_file_wanted_twice_is_fetched_once(server: Server, cache: Cache, retry: RetryPolicy) -> None:
     url = server.put("/file.deb", CONTENT)
-    wants = [Want(name, SHA256, len(CONTENT), lambda: [url]) for name in ("one", "two")]
-    assert download(wants, cache, patience=patience).paths == {SHA256: cache.object(SHA256)}
+    wants = [Download(name, SHA256, len(CONTENT), lambda: [url]) for name in ("one", "two")]
+    assert download(wants, cache, retry=retry).paths == {SHA256: cache.object(SHA256)}
     assert len(server.requests) == 1
 
 
-def test_many_files_in_parallel(server: Server, cache: Cache, patience: Patience) -> None:
+def test_many_files_in_parallel(server: Server, cache: Cache, retry: RetryPolicy) -> None:
     contents = [bytes([number]) * (1000 + number) for number in range(60)]
     wants = []
     for number, content in enumerate(contents):
         url = server.put(f"/{number}", content)
-        wants.append(Want(str(number), hashlib.sha256(content).hexdigest(), len(content), lambda url=url: [url]))
-    got = download(wants, cache, patience=patience)
+        wants.append(Download(str(number), hashlib.sha256(content).hexdigest(), len(content), lambda url=url: [url]))
+    got = download(wants, cache, retry=retry)
     assert sorted(path.read_bytes() for path in got.paths.values()) == sorted(contents)
 
 
@@ -309,10 +309,10 @@ def test_one_source_that_says_nothing_may_be_the_one_that_has_it(server: Server,
 
 def test_answers_from_aside_decide_nothing(server: Server, cache: Cache, get: Get) -> None:
     busy, no = server.behave("/busy", reply(503)), server.behave("/no", reply(404))
-    assert get(no, Aside(busy)).gone == {SHA256: f"{server.host}: HTTP 404; {server.host}: HTTP 503"}
+    assert get(no, Fallback(busy)).gone == {SHA256: f"{server.host}: HTTP 404; {server.host}: HTTP 503"}
     with pytest.raises(CourseboxError, match=r"HTTP 503; .*HTTP 404"):
-        get(busy, Aside(no))
-    get(no, Aside(server.put("/file.deb", CONTENT)))
+        get(busy, Fallback(no))
+    get(no, Fallback(server.put("/file.deb", CONTENT)))
     assert is_whole(cache)
 
 
@@ -320,12 +320,12 @@ def test_no_sources_at_all(get: Get) -> None:
     assert get().gone == {SHA256: "no source offers it"}
 
 
-def test_source_that_cannot_tell_is_trouble(cache: Cache, patience: Patience) -> None:
+def test_source_that_cannot_tell_is_trouble(cache: Cache, retry: RetryPolicy) -> None:
     def addresses() -> Sequence[str]:
         raise ConnectionError("mirror.example: no answer")
 
     with pytest.raises(CourseboxError, match=r"file\.deb \(mirror\.example: no answer\)"):
-        download([Want("file.deb", SHA256, None, addresses)], cache, patience=patience)
+        download([Download("file.deb", SHA256, None, addresses)], cache, retry=retry)
 
 
 def closed_port() -> int:
@@ -344,7 +344,7 @@ def test_unreachable_host(get: Get, server: Server, cache: Cache) -> None:
 
 def test_host_that_is_down_is_given_up_for_all_files(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     base = f"http://127.0.0.1:{closed_port()}"
-    patience = Patience(connections=2, attempts=4, pause=0.001)
+    retry = RetryPolicy(connections=2, attempts=4, pause=0.001)
     tried = []
     attempt = download_module._Worker._attempt
 
@@ -354,11 +354,11 @@ def test_host_that_is_down_is_given_up_for_all_files(cache: Cache, monkeypatch: 
 
     monkeypatch.setattr(download_module._Worker, "_attempt", count)
     wants = [
-        Want(f"{number}.deb", hashlib.sha256(bytes([number])).hexdigest(), 1, lambda: [f"{base}/file"])
+        Download(f"{number}.deb", hashlib.sha256(bytes([number])).hexdigest(), 1, lambda: [f"{base}/file"])
         for number in range(100)
     ]
     with pytest.raises(CourseboxError) as caught:
-        download(wants, cache, patience=patience)
+        download(wants, cache, retry=retry)
     assert caught.value.message.startswith("100 of 100 files could not be fetched: ")
     assert caught.value.message.endswith("; and 97 more")
     assert len(tried) < 12
@@ -485,8 +485,8 @@ def test_two_at_once_fetch_once(
     results: list[Downloads] = []
 
     def run() -> None:
-        want = Want("file.deb", SHA256, len(CONTENT), lambda: [url])
-        results.append(download([want], cache, patience=Patience(connections=2)))
+        want = Download("file.deb", SHA256, len(CONTENT), lambda: [url])
+        results.append(download([want], cache, retry=RetryPolicy(connections=2)))
 
     first, second = threading.Thread(target=run), threading.Thread(target=run)
     first.start()
@@ -548,11 +548,11 @@ def test_full_disk_ends_the_other_downloads_too(server: Server, cache: Cache, mo
     small = b"\x01" * 10
     slow, bad = server.behave("/slow", drip), server.put("/bad", small)
     wants = [
-        Want("slow.deb", "0" * 64, 1_000_000, lambda: [slow]),
-        Want("bad.deb", hashlib.sha256(small).hexdigest(), 10, lambda: [bad]),
+        Download("slow.deb", "0" * 64, 1_000_000, lambda: [slow]),
+        Download("bad.deb", hashlib.sha256(small).hexdigest(), 10, lambda: [bad]),
     ]
     with pytest.raises(CourseboxError, match=r"no space left on the device: bad\.deb"):
-        download(wants, cache, patience=Patience(connections=2))
+        download(wants, cache, retry=RetryPolicy(connections=2))
     assert not left_over(cache)
     assert sum(sent) < 1_000_000
 
@@ -570,25 +570,25 @@ def test_missing_room_is_said_before_the_first_byte(
     assert not server.requests
 
 
-def test_cache_that_cannot_be_written(server: Server, tmp_path: Path, patience: Patience) -> None:
+def test_cache_that_cannot_be_written(server: Server, tmp_path: Path, retry: RetryPolicy) -> None:
     (tmp_path / "file").write_text("not a folder")
     cache = Cache(tmp_path / "file")
     url = server.put("/file.deb", CONTENT)
     with pytest.raises(CourseboxError) as caught:
-        download([Want("file.deb", SHA256, None, lambda: [url])], cache, patience=patience)
+        download([Download("file.deb", SHA256, None, lambda: [url])], cache, retry=retry)
     assert caught.value.message == f"file.deb could not be stored in the cache {cache.root}: Not a directory"
 
 
 def test_summary_counts_what_came_and_what_was_there(
-    server: Server, cache: Cache, patience: Patience, get: Get, capsys: pytest.CaptureFixture[str]
+    server: Server, cache: Cache, retry: RetryPolicy, get: Get, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url = server.put("/file.deb", CONTENT)
     get(url)
     other = server.put("/other", b"x" * 500_000)
     wants = [
-        Want("file.deb", SHA256, len(CONTENT), lambda: [url]),
-        Want("other", hashlib.sha256(b"x" * 500_000).hexdigest(), 500_000, lambda: [other]),
+        Download("file.deb", SHA256, len(CONTENT), lambda: [url]),
+        Download("other", hashlib.sha256(b"x" * 500_000).hexdigest(), 500_000, lambda: [other]),
     ]
     capsys.readouterr()
-    download(wants, cache, patience=patience, title="packages")
+    download(wants, cache, retry=retry, title="packages")
     assert capsys.readouterr().err == "  packages: 1 file, 0.5 MB in 0 s; 1 there already\n"

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from debian.debian_support import version_compare
 
-from coursebox.sources.locks import Deb
-from coursebox.sources.resolve_debs import Candidate
+from coursebox.lock.lockfile import Deb
+from coursebox.lock.resolve_debs import Candidate
 
 Key = tuple[str, str]  # package, architecture
 

@@ -12,13 +12,13 @@ from pathlib import Path
 from coursebox.core.console import step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.sources.datasets import DataTree, fetch_data
-from coursebox.sources.download import download
-from coursebox.sources.lock import CourseLike, read_requests
-from coursebox.sources.locks import Deb, Locks, Request, Wheel, check_requests, read_locks
-from coursebox.sources.resolve_debs import Archive, Candidate, open_archive
-from coursebox.sources.substitute import Substitute, substitute
-from coursebox.sources.supply import Supply
+from coursebox.fetch.datasets import DataTree, fetch_data
+from coursebox.fetch.download import download
+from coursebox.fetch.locations import Locator
+from coursebox.fetch.substitute import Substitute, substitute
+from coursebox.lock.lockfile import Deb, Locks, Request, Wheel, check_requests, read_locks
+from coursebox.lock.resolve import CourseLike, read_requests
+from coursebox.lock.resolve_debs import Archive, Candidate, open_archive
 
 HOST = "host"
 Resolve = Callable[[str, Request], Sequence[Candidate]]
@@ -41,7 +41,7 @@ class Fetched:
     substitutes: tuple[Substitute, ...] = ()
 
     @property
-    def stand_ins(self) -> tuple[str, ...]:
+    def synthetic(self) -> tuple[str, ...]:
         """Data sets that were generated, since no source has them."""
         if self.data is None:
             return ()
@@ -49,8 +49,8 @@ class Fetched:
 
     @property
     def reproducible(self) -> bool:
-        """Whether the same locks give the same files elsewhere: nothing had to be substituted or made up."""
-        return not self.substitutes and not self.stand_ins
+        """Whether the same locks give the same files elsewhere: nothing was substituted or generated."""
+        return not self.substitutes and not self.synthetic
 
 
 def fetch_course(course: CourseLike, *, strict: bool | None = None) -> Fetched:
@@ -80,10 +80,10 @@ def fetch(
     debs = {tree: locks.debs[tree] for tree in trees} | {HOST: locks.tools}
     wheels = {tree: locks.wheels.get(tree, ()) for tree in trees}
     substitutes: list[Substitute] = []
-    with Supply(locks) as supply:
-        wants = [supply.deb(deb) for held in debs.values() for deb in held]
-        wants += [supply.wheel(wheel) for held in wheels.values() for wheel in held]
-        got = download(wants, cache, client=supply.client, title="packages")
+    with Locator(locks) as locator:
+        files = [locator.deb(deb) for held in debs.values() for deb in held]
+        files += [locator.wheel(wheel) for held in wheels.values() for wheel in held]
+        got = download(files, cache, client=locator.client, title="packages")
         for wheel in (wheel for held in wheels.values() for wheel in held):
             if wheel.sha256 in got.gone:
                 raise CourseboxError(
@@ -93,8 +93,8 @@ def fetch(
         if got.gone:
             with nullcontext(resolve) if resolve else _archive(locks) as current:
                 substitutes = _substitute(debs, locks, got.gone, strict, current)
-            wants = [supply.deb(deb) for held in debs.values() for deb in held]
-            again = download(wants, cache, client=supply.client, title="substitutes")
+            files = [locator.deb(deb) for held in debs.values() for deb in held]
+            again = download(files, cache, client=locator.client, title="substitutes")
             for deb in (deb for held in debs.values() for deb in held):
                 if deb.sha256 in again.gone:
                     raise CourseboxError(

@@ -12,10 +12,9 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 import httpx
-from packaging.utils import canonicalize_name
+from packaging.utils import parse_wheel_filename
 
-from coursebox.sources.locks import Wheel
-from coursebox.sources.mirrors import PipSettings, join, local_path
+from coursebox.archives.mirrors import PipSettings, join, local_path
 
 PAGE_LIMIT = 64 << 20
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
@@ -30,13 +29,13 @@ class Link:
     sha256: str | None
 
 
-def find_wheel(wheel: Wheel, settings: PipSettings, client: httpx.Client) -> Iterator[str]:
-    """Addresses where a file of the wheel's name and digest is said to lie, in pip's order, each index on demand.
+def find_wheel(filename: str, sha256: str, settings: PipSettings, client: httpx.Client) -> Iterator[str]:
+    """Addresses where a wheel of this name and digest is said to lie, in pip's order. Each index is read on demand.
 
     Raises ConnectionError when the file was found nowhere and an index could not be read.
     """
     sources = [*settings.find_links]
-    sources += [join(index, canonicalize_name(wheel.name)) + "/" for index in settings.indexes]
+    sources += [join(index, parse_wheel_filename(filename)[0]) + "/" for index in settings.indexes]
     seen: set[str] = set()
     silent: list[str] = []
     for source in sources:
@@ -46,7 +45,7 @@ def find_wheel(wheel: Wheel, settings: PipSettings, client: httpx.Client) -> Ite
             silent.append(str(error))
             continue
         for link in links:
-            if link.filename == wheel.filename and link.sha256 in (None, wheel.sha256) and link.address not in seen:
+            if link.filename == filename and link.sha256 in (None, sha256) and link.address not in seen:
                 seen.add(link.address)
                 yield link.address
     if silent and not seen:

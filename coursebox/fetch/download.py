@@ -21,27 +21,28 @@ from urllib.parse import urlsplit
 import httpx
 from rich.progress import Progress
 
+from coursebox.archives.http import make_client
+from coursebox.archives.mirrors import local_path
 from coursebox.core.console import progress, say
 from coursebox.core.digests import BLOCK
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.sources.mirrors import local_path
-from coursebox.sources.store import NoSpace, Part, Store, sweep
-from coursebox.sources.tls import make_client
+from coursebox.fetch.retry import RateLimit, RetryPolicy, TooSlow
+from coursebox.fetch.store import NoSpace, Part, Store, sweep
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
-class Aside(str):
-    """An address worth a try whose answer decides nothing: that it has not the file, or does not answer, is no news."""
+class Fallback(str):
+    """A fallback address: a failure there is not an error."""
 
 
 @dataclass(frozen=True)
-class Want:
-    """A file to have: its digest, its size in bytes (None: unknown, up to `limit`), and where it may lie.
+class Download:
+    """A file to download: its SHA-256, its size in bytes (None: unknown, at most `limit`), and its addresses.
 
-    addresses: URLs and paths in the order to try, those that may well be in vain as `Aside`; a function, asked only
-        when the file is missing, may raise ConnectionError when it cannot tell
+    addresses: gives URLs and paths in the order to try, a `Fallback` for each that may fail. It is called only when
+        the file is missing. It may raise ConnectionError when a server that knows the addresses does not answer.
     """
 
     name: str
@@ -52,45 +53,11 @@ class Want:
 
 
 @dataclass(frozen=True)
-class Patience:
-    """How much to put up with: times in seconds, `slowest` in bytes per second over `stall` seconds."""
-
-    connections: int = 8
-    connect: float = 10.0
-    stall: float = 30.0
-    slowest: int = 1024
-    attempts: int = 4
-    pause: float = 0.5
-
-
-@dataclass(frozen=True)
 class Downloads:
     """paths: digest → verified file; gone: digest → why no source has it (all answered, and had it not)."""
 
     paths: dict[str, Path]
     gone: dict[str, str] = field(default_factory=dict)
-
-
-class TooSlow(Exception):
-    """A server trickles."""
-
-
-class Pace:
-    """Watches that a server sends at least `patience.slowest` bytes per second over each `patience.stall` seconds."""
-
-    def __init__(self, patience: Patience) -> None:
-        self._patience = patience
-        self._since = time.monotonic()
-        self._got = 0
-
-    def count(self, size: int) -> None:
-        """Note `size` bytes that have come; raises TooSlow."""
-        self._got += size
-        now = time.monotonic()
-        if now - self._since > self._patience.stall:
-            if self._got < self._patience.slowest * self._patience.stall:
-                raise TooSlow("is too slow")
-            self._since, self._got = now, 0
 
 
 class _Gone(Exception):
@@ -102,10 +69,10 @@ class _Trouble(Exception):
 
 
 def download(
-    wants: Sequence[Want],
+    items: Sequence[Download],
     cache: Cache,
     *,
-    patience: Patience | None = None,
+    retry: RetryPolicy | None = None,
     client: Callable[[], httpx.Client] | None = None,
     title: str = "fetch",
     quiet: bool = False,
@@ -118,9 +85,9 @@ def download(
     cannot be written; files that no source has any more are returned in `gone`.
     """
     store = Store(cache)
-    wanted = {want.sha256: want for want in wants}
-    paths = store.verified({sha256: want.name for sha256, want in wanted.items()})
-    missing = [want for sha256, want in wanted.items() if sha256 not in paths]
+    wanted = {item.sha256: item for item in items}
+    paths = store.verified({sha256: item.name for sha256, item in wanted.items()})
+    missing = [item for sha256, item in wanted.items() if sha256 not in paths]
     if not missing:
         if not quiet:
             say(f"  {title}: nothing to fetch, {_files(len(wanted))} there")
@@ -128,31 +95,31 @@ def download(
     sweep(cache)
     _check_space(missing, cache)
     start = time.monotonic()
-    patience = patience or Patience()
+    retry = retry or RetryPolicy()
     shared = client() if client else None
-    used = shared or make_client(patience.connections, connect=patience.connect, stall=patience.stall)
-    worker = _Worker(store, patience, used)
+    used = shared or make_client(retry.connections, connect=retry.connect, stall=retry.stall)
+    worker = _Worker(store, retry, used)
     gone: dict[str, str] = {}
     trouble: dict[str, str] = {}
-    with progress(title, sum(want.size or 0 for want in missing)) as bar:
+    with progress(title, sum(item.size or 0 for item in missing)) as bar:
         worker.bar = bar
         # Large files first: the last one to finish then is a small one.
-        missing.sort(key=lambda want: -(want.size or 0))
-        with ThreadPoolExecutor(max_workers=patience.connections) as pool:
-            jobs = {pool.submit(worker.fetch, want): want for want in missing}
+        missing.sort(key=lambda item: -(item.size or 0))
+        with ThreadPoolExecutor(max_workers=retry.connections) as pool:
+            jobs = {pool.submit(worker.fetch, item): item for item in missing}
             try:
                 wait(jobs, return_when=FIRST_EXCEPTION)
                 for job in jobs:
                     if job.done():
                         job.result()
-                for job, want in jobs.items():
+                for job, item in jobs.items():
                     answer = job.result()
                     if isinstance(answer, Path):
-                        paths[want.sha256] = answer
+                        paths[item.sha256] = answer
                     elif isinstance(answer, _Gone):
-                        gone[want.sha256] = str(answer)
+                        gone[item.sha256] = str(answer)
                     else:
-                        trouble[want.name] = str(answer)
+                        trouble[item.name] = str(answer)
             except NoSpace:
                 worker.stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -164,7 +131,7 @@ def download(
                 store.save()
                 if shared is None:
                     used.close()
-    fetched = [want for want in missing if want.sha256 in paths]
+    fetched = [item for item in missing if item.sha256 in paths]
     seconds = time.monotonic() - start
     say(
         f"  {title}: {_files(len(fetched))}, {worker.received / 1e6:.1f} MB in {seconds:.0f} s; "
@@ -183,9 +150,9 @@ def download(
 class _Worker:
     """What the threads share: the client, the bar, and which hosts are down."""
 
-    def __init__(self, store: Store, patience: Patience, client: httpx.Client) -> None:
+    def __init__(self, store: Store, retry: RetryPolicy, client: httpx.Client) -> None:
         self.store = store
-        self.patience = patience
+        self.retry = retry
         self.client = client
         self.bar: Progress | None = None
         self.stop = threading.Event()
@@ -193,26 +160,26 @@ class _Worker:
         self._lock = threading.Lock()
         self._refused: Counter[str] = Counter()
 
-    def fetch(self, want: Want) -> Path | _Gone | _Trouble:
+    def fetch(self, item: Download) -> Path | _Gone | _Trouble:
         """One file from the first source that delivers it; else why none does."""
         answers: list[str] = []
         trouble = False
-        with self.store.part(want.sha256, want.name, self._pause) as part:
-            place = self.store.cache.object(want.sha256)
+        with self.store.part(item.sha256, item.name, self._pause) as part:
+            place = self.store.cache.object(item.sha256)
             if part is None:
-                self.store.remember(want.sha256)
+                self.store.remember(item.sha256)
                 return place
             self._advance(part.size, fresh=False)
             try:
-                for address in want.addresses():
+                for address in item.addresses():
                     source = _host(address) or address
                     try:
-                        self._from(address, want, part)
+                        self._from(address, item, part)
                         part.finish()
                         return place
                     except (_Gone, _Trouble) as no:
                         answers.append(f"{source}: {no}")
-                        trouble |= isinstance(no, _Trouble) and not isinstance(address, Aside)
+                        trouble |= isinstance(no, _Trouble) and not isinstance(address, Fallback)
             except ConnectionError as no:
                 answers.append(str(no))
                 trouble = True
@@ -221,22 +188,22 @@ class _Worker:
         why = "; ".join(answers) or "no source offers it"
         return _Trouble(why) if trouble else _Gone(why)
 
-    def _from(self, address: str, want: Want, part: Part) -> None:
+    def _from(self, address: str, item: Download, part: Part) -> None:
         """Fill `part` from one address; returns when the digest is right."""
-        if part.size and part.size == want.size and part.digest() == want.sha256:
+        if part.size and part.size == item.size and part.digest() == item.sha256:
             return
         if (path := local_path(address)) is not None:
-            self._copy(path, want, part)
+            self._copy(path, item, part)
             return
         host = _host(address)
         validator: str | None = None
         attempt = rounds = 0
         while True:
-            if self._refused[host] >= 3 * self.patience.connections:
+            if self._refused[host] >= 3 * self.retry.connections:
                 raise _Trouble("cannot be reached")
             before = part.size
             try:
-                validator = self._attempt(address, want, part, validator)
+                validator = self._attempt(address, item, part, validator)
                 self._refused[host] = 0
                 return
             except _Cut as cut:
@@ -255,11 +222,11 @@ class _Worker:
             # A source that cuts but gets on may go on for a while; one that does not gets few chances.
             attempt = 0 if part.size > before else attempt + 1
             rounds += 1
-            if attempt >= self.patience.attempts or rounds >= 64:
+            if attempt >= self.retry.attempts or rounds >= 64:
                 raise _Trouble(why)
-            self._pause(self.patience.pause * 2**attempt * (0.75 + random.random() / 2))
+            self._pause(self.retry.pause * 2**attempt * (0.75 + random.random() / 2))
 
-    def _attempt(self, address: str, want: Want, part: Part, validator: str | None) -> str | None:
+    def _attempt(self, address: str, item: Download, part: Part, validator: str | None) -> str | None:
         """One request. Returns when `part` is complete and right; else raises, and `part` is whatever can be kept."""
         offset = part.size
         headers = {"Range": f"bytes={offset}-"} if offset else {}
@@ -268,7 +235,7 @@ class _Worker:
         with self.client.stream("GET", address, headers=headers) as response:
             status = response.status_code
             self._refused[_host(address)] = 0
-            if status == 416 or (status == 206 and not _continues(response, offset, want.size)):
+            if status == 416 or (status == 206 and not _continues(response, offset, item.size)):
                 self._reset(part)
                 raise _Trouble(f"gives another part than was asked for (HTTP {status})")
             if status == 200:
@@ -279,27 +246,27 @@ class _Worker:
             elif status != 206:
                 raise _Gone(f"HTTP {status}")
             announced = response.headers.get("Content-Length", "")
-            if want.size is not None and announced.isdigit() and offset + int(announced) != want.size:
+            if item.size is not None and announced.isdigit() and offset + int(announced) != item.size:
                 self._reset(part)
-                raise _Gone(f"has {offset + int(announced)} bytes, and {want.size} are expected")
+                raise _Gone(f"has {offset + int(announced)} bytes, and {item.size} are expected")
             validator = _validator(response)
             try:
-                self._receive(response, want, part)
+                self._receive(response, item, part)
             except (httpx.HTTPError, TooSlow, _Trouble) as error:
                 raise _Cut(_sentence(error), validator) from None
-        if want.size is not None and part.size < want.size:
-            raise _Cut(f"stops after {part.size} of {want.size} bytes", validator)
-        if part.digest() != want.sha256:
+        if item.size is not None and part.size < item.size:
+            raise _Cut(f"stops after {part.size} of {item.size} bytes", validator)
+        if part.digest() != item.sha256:
             self._reset(part)
             if offset:
                 raise _Trouble("the parts do not fit together")
             raise _Gone("has another content (SHA-256)")
         return validator
 
-    def _receive(self, response: httpx.Response, want: Want, part: Part) -> None:
-        """Append the response's body, within the file's size and not slower than patience allows."""
-        limit = want.limit if want.size is None else want.size
-        pace = Pace(self.patience)
+    def _receive(self, response: httpx.Response, item: Download, part: Part) -> None:
+        """Append the response's body, within the file's size and not slower than retry allows."""
+        limit = item.limit if item.size is None else item.size
+        rate = RateLimit(self.retry)
         for block in response.iter_raw():
             if self.stop.is_set():
                 raise _Trouble("stopped")
@@ -308,22 +275,22 @@ class _Worker:
                 raise _Gone(f"sends more than {limit} bytes")
             part.write(block)
             self._advance(len(block))
-            pace.count(len(block))
+            rate.count(len(block))
 
-    def _copy(self, path: Path, want: Want, part: Part) -> None:
+    def _copy(self, path: Path, item: Download, part: Part) -> None:
         try:
             with path.open("rb") as file:
                 self._reset(part)
                 while block := file.read(BLOCK):
                     part.write(block)
                     self._advance(len(block))
-                    if part.size > (want.limit if want.size is None else want.size):
+                    if part.size > (item.limit if item.size is None else item.size):
                         break
         except FileNotFoundError:
             raise _Gone("is not there") from None
         except (PermissionError, IsADirectoryError) as error:
             raise _Gone(error.strerror) from None
-        if part.digest() != want.sha256:
+        if part.digest() != item.sha256:
             self._reset(part)
             raise _Gone("has another content (SHA-256)")
 
@@ -392,9 +359,9 @@ def _sentence(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _check_space(missing: Sequence[Want], cache: Cache) -> None:
+def _check_space(missing: Sequence[Download], cache: Cache) -> None:
     """Say before the first byte when the files cannot fit."""
-    need = sum(want.size or 0 for want in missing)
+    need = sum(item.size or 0 for item in missing)
     folder = cache.root
     while not folder.exists():
         folder = folder.parent

@@ -14,17 +14,17 @@ from typing import Any
 
 import pytest
 
+from coursebox.archives import mirrors as mirrors_module
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.sources import fetch as fetch_module
-from coursebox.sources import mirrors as mirrors_module
-from coursebox.sources.download import Patience, download
-from coursebox.sources.fetch import Fetched, fetch, fetch_course
-from coursebox.sources.locks import DataFile, Deb, Locks, Request, Wheel, write_locks
-from coursebox.sources.resolve_debs import Candidate
-from coursebox.sources.supply import snapshot_moments
-
-from .conftest import Server, reply
+from coursebox.fetch import course as fetch_module
+from coursebox.fetch.course import Fetched, fetch, fetch_course
+from coursebox.fetch.download import download
+from coursebox.fetch.locations import snapshot_moments
+from coursebox.fetch.retry import RetryPolicy
+from coursebox.lock.lockfile import DataFile, Deb, Locks, Request, Wheel, write_locks
+from coursebox.lock.resolve_debs import Candidate
+from tests.equipment.http_server import Server, reply
 
 
 def sha256(content: bytes) -> str:
@@ -102,7 +102,7 @@ class World:
 
 
 @pytest.fixture
-def world(server: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, patience: Patience) -> World:
+def world(server: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, retry: RetryPolicy) -> World:
     for name in [name for name in os.environ if name.startswith(("PIP_", "COURSEBOX_"))]:
         monkeypatch.delenv(name)
     settings = {
@@ -118,7 +118,7 @@ def world(server: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(mirrors_module, "CHECKOUT", tmp_path)
     monkeypatch.setattr(fetch_module, "read_requests", lambda course: REQUESTS)
-    monkeypatch.setattr(fetch_module, "download", partial(download, patience=patience))
+    monkeypatch.setattr(fetch_module, "download", partial(download, retry=retry))
     course = Some(
         packages=Some(debian=(), python=()),
         data=Some(sets=("mnist",)),
@@ -143,7 +143,7 @@ def test_everything_comes_from_the_machines_own_sources(world: World) -> None:
     assert got.tools["packer"] == (PACKER, world.cache.object(PACKER.sha256))
     assert got.data is not None
     assert (got.data.path / "mnist/MNIST/raw/images").read_bytes() == IMAGES
-    assert (got.substitutes, got.stand_ins, got.reproducible) == ((), (), True)
+    assert (got.substitutes, got.synthetic, got.reproducible) == ((), (), True)
     assert not world.asked
 
 
@@ -264,7 +264,7 @@ def test_missing_data_set(world: World) -> None:
     ):
         world.fetch(strict=True)
     got = world.fetch()
-    assert got.stand_ins == ("mnist",)
+    assert got.synthetic == ("mnist",)
     assert not got.reproducible
 
 
@@ -287,7 +287,7 @@ def test_strict_from_the_environment(world: World, monkeypatch: pytest.MonkeyPat
         with pytest.raises(CourseboxError, match="STRICT=1"):
             fetch_course(world.course)
     else:
-        assert fetch_course(world.course).stand_ins == ("mnist",)
+        assert fetch_course(world.course).synthetic == ("mnist",)
 
 
 def test_snapshot_moments() -> None:

@@ -9,16 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from coursebox.sources import indexes
-from coursebox.sources.indexes import Link, find_wheel, read_links
-from coursebox.sources.locks import Wheel
-from coursebox.sources.mirrors import PipSettings
-
-from .conftest import Server, reply
+from coursebox.archives import indexes
+from coursebox.archives.indexes import Link, find_wheel, read_links
+from coursebox.archives.mirrors import PipSettings
+from tests.equipment.http_server import Server, reply
 
 SHA = "a" * 64
 NAME = "zope_interface-7.2-py3-none-any.whl"
-WHEEL = Wheel("Zope.Interface", "7.2", NAME, 10, SHA)
 
 
 @pytest.fixture
@@ -39,7 +36,7 @@ def html(*links: str) -> bytes:
 def test_html_index(server: Server, client: httpx.Client) -> None:
     page = html(f"../../files/{NAME}#sha256={SHA}", f"https://cdn.example/{NAME}#sha256={SHA}", f"/other/{NAME}")
     server.put("/simple/zope-interface/", page, "text/html")
-    found = list(find_wheel(WHEEL, PipSettings((server.url("/simple"),)), client))
+    found = list(find_wheel(NAME, SHA, PipSettings((server.url("/simple"),)), client))
     assert found == [server.url(f"/files/{NAME}"), f"https://cdn.example/{NAME}", server.url(f"/other/{NAME}")]
 
 
@@ -52,20 +49,20 @@ def test_json_index(server: Server, client: httpx.Client) -> None:
     ]
     page = json.dumps({"meta": {"api-version": "1.0"}, "files": files}).encode()
     server.put("/simple/zope-interface/", page, "application/vnd.pypi.simple.v1+json")
-    found = list(find_wheel(WHEEL, PipSettings((server.url("/simple"),)), client))
+    found = list(find_wheel(NAME, SHA, PipSettings((server.url("/simple"),)), client))
     assert found == [server.url(f"/f/{NAME}"), server.url("/f/untold.whl")]
     assert "application/vnd.pypi.simple.v1+json" in server.requests[0][1]["Accept"]
 
 
 def test_other_digest_or_name_is_not_it(server: Server, client: httpx.Client) -> None:
     server.put("/simple/zope-interface/", html(f"{NAME}#sha256={'b' * 64}", f"x{NAME}#sha256={SHA}"), "text/html")
-    assert list(find_wheel(WHEEL, PipSettings((server.url("/simple"),)), client)) == []
+    assert list(find_wheel(NAME, SHA, PipSettings((server.url("/simple"),)), client)) == []
 
 
 def test_indexes_are_asked_in_order_and_only_as_long_as_needed(server: Server, client: httpx.Client) -> None:
     for index in ("one", "two"):
         server.put(f"/{index}/zope-interface/", html(f"{NAME}#sha256={SHA}"), "text/html")
-    search = find_wheel(WHEEL, PipSettings((server.url("/one"), server.url("/two"))), client)
+    search = find_wheel(NAME, SHA, PipSettings((server.url("/one"), server.url("/two"))), client)
     assert next(search) == server.url(f"/one/zope-interface/{NAME}")
     assert len(server.requests) == 1
     assert list(search) == [server.url(f"/two/zope-interface/{NAME}")]
@@ -74,15 +71,14 @@ def test_indexes_are_asked_in_order_and_only_as_long_as_needed(server: Server, c
 def test_escaped_names(server: Server, client: httpx.Client) -> None:
     name = "torch-2.6.0+cpu-cp313-cp313-linux_x86_64.whl"
     server.put("/simple/torch/", html(f"torch-2.6.0%2Bcpu-cp313-cp313-linux_x86_64.whl#sha256={SHA}"), "text/html")
-    wheel = Wheel("torch", "2.6.0+cpu", name, 10, SHA)
-    (found,) = find_wheel(wheel, PipSettings((server.url("/simple"),)), client)
+    (found,) = find_wheel(name, SHA, PipSettings((server.url("/simple"),)), client)
     assert found.endswith("/torch-2.6.0%2Bcpu-cp313-cp313-linux_x86_64.whl")
 
 
 def test_login_of_the_index_goes_to_files_on_its_host_only(server: Server, client: httpx.Client) -> None:
     server.put("/simple/zope-interface/", html(f"/f/{NAME}", f"https://cdn.example/{NAME}"), "text/html")
     index = server.url("/simple").replace("//", "//user:pass@")
-    found = list(find_wheel(WHEEL, PipSettings((index,)), client))
+    found = list(find_wheel(NAME, SHA, PipSettings((index,)), client))
     assert found == [server.url(f"/f/{NAME}").replace("//", "//user:pass@"), f"https://cdn.example/{NAME}"]
     assert server.requests[0][1]["Authorization"].startswith("Basic ")
 
@@ -95,7 +91,7 @@ def test_flat_folder_and_file_index(tmp_path: Path, client: httpx.Client) -> Non
     (flat / "notes.txt").touch()
     (simple / "index.html").write_bytes(html(f"../../files/{NAME}#sha256={SHA}"))
     settings = PipSettings(((tmp_path / "simple").as_uri(),), (str(flat), str(tmp_path / "absent")))
-    assert list(find_wheel(WHEEL, settings, client)) == [str(flat / NAME), (tmp_path / "files" / NAME).as_uri()]
+    assert list(find_wheel(NAME, SHA, settings, client)) == [str(flat / NAME), (tmp_path / "files" / NAME).as_uri()]
 
 
 @pytest.mark.parametrize("as_url", [False, True])
@@ -140,6 +136,6 @@ def test_silent_index_is_trouble_only_when_the_others_have_nothing(server: Serve
     server.behave("/bad/zope-interface/", reply(503))
     server.put("/good/zope-interface/", html(NAME), "text/html")
     bad, good = server.url("/bad"), server.url("/good")
-    assert len(list(find_wheel(WHEEL, PipSettings((bad, good)), client))) == 1
+    assert len(list(find_wheel(NAME, SHA, PipSettings((bad, good)), client))) == 1
     with pytest.raises(ConnectionError, match=r"127\.0\.0\.1: HTTP 503"):
-        list(find_wheel(WHEEL, PipSettings((bad,)), client))
+        list(find_wheel(NAME, SHA, PipSettings((bad,)), client))

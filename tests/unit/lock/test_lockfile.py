@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
 from coursebox.core.errors import CourseboxError
-from coursebox.sources import locks as locks_module
-from coursebox.sources.locks import DataFile, Deb, Locks, Request, Wheel, check_requests, read_locks, write_locks
+from coursebox.lock import lockfile as locks_module
+from coursebox.lock.lockfile import DataFile, Deb, Locks, Request, Wheel, check_requests, read_locks, write_locks
 
 DEB = Deb("bash", "5.2-1", "amd64", "bash", "main", "pool/main/b/bash/bash_5.2-1_amd64.deb", 1234, "a" * 64)
 LOCKS = Locks(
