@@ -12,9 +12,11 @@ from pathlib import Path
 from coursebox.core.console import step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.fetch.datasets import DataTree, fetch_data
+from coursebox.core.stages import Stages, exclusive
+from coursebox.fetch.datasets import SYNTHETIC, choose_data
 from coursebox.fetch.download import download
 from coursebox.fetch.locations import Locator
+from coursebox.fetch.stage import DataTree, lay_out_data
 from coursebox.fetch.substitute import Substitute, substitute
 from coursebox.lock.lockfile import Deb, Locks, Request, Wheel, check_requests, read_locks
 from coursebox.lock.resolve import CourseLike, read_requests
@@ -45,7 +47,7 @@ class Fetched:
         """Data sets that were generated, since no source has them."""
         if self.data is None:
             return ()
-        return tuple(sorted(name for name, source in self.data.sources.items() if source["kind"] == "stand-in"))
+        return tuple(sorted(name for name, source in self.data.sources.items() if source["kind"] == SYNTHETIC))
 
     @property
     def reproducible(self) -> bool:
@@ -58,7 +60,9 @@ def fetch_course(course: CourseLike, *, strict: bool | None = None) -> Fetched:
     if strict is None:
         strict = os.environ.get("STRICT", "") not in ("", "0")
     locks = read_locks(course.locks.folder)
-    return fetch(course, locks, Cache.from_environment(), strict=strict, trees=tuple(locks.debs))
+    cache = Cache.from_environment()
+    with exclusive(cache):
+        return fetch(course, locks, cache, strict=strict, trees=tuple(locks.debs))
 
 
 def fetch(
@@ -70,11 +74,13 @@ def fetch(
     trees: Sequence[str],
     data: bool = True,
     resolve: Resolve | None = None,
+    stages: Stages | None = None,
 ) -> Fetched:
     """Bring what `locks` name for `trees` into the cache, and the course's data sets when `data`.
 
     strict: raise `CourseboxError` where else a substitute or a stand-in would be taken
     resolve: (tree, request) → the tree's current packages; by default with apt and the machine's mirrors
+    stages: runs the stage `data`, for which the caller holds the cache
     """
     check_requests(locks, read_requests(course), course.data.sets, place=course.source.name)
     debs = {tree: locks.debs[tree] for tree in trees} | {HOST: locks.tools}
@@ -106,9 +112,13 @@ def fetch(
         debs={name: tuple((deb, got.paths[deb.sha256]) for deb in debs[name]) for name in trees},
         wheels={name: tuple((wheel, got.paths[wheel.sha256]) for wheel in wheels[name]) for name in trees},
         tools={deb.package: (deb, got.paths[deb.sha256]) for deb in debs[HOST]},
-        data=fetch_data(locks, course.data.sets, cache, strict=strict) if data else None,
+        data=_data(locks, course.data.sets, stages or Stages(cache), strict=strict) if data else None,
         substitutes=tuple(substitutes),
     )
+
+
+def _data(locks: Locks, sets: Sequence[str], stages: Stages, *, strict: bool) -> DataTree:
+    return lay_out_data(stages, choose_data(locks, sets, stages.cache, strict=strict), locks.epoch)
 
 
 def _substitute(

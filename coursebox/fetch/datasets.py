@@ -1,334 +1,190 @@
-"""The data sets as a folder ready to go into a tree: complete, else a sample, else a stand-in that says what it is."""
+"""The files of the data sets: complete, else a sample, else none. Mirrors of this machine come before public places."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import shutil
-import tarfile
-import time
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from functools import cached_property
+from urllib.parse import urlsplit
 
 import httpx
 
+from coursebox.archives.datasets import DataSet, read_data_sets
 from coursebox.archives.http import make_client
 from coursebox.archives.mirrors import data_mirrors, join, local_path
-from coursebox.core.console import say, step, warn
-from coursebox.core.digests import BLOCK, sha256_file, sha256_value
+from coursebox.core.console import say, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.fetch import synthetic
-from coursebox.fetch.download import Download, download
-from coursebox.fetch.retry import RateLimit, RetryPolicy, TooSlow
-from coursebox.fetch.store import Store, stamp, unfinished, writing
-from coursebox.lock.datasets import RAW
+from coursebox.fetch.download import Download, Fallback, download
+from coursebox.fetch.retry import RetryPolicy
+from coursebox.fetch.store import Store
 from coursebox.lock.lockfile import DataFile, Locks
 
-BATCHES = "cifar10/cifar-10-batches-py"
-UNPACKED_LIMIT = 1 << 30
-
-
-NOTES = {
-    ("mnist", "complete"): "MNIST, complete: 60000 training and 10000 test images",
-    ("mnist", "stand-in"): "not MNIST but a stand-in of drawn digits: 60000 training and 10000 test images",
-    ("cifar10", "complete"): "CIFAR-10, complete: 50000 training and 10000 test images",
-    (
-        "cifar10",
-        "sample",
-    ): "a sample of CIFAR-10: of each batch the first 932 images, 4660 for training, 932 for testing",
-    ("cifar10", "stand-in"): "not CIFAR-10 but a stand-in of coloured shapes: 5000 training and 1000 test images",
-}
-SYNTHETIC: Mapping[str, tuple[str, Callable[[], Iterator[tuple[str, bytes]]]]] = {
-    "mnist": (RAW, synthetic.mnist_files),
-    "cifar10": (BATCHES, synthetic.cifar10_files),
-}
+SYNTHETIC = "stand-in"  # the word in SOURCES.json, which the labs read
+# A public place has others behind it, and what came from one is continued at the next: none is waited for long.
+RETRY = RetryPolicy(connect=5.0, stall=20.0, slowest=16 << 10, attempts=3)
 
 
 @dataclass(frozen=True)
-class DataTree:
-    """The finished folder.
+class Chosen:
+    """What a build takes for one data set.
 
-    path: what belongs into /usr/share/coursebox/data, SOURCES.json included; not to be written to
-    digest: of all paths and contents in it
-    sources: data set → {"kind": "complete" | "sample" | "stand-in", "note": …}, as in SOURCES.json
+    kind: "complete", "sample" or SYNTHETIC; note: one sentence for students
+    files: the locked files, all of them in the cache; none for a synthetic data set
     """
 
-    path: Path
-    digest: str
-    sources: Mapping[str, Mapping[str, str]]
+    kind: str
+    note: str
+    files: tuple[DataFile, ...] = ()
 
 
-def fetch_data(
+def choose_data(
     locks: Locks,
     sets: Sequence[str],
     cache: Cache,
     *,
     strict: bool,
     mirrors: Callable[[], Sequence[str]] = data_mirrors,
-    retry: RetryPolicy | None = None,
-) -> DataTree:
-    """The folder with the data sets `sets`, from the cache, the mirrors or, not `strict`, a generator.
+    described: Mapping[str, DataSet] | None = None,
+    retry: RetryPolicy = RETRY,
+) -> dict[str, Chosen]:
+    """Bring the best edition of each data set into the cache; data set → what was found, sorted.
 
-    strict: raise `CourseboxError` unless every set is complete
-    Raises `CourseboxError` too when a mirror that may have a set cannot be reached.
+    strict: raise `CourseboxError` unless every data set is complete
+    mirrors: gives folders and URLs, asked when something is missing
+    described: the data sets with their public addresses; by default those of datasets.toml
+    Raises `CourseboxError` too when a mirror does not answer and nothing else has the file, and when no source has a
+    data set of which there is no synthetic one.
     """
-    found = _Finder(cache, mirrors, retry or RetryPolicy())
-    kinds: dict[str, str] = {}
-    files: dict[str, list[DataFile]] = {}
-    for name in sorted(sets):
-        kinds[name], files[name] = "stand-in", []
+    known = read_data_sets() if described is None else described
+    chosen: dict[str, Chosen] = {}
+    reasons: dict[str, str] = {}
+    with _Finder(cache, mirrors, known, retry) as finder:
         for kind in ("complete", "sample"):
-            wanted = [item for item in locks.data if item.set == name and item.kind == kind]
-            if wanted and all(found.has(item) for item in wanted):
-                kinds[name], files[name] = kind, wanted
-                break
-        if strict and kinds[name] != "complete":
-            offered = [
-                f"{item.folder}/{item.file}" for item in locks.data if item.set == name and item.kind == "complete"
-            ]
+            files = {
+                name: [item for item in locks.data if item.set == name and item.kind == kind]
+                for name in sorted(set(sets) - set(chosen))
+            }
+            missing = finder.fetch([item for items in files.values() for item in items])
+            for name, items in files.items():
+                lacking = [missing[item.sha256] for item in items if item.sha256 in missing]
+                if items and not lacking:
+                    edition = dict(known[name].editions())[kind]
+                    chosen[name] = Chosen(kind, edition.note, tuple(items))
+                elif items:
+                    reasons.setdefault(name, lacking[0])
+    for name in sorted(set(sets) - set(chosen)):
+        note = known[name].synthetic
+        if note is None and not strict:
             raise CourseboxError(
-                f"no source has the complete data set {name}, and STRICT=1 takes no {kinds[name]}",
-                hint=f"set MIRROR to a folder or a URL that has {', '.join(offered)}, or leave STRICT out",
+                f"no source has the data set {name} ({reasons.get(name, 'none is known')})",
+                hint="check the network, or set MIRROR to a folder or a URL that has it",
             )
-    found.close()
-    sources = {name: {"kind": kind, "note": NOTES[name, kind]} for name, kind in kinds.items()}
-    for source in sources.values():
-        if source["kind"] != "complete":
-            warn(f"data: {source['note']}")
-    key = sha256_value(
-        {
-            "epoch": locks.epoch,
-            "sources": sources,
-            "files": {name: [[item.path, item.sha256] for item in wanted] for name, wanted in files.items()},
-            "code": [sha256_file(Path(file)) for file in (__file__, synthetic.__file__)],
-        }
+        chosen[name] = Chosen(SYNTHETIC, note or "")
+    for name, found in sorted(chosen.items()):
+        if found.kind != "complete":
+            if strict:
+                raise _incomplete(name, found.kind, locks)
+            warn(f"data: {found.note}")
+            say(f"  {known[name].title}, complete: {reasons.get(name, 'no source is known')}")
+    return dict(sorted(chosen.items()))
+
+
+def _incomplete(name: str, kind: str, locks: Locks) -> CourseboxError:
+    offered = [f"{item.folder}/{item.file}" for item in locks.data if item.set == name and item.kind == "complete"]
+    return CourseboxError(
+        f"no source has the complete data set {name}, and STRICT=1 takes no {kind}",
+        hint=f"set MIRROR to a folder or a URL that has {', '.join(offered)}, or leave STRICT out",
     )
-    place = cache.stages / "data" / key[:32]
-    if (digest := _intact(place)) is None:
-        with step("lay out the data sets"):
-            digest = _build(place, cache, locks.epoch, sources, files)
-    with contextlib.suppress(OSError):
-        os.utime(place)  # pruning removes what was used longest ago
-    return DataTree(place / "tree", digest, sources)
 
 
 class _Finder:
-    """Looks for data files in the cache and on the mirrors."""
+    """Downloads data files from the mirrors, and from those public places that answer."""
 
-    def __init__(self, cache: Cache, mirrors: Callable[[], Sequence[str]], retry: RetryPolicy) -> None:
-        self._cache, self._retry = cache, retry
-        self._store = Store(cache)
-        self._ask = mirrors
-        self._mirrors: Sequence[str] | None = None
-        self._client: httpx.Client | None = None
+    def __init__(
+        self, cache: Cache, mirrors: Callable[[], Sequence[str]], known: Mapping[str, DataSet], retry: RetryPolicy
+    ) -> None:
+        self._cache, self._ask, self._known, self._retry = cache, mirrors, known, retry
+        self._wanted: list[DataFile] = []
 
-    def has(self, item: DataFile) -> bool:
-        """Whether the item is in the cache now, fetched if need be."""
-        if self._store.verified({item.sha256: item.file}):
-            return True
-        if self._mirrors is None:
-            self._mirrors = self._ask()
-        if item.packing == "gzip":
-            return self._fetch_content(item)
-        places = list(self._places(f"{item.folder}/{item.file}"))
-        if not places:
-            return False
-        wanted = Download(item.file, item.sha256, item.size, lambda: places)
-        return not download([wanted], self._cache, retry=self._retry, client=self.client, title=item.file).gone
+    def __enter__(self) -> _Finder:
+        return self
 
-    def client(self) -> httpx.Client:
-        """The HTTP client, made when first needed."""
-        if self._client is None:
-            self._client = make_client(connect=self._retry.connect, stall=self._retry.stall)
-        return self._client
-
-    def close(self) -> None:
-        """Close the client, if there is one."""
-        if self._client is not None:
+    def __exit__(self, *_: object) -> None:
+        if "_client" in self.__dict__:
             self._client.close()
 
-    def _places(self, path: str) -> Iterator[str]:
-        for mirror in self._mirrors or ():
-            address = join(mirror, path)
-            local = local_path(address)
-            if local is None or local.is_file():
-                yield address
+    def fetch(self, items: Sequence[DataFile]) -> dict[str, str]:
+        """Bring the files into the cache; SHA-256 → why no source has the file, for those that are missing."""
+        there = Store(self._cache).verified({item.sha256: item.file for item in items})
+        self._wanted = [item for item in items if item.sha256 not in there]
+        # A file without any address is not missing because of the network, and no line about downloads is printed.
+        offered = [item for item in self._wanted if any(True for _ in self._addresses(item))]
+        missing = {item.sha256: self._nowhere(item) for item in self._wanted if item not in offered}
+        if offered:
+            downloads = [self._download(item) for item in offered]
+            got = download(downloads, self._cache, retry=self._retry, client=lambda: self._client, title="data sets")
+            missing |= got.gone
+        return missing
 
-    def _fetch_content(self, item: DataFile) -> bool:
-        """Look for a file that is known by its content, compressed or not."""
-        silent: list[str] = []
-        plain = item.file.removesuffix(".gz")
-        for address in [*self._places(f"{item.folder}/{item.file}"), *self._places(f"{item.folder}/{plain}")]:
-            local = local_path(address)
-            for attempt in range(1, self._retry.attempts + 1):
-                try:
-                    blocks = _file_blocks(local) if local else self._remote_blocks(address, item)
-                    if address.endswith(".gz"):
-                        blocks = gunzip(blocks, item.size)
-                    if self._store.add(blocks, item.sha256, item.file):
-                        self._store.save()
-                        say(f"  {item.file}: from {address.removesuffix('/' + item.file)}")
-                        return True
-                    warn(f"{address} has not the content that is locked, and is passed over")
-                except (zlib.error, _NotThere):
-                    pass
-                except (httpx.HTTPError, TooSlow, _ServerError) as error:
-                    if attempt < self._retry.attempts:
-                        time.sleep(self._retry.pause * 2**attempt)
-                        continue
-                    silent.append(f"{address} ({str(error) or type(error).__name__})")
-                break
-        if silent:
-            raise CourseboxError(
-                f"{item.file} could not be fetched: {'; '.join(silent)}",
-                hint="check the network and $MIRROR, and run it again",
-            )
-        return False
+    @cached_property
+    def _mirrors(self) -> Sequence[str]:
+        return self._ask()
 
-    def _remote_blocks(self, address: str, item: DataFile) -> Iterator[bytes]:
-        rate = RateLimit(self._retry)
-        with self.client().stream("GET", address) as response:
-            if response.status_code >= 500 or response.status_code == 429:
-                raise _ServerError(f"HTTP {response.status_code}")
-            if response.status_code != 200:
-                raise _NotThere
-            total = 0
-            for block in response.iter_raw():
-                rate.count(len(block))
-                total += len(block)
-                if total > item.size + BLOCK:  # compressing never adds that much
-                    raise _NotThere
-                yield block
+    @cached_property
+    def _client(self) -> httpx.Client:
+        return make_client(connect=self._retry.connect, stall=self._retry.stall)
 
+    def _download(self, item: DataFile) -> Download:
+        packed = item.packing == "gzip"
+        return Download(item.file, item.sha256, item.size, lambda: self._addresses(item), packed=packed)
 
-class _NotThere(Exception):
-    """A mirror answered, and has not what is wanted."""
+    def _addresses(self, item: DataFile) -> Iterator[str]:
+        names = [item.file, item.file.removesuffix(".gz")] if item.packing == "gzip" else [item.file]
+        for name in names:
+            for mirror in self._mirrors:
+                address = join(mirror, f"{item.folder}/{name}")
+                local = local_path(address)
+                if local is None or local.is_file():
+                    yield address
+        for address in self._public(item):
+            if self._silent.get(_host(address)) is None:
+                yield Fallback(address)
 
+    def _public(self, item: DataFile) -> list[str]:
+        if item.set not in self._known:
+            return []
+        edition = dict(self._known[item.set].editions()).get(item.kind)
+        return [f"{base}{item.file}" for base in edition.addresses] if edition else []
 
-class _ServerError(Exception):
-    """A mirror answered with an error of its own."""
+    @cached_property
+    def _silent(self) -> dict[str, str]:
+        """Host → why it does not answer, for the hosts of all public addresses that may be needed.
 
+        All are asked at the same time, so that a dead network costs one time limit and not one for each file.
+        """
+        first = {_host(address): address for item in self._wanted for address in reversed(self._public(item))}
+        with ThreadPoolExecutor(max_workers=max(len(first), 1)) as pool:
+            answers = dict(zip(first, pool.map(self._trouble, first.values()), strict=True))
+        return {host: why for host, why in answers.items() if why is not None}
 
-def gunzip(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """The content of a gzip file, of which not much more than `limit` bytes are ever expanded.
-
-    Raises zlib.error when it is no gzip file, is cut, or would grow beyond the limit.
-    """
-    unpack = zlib.decompressobj(wbits=31)
-    total = 0
-    for block in blocks:
-        rest = block
-        while rest:
-            if unpack.eof:  # a gzip file may consist of several members (RFC 1952, 2.2)
-                unpack = zlib.decompressobj(wbits=31)
-            out = unpack.decompress(rest, BLOCK)
-            total += len(out)
-            if total > limit:
-                raise zlib.error(f"more than {limit} bytes of content")
-            yield out
-            rest = unpack.unused_data if unpack.eof else unpack.unconsumed_tail
-    if not unpack.eof:
-        raise zlib.error("the gzip file is cut")
-
-
-def _file_blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield block
-
-
-def _build(
-    place: Path,
-    cache: Cache,
-    epoch: int,
-    sources: Mapping[str, Mapping[str, str]],
-    files: Mapping[str, Sequence[DataFile]],
-) -> str:
-    """Lay out the folder beside its place and rename it; its digest."""
-    with writing("the data sets", cache.root), unfinished(cache) as name:
-        folder = name / "data"
-        tree = folder / "tree"
-        tree.mkdir(parents=True)
-        for data_set, items in files.items():
-            for item in items:
-                source = cache.object(item.sha256)
-                if item.packing == "tar":
-                    _unpack(source, tree / item.path)
-                else:
-                    (tree / item.path).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(source, tree / item.path)
-            if not items:
-                below, generate = SYNTHETIC[data_set]
-                (tree / below).mkdir(parents=True)
-                for file, content in generate():
-                    (tree / below / file).write_bytes(content)
-        text = json.dumps(sources, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        (tree / "SOURCES.json").write_text(text, encoding="utf-8")
-        _settle(tree, epoch)
-        digests = {
-            path.relative_to(tree).as_posix(): sha256_file(path) for path in sorted(tree.rglob("*")) if path.is_file()
-        }
-        _write_record(folder, digests)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.exists():
-            place.rename(name / "damaged")
-        folder.rename(place)
-    return sha256_value(digests)
-
-
-def _settle(tree: Path, epoch: int) -> None:
-    """Modes and times that do not depend on who laid the files out, when, and under which umask."""
-    for path in [*sorted(tree.rglob("*"), reverse=True), tree]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-        os.utime(path, (epoch, epoch))
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    """Extract the regular files of a tar archive whose names stay below `folder`; anything else is not taken."""
-    total = 0
-    with tarfile.open(archive, "r:*") as tar:
-        for member in tar:
-            name = PurePosixPath(member.name)
-            if not member.isfile() or name.is_absolute() or ".." in name.parts:
-                continue
-            total += member.size
-            if total > UNPACKED_LIMIT:
-                raise CourseboxError(f"{archive} unpacks to more than {UNPACKED_LIMIT} bytes")
-            content = tar.extractfile(member)
-            if content is not None:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                with (folder / name).open("wb") as file:
-                    shutil.copyfileobj(content, file, BLOCK)
-
-
-def _write_record(folder: Path, digests: Mapping[str, str]) -> None:
-    stamps = {name: stamp(folder / "tree" / name) for name in digests}
-    text = json.dumps({"digests": digests, "stamps": stamps}, sort_keys=True)
-    beside = folder / f"record.json.{os.getpid()}"
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(folder / "record.json")
-
-
-def _intact(place: Path) -> str | None:
-    """Digest of a folder that was laid out before, when it is still what it was; None when it is to be made anew."""
-    try:
-        record = json.loads((place / "record.json").read_text(encoding="utf-8"))
-        digests: dict[str, str] = record["digests"]
-        stamps = record["stamps"]
-    except (OSError, ValueError, KeyError):
+    def _trouble(self, address: str) -> str | None:
+        """Why a host does not answer; None when it does, whatever the answer is."""
+        limit = self._retry.connect
+        try:
+            self._client.head(address, timeout=httpx.Timeout(limit, pool=None), follow_redirects=False)
+        except httpx.TimeoutException:
+            return f"no answer within {limit:.0f} s"
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return str(error) or type(error).__name__
         return None
-    tree = place / "tree"
-    there = {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()}
-    changed = [name for name in digests if stamp(tree / name) != stamps.get(name)]
-    whole = there == set(digests) and all(sha256_file(tree / name) == digests[name] for name in changed)
-    if not whole:
-        warn(f"the data sets in the cache are damaged ({place}) and will be laid out anew")
-        return None
-    if changed:
-        with contextlib.suppress(OSError):
-            _write_record(place, digests)
-    return sha256_value(digests)
+
+    def _nowhere(self, item: DataFile) -> str:
+        """Why there is no address to try."""
+        silent = [f"{host}: {why}" for host in map(_host, self._public(item)) if (why := self._silent.get(host))]
+        return "; ".join(silent) or "no mirror has it"
+
+
+def _host(address: str) -> str:
+    return urlsplit(address).netloc

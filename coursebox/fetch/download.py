@@ -11,8 +11,9 @@ import re
 import shutil
 import threading
 import time
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.fetch.retry import RateLimit, RetryPolicy, TooSlow
 from coursebox.fetch.store import NoSpace, Part, Store, sweep
+from coursebox.fetch.unpack import plain
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
@@ -43,6 +45,7 @@ class Download:
 
     addresses: gives URLs and paths in the order to try, a `Fallback` for each that may fail. It is called only when
         the file is missing. It may raise ConnectionError when a server that knows the addresses does not answer.
+    packed: the addresses may give the content compressed by gzip; digest and size are those of the content
     """
 
     name: str
@@ -50,6 +53,7 @@ class Download:
     size: int | None
     addresses: Callable[[], Iterable[str]]
     limit: int = 8 << 30
+    packed: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,8 @@ class _Worker:
 
     def _attempt(self, address: str, item: Download, part: Part, validator: str | None) -> str | None:
         """One request. Returns when `part` is complete and right; else raises, and `part` is whatever can be kept."""
+        if item.packed:  # what came of a compressed stream does not tell where to go on
+            self._reset(part)
         offset = part.size
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         if offset and validator:
@@ -246,7 +252,8 @@ class _Worker:
             elif status != 206:
                 raise _Gone(f"HTTP {status}")
             announced = response.headers.get("Content-Length", "")
-            if item.size is not None and announced.isdigit() and offset + int(announced) != item.size:
+            known = item.size is not None and announced.isdigit() and not item.packed
+            if known and offset + int(announced) != item.size:
                 self._reset(part)
                 raise _Gone(f"has {offset + int(announced)} bytes, and {item.size} are expected")
             validator = _validator(response)
@@ -254,7 +261,7 @@ class _Worker:
                 self._receive(response, item, part)
             except (httpx.HTTPError, TooSlow, _Trouble) as error:
                 raise _Cut(_sentence(error), validator) from None
-        if item.size is not None and part.size < item.size:
+        if item.size is not None and part.size < item.size and not item.packed:
             raise _Cut(f"stops after {part.size} of {item.size} bytes", validator)
         if part.digest() != item.sha256:
             self._reset(part)
@@ -264,28 +271,41 @@ class _Worker:
         return validator
 
     def _receive(self, response: httpx.Response, item: Download, part: Part) -> None:
-        """Append the response's body, within the file's size and not slower than retry allows."""
-        limit = item.limit if item.size is None else item.size
+        """Append the response's body, within the file's size and not slower than RateLimit allows."""
         rate = RateLimit(self.retry)
-        for block in response.iter_raw():
-            if self.stop.is_set():
-                raise _Trouble("stopped")
-            if part.size + len(block) > limit:
-                self._reset(part)
-                raise _Gone(f"sends more than {limit} bytes")
-            part.write(block)
-            self._advance(len(block))
-            rate.count(len(block))
+
+        def blocks() -> Iterator[bytes]:
+            most = (item.limit if item.size is None else item.size) + BLOCK  # compressing never adds that much
+            for block in response.iter_raw():
+                if self.stop.is_set():
+                    raise _Trouble("stopped")
+                if (most := most - len(block)) < 0:
+                    self._reset(part)
+                    raise _Gone("sends without end")
+                yield block
+                rate.count(len(block))
+
+        self._append(blocks(), item, part)
+
+    def _append(self, blocks: Iterable[bytes], item: Download, part: Part) -> None:
+        """Write the blocks into `part`, unpacked where need be; raises _Gone for more than the file's size."""
+        limit = item.limit if item.size is None else item.size
+        try:
+            for block in plain(blocks, limit) if item.packed else blocks:
+                if part.size + len(block) > limit:
+                    self._reset(part)
+                    raise _Gone(f"sends more than {limit} bytes")
+                part.write(block)
+                self._advance(len(block))
+        except zlib.error as error:
+            self._reset(part)
+            raise _Gone(f"has another content ({error})") from None
 
     def _copy(self, path: Path, item: Download, part: Part) -> None:
         try:
             with path.open("rb") as file:
                 self._reset(part)
-                while block := file.read(BLOCK):
-                    part.write(block)
-                    self._advance(len(block))
-                    if part.size > (item.limit if item.size is None else item.size):
-                        break
+                self._append(iter(lambda: file.read(BLOCK), b""), item, part)
         except FileNotFoundError:
             raise _Gone("is not there") from None
         except (PermissionError, IsADirectoryError) as error:

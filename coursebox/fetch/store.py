@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -177,15 +176,6 @@ class Part:
         place.parent.mkdir(parents=True, exist_ok=True)
         self._path.replace(place)
         self._store.remember(self._sha256)
-
-
-@contextmanager
-def unfinished(cache: Cache) -> Iterator[Path]:
-    """A folder for what is laid out and then renamed into its place; whatever stays in it is deleted."""
-    folder = cache.root / PARTIAL
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="folder-", dir=folder) as name:
-        yield Path(name)
 
 
 def sweep(cache: Cache) -> None:

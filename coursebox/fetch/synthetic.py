@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
 TRAINING, TEST = 60_000, 10_000
@@ -171,3 +171,6 @@ def _pickle_meta() -> bytes:
     names = b"](" + b"".join(_text(name) for name in CLASSES) + b"e"
     entries = _text("num_cases_per_batch") + _number(BATCH) + _text("label_names") + names
     return b"\x80\x02}(" + entries + _text("num_vis") + _number(3072) + b"u."
+
+
+GENERATORS: Mapping[str, Callable[[], Iterator[tuple[str, bytes]]]] = {"mnist": mnist_files, "cifar10": cifar10_files}

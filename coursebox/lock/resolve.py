@@ -12,8 +12,8 @@ from coursebox.archives.mirrors import AptMirrors, read_apt
 from coursebox.core.console import say, step
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
-from coursebox.lock.datasets import lock_data
 from coursebox.lock.lockfile import Locks, Request, write_locks
+from coursebox.lock.resolve_data import resolve_data
 from coursebox.lock.resolve_debs import open_archive
 from coursebox.lock.resolve_wheels import provided_versions, resolve_wheels
 
@@ -93,7 +93,7 @@ def make_locks(
     epoch: seconds since 1970; by default the date of the suite's Release file. Nothing is written when anything
     cannot be resolved.
     """
-    data = lock_data(course.data.sets)
+    data = resolve_data(course.data.sets)
     mirrors = mirrors or read_apt()
     debs = {}
     with (

@@ -34,7 +34,17 @@ TREE = ("system", "entry", "selftest", "labs", SHAPE, "config")  # all of a tree
 MACHINE = (*TREE, "disk", "ovf")
 
 # Everything that decides the bytes of a delivered file, but the labs.
-BUILDER = ("coursebox", "packages.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml")
+BUILDER = (
+    "coursebox",
+    "packages.toml",
+    "datasets.toml",
+    "ansible",
+    "packer",
+    "docker",
+    "selftest",
+    "locks",
+    "course.toml",
+)
 
 
 @dataclass(frozen=True)

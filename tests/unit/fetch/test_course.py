@@ -18,12 +18,15 @@ from coursebox.archives import mirrors as mirrors_module
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.fetch import course as fetch_module
+from coursebox.fetch import datasets as datasets_module
+from coursebox.fetch import stage as stage_module
 from coursebox.fetch.course import Fetched, fetch, fetch_course
 from coursebox.fetch.download import download
 from coursebox.fetch.locations import snapshot_moments
 from coursebox.fetch.retry import RetryPolicy
 from coursebox.lock.lockfile import DataFile, Deb, Locks, Request, Wheel, write_locks
 from coursebox.lock.resolve_debs import Candidate
+from tests.equipment.data_sets import described
 from tests.equipment.http_server import Server, reply
 
 
@@ -117,6 +120,8 @@ def world(server: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch, tmp_pat
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(mirrors_module, "CHECKOUT", tmp_path)
+    for module in (datasets_module, stage_module):  # without the public places: no test needs the network
+        monkeypatch.setattr(module, "read_data_sets", described)
     monkeypatch.setattr(fetch_module, "read_requests", lambda course: REQUESTS)
     monkeypatch.setattr(fetch_module, "download", partial(download, retry=retry))
     course = Some(

@@ -1,4 +1,4 @@
-"""The stand-ins have the formats of the real data, to the byte where the format says so."""
+"""Synthetic data sets have the formats of the real data, to the byte where the format says so."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from coursebox.fetch.synthetic import CLASSES, cifar10_files, mnist_files
+from coursebox.archives.datasets import read_data_sets
+from coursebox.fetch.synthetic import CLASSES, GENERATORS, cifar10_files, mnist_files
 
 # Whoever changes the drawing changes these; a machine on which they differ does not build reproducibly.
 DIGESTS = {
@@ -142,3 +143,7 @@ def test_pickles_use_the_opcodes_of_the_originals(cifar10: dict[str, bytes]) -> 
     found = Reader(io.BytesIO(content), encoding="bytes").load()
     assert list(found) == [b"batch_label", b"labels", b"data"]
     assert isinstance(found[b"data"].state[4], bytes)
+
+
+def test_every_set_that_promises_a_synthetic_one_has_it() -> None:
+    assert {name for name, one in read_data_sets().items() if one.synthetic and one.generated} == set(GENERATORS)
