@@ -16,12 +16,12 @@ from coursebox.core.stages import Result, Stages, exclusive
 from coursebox.course import Course
 from coursebox.delivery import report
 from coursebox.delivery.report import Built
+from coursebox.fetch.course import fetch
 from coursebox.host.bases import keep_images
 from coursebox.host.engine import image_name
 from coursebox.host.packages import ensure_packages
+from coursebox.lock.lockfile import read_locks
 from coursebox.prune import prune
-from coursebox.sources.fetch import fetch
-from coursebox.sources.locks import read_locks
 from coursebox.target import Target
 from coursebox.trees.bootstrap import build_tools
 from coursebox.trees.packer import unpack_packer

@@ -165,14 +165,14 @@ def _repro(options: argparse.Namespace) -> int:
 
 def _lock(options: argparse.Namespace) -> None:
     from coursebox.host.toolchain import lock_toolchain
-    from coursebox.sources.lock import lock_course
+    from coursebox.lock.resolve import lock_course
 
     lock_toolchain()
     lock_course(_course(options))
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    from coursebox.sources.fetch import fetch_course
+    from coursebox.fetch.course import fetch_course
 
     fetch_course(_course(options))
 

@@ -69,11 +69,11 @@ class Packages(Section):
 
 
 class Data(Section):
-    """[data]: the data sets inside, some of `entries.DATA_SETS`."""
+    """[data]: the data sets inside, some of `entries.data_sets()`."""
 
     sets: Annotated[
         tuple[Annotated[str, AfterValidator(entries.data_set)], ...], AfterValidator(entries.nothing_twice)
-    ] = Field(default=entries.DATA_SETS, strict=False)
+    ] = Field(default_factory=entries.data_sets, strict=False)
 
 
 class Labs(Section):

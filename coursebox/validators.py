@@ -14,7 +14,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
-DATA_SETS = ("mnist", "cifar10")
+from coursebox.archives.datasets import read_data_sets
+
 HARDENED_LENGTH = 12
 # crypt(5) accepts 511 bytes; a quarter of that in characters stays below it whatever the script.
 PASSWORD_LENGTH = 127
@@ -154,9 +155,15 @@ def python_requirement(text: str) -> str:
 
 def data_set(text: str) -> str:
     """An entry of data.sets."""
-    if text not in DATA_SETS:
-        raise wrong(f"{quoted(text)} is not a known data set", nearest_hint(text, DATA_SETS, "the data sets are"))
+    known = data_sets()
+    if text not in known:
+        raise wrong(f"{quoted(text)} is not a known data set", nearest_hint(text, known, "the data sets are"))
     return text
+
+
+def data_sets() -> tuple[str, ...]:
+    """The names of all data sets, those of datasets.toml."""
+    return tuple(read_data_sets())
 
 
 def nothing_twice(entries: tuple[str, ...]) -> tuple[str, ...]:

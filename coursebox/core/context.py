@@ -11,8 +11,8 @@ from coursebox.core.stages import Result, Stages
 if TYPE_CHECKING:  # the types of other rooms, for the reader and the type checker only
     from coursebox.architecture import Architecture
     from coursebox.course import Course
-    from coursebox.sources.fetch import Fetched
-    from coursebox.sources.locks import Locks
+    from coursebox.fetch.course import Fetched
+    from coursebox.lock.lockfile import Locks
 
 
 @dataclass(frozen=True)

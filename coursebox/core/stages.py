@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,9 +87,10 @@ class Stages:
     def _estimate(self, name: str) -> str:
         """How long this stage took the last time on this machine, for those who wait."""
         records = sorted((self.cache.stages / name).glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
-        if not records:
-            return ""
-        return f" about {json.loads(records[-1].read_text(encoding='utf-8'))['seconds']:.0f} s"
+        for record in reversed(records):
+            with suppress(OSError, ValueError):  # a damaged record is an absent one
+                return f" about {json.loads(record.read_text(encoding='utf-8'))['seconds']:.0f} s"
+        return ""
 
     def _make(
         self,

@@ -24,7 +24,7 @@ from packaging.utils import canonicalize_name
 from coursebox.core.console import step
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
-from coursebox.sources.resolve_wheels import platforms, target_environment
+from coursebox.lock.resolve_wheels import platforms, target_environment
 
 # Debian 12 and 13.
 PYTHONS = ("3.11", "3.13")

@@ -13,7 +13,7 @@ from coursebox.core.paths import Cache
 from coursebox.core.run import run
 from coursebox.core.stages import Result, Stages
 from coursebox.host.engine import image_name, import_image, run_container
-from coursebox.sources.locks import Deb
+from coursebox.lock.lockfile import Deb
 from coursebox.trees import repository
 
 HERE = Path(__file__)

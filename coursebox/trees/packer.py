@@ -8,7 +8,7 @@ from pathlib import Path
 from debian.debfile import DebFile
 
 from coursebox.core.stages import Stages
-from coursebox.sources.locks import Deb
+from coursebox.lock.lockfile import Deb
 
 MEMBER = "./usr/bin/packer"
 

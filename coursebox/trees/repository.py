@@ -11,7 +11,7 @@ from pathlib import Path
 from debian.debfile import DebFile
 
 from coursebox.core.digests import sha256_bytes
-from coursebox.sources.locks import Deb
+from coursebox.lock.lockfile import Deb
 
 SUITE = "trixie"
 

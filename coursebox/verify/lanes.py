@@ -35,9 +35,12 @@ MACHINE = (*TREE, "disk", "ovf")
 
 # Everything that decides the bytes of a delivered file, but the labs.
 BUILDER = (
-    *(f"coursebox/{name}" for name in ("core", "delivery", "disk", "formats", "host", "sources", "trees")),
+    *(
+        f"coursebox/{name}"
+        for name in ("core", "delivery", "disk", "formats", "archives", "fetch", "host", "lock", "trees")
+    ),
     *(f"coursebox/{name}.py" for name in ("architecture", "build", "cli", "course", "identity", "prune", "target")),
-    *("packages.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml"),
+    *("packages.toml", "datasets.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml"),
 )
 
 

@@ -6,7 +6,7 @@ import tomllib
 from typing import TYPE_CHECKING
 
 from coursebox.core.paths import CHECKOUT
-from coursebox.sources.locks import read_locks
+from coursebox.lock.lockfile import read_locks
 
 if TYPE_CHECKING:
     from testinfra.host import Host

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from debian.deb822 import Deb822, PkgRelation
 
+from coursebox.archives.mirrors import read_apt
 from coursebox.core.console import say, step
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.sources.mirrors import read_apt
 
 # Change it when what is unpacked changes.
 RECIPE = "sid-amd64-1"

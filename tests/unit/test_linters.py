@@ -14,8 +14,8 @@ import pytest
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.stages import Stages
 from coursebox.course import load_course
-from coursebox.sources.fetch import fetch
-from coursebox.sources.locks import read_locks
+from coursebox.fetch.course import fetch
+from coursebox.lock.lockfile import read_locks
 from coursebox.trees import provision
 from coursebox.trees.packer import unpack_packer
 

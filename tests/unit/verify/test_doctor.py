@@ -13,7 +13,7 @@ from rich.console import Console
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.host.gpu import Gpu
-from coursebox.sources.locks import Deb, Locks, Wheel
+from coursebox.lock.lockfile import Deb, Locks, Wheel
 from coursebox.verify import doctor
 from coursebox.verify.doctor import Finding
 from coursebox.verify.machine.accel import Verdict

@@ -1,0 +1,1 @@
+"""Lock files → verified files in the cache."""

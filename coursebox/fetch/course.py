@@ -1,0 +1,167 @@
+"""`make fetch`: everything that the locks name → verified files in the cache, and a record of what had to differ."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from coursebox.core.console import step, warn
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import Cache
+from coursebox.core.settings import settings
+from coursebox.core.stages import Stages, exclusive
+from coursebox.fetch.datasets import SYNTHETIC, choose_data
+from coursebox.fetch.download import download
+from coursebox.fetch.locations import Locator
+from coursebox.fetch.stage import DataTree, lay_out_data
+from coursebox.fetch.substitute import Substitute, substitute
+from coursebox.lock.lockfile import Deb, Locks, Request, Wheel, check_requests, read_locks
+from coursebox.lock.resolve import CourseLike, read_requests
+from coursebox.lock.resolve_debs import Archive, Candidate, open_archive
+
+HOST = "host"
+Resolve = Callable[[str, Request], Sequence[Candidate]]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Verified files for a build.
+
+    debs, wheels: by tree, each with its file in the cache, in the order of the locks
+    tools: package → the .deb to unpack on the host
+    data: the folder with the data sets, None when it was not asked for
+    substitutes: .deb files that differ from the locks, because no source has the locked ones any more
+    """
+
+    debs: Mapping[str, tuple[tuple[Deb, Path], ...]]
+    wheels: Mapping[str, tuple[tuple[Wheel, Path], ...]]
+    tools: Mapping[str, tuple[Deb, Path]]
+    data: DataTree | None
+    substitutes: tuple[Substitute, ...] = ()
+
+    @property
+    def synthetic(self) -> tuple[str, ...]:
+        """Data sets that were generated, since no source has them."""
+        if self.data is None:
+            return ()
+        return tuple(sorted(name for name, source in self.data.sources.items() if source["kind"] == SYNTHETIC))
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether the same locks give the same files elsewhere: nothing was substituted or generated."""
+        return not self.substitutes and not self.synthetic
+
+
+def fetch_course(course: CourseLike, *, strict: bool | None = None) -> Fetched:
+    """Read the course's locks and fetch everything into the user's cache; `strict`: by default what $STRICT says."""
+    if strict is None:
+        strict = settings().strict
+    locks = read_locks(course.locks.folder)
+    cache = Cache.from_environment()
+    with exclusive(cache):
+        return fetch(course, locks, cache, strict=strict, trees=tuple(locks.debs))
+
+
+def fetch(
+    course: CourseLike,
+    locks: Locks,
+    cache: Cache,
+    *,
+    strict: bool,
+    trees: Sequence[str],
+    data: bool = True,
+    resolve: Resolve | None = None,
+    stages: Stages | None = None,
+) -> Fetched:
+    """Bring what `locks` name for `trees` into the cache, and the course's data sets when `data`.
+
+    strict: raise `CourseboxError` where else a substitute or a stand-in would be taken
+    resolve: (tree, request) → the tree's current packages; by default with apt and the machine's mirrors
+    stages: runs the stage `data`, for which the caller holds the cache
+    """
+    check_requests(locks, read_requests(course), course.data.sets, place=course.source.name)
+    debs = {tree: locks.debs[tree] for tree in trees} | {HOST: locks.tools}
+    wheels = {tree: locks.wheels.get(tree, ()) for tree in trees}
+    substitutes: list[Substitute] = []
+    with Locator(locks) as locator:
+        files = [locator.deb(deb) for held in debs.values() for deb in held]
+        files += [locator.wheel(wheel) for held in wheels.values() for wheel in held]
+        got = download(files, cache, client=locator.client, title="packages")
+        for wheel in (wheel for held in wheels.values() for wheel in held):
+            if wheel.sha256 in got.gone:
+                raise CourseboxError(
+                    f"no Python index has {wheel.filename} with the locked digest any more ({got.gone[wheel.sha256]})",
+                    hint="set PIP_EXTRA_INDEX_URL to an index that has it, or run `make lock`",
+                )
+        if got.gone:
+            with nullcontext(resolve) if resolve else _archive(locks) as current:
+                substitutes = _substitute(debs, locks, got.gone, strict, current)
+            files = [locator.deb(deb) for held in debs.values() for deb in held]
+            again = download(files, cache, client=locator.client, title="substitutes")
+            for deb in (deb for held in debs.values() for deb in held):
+                if deb.sha256 in again.gone:
+                    raise CourseboxError(
+                        f"the archive lists {deb.name} and does not have it ({again.gone[deb.sha256]})",
+                        hint="the mirror may be amid an update: try again in an hour, or choose another mirror",
+                    )
+            got.paths.update(again.paths)
+    return Fetched(
+        debs={name: tuple((deb, got.paths[deb.sha256]) for deb in debs[name]) for name in trees},
+        wheels={name: tuple((wheel, got.paths[wheel.sha256]) for wheel in wheels[name]) for name in trees},
+        tools={deb.package: (deb, got.paths[deb.sha256]) for deb in debs[HOST]},
+        data=_data(locks, course.data.sets, stages or Stages(cache), strict=strict) if data else None,
+        substitutes=tuple(substitutes),
+    )
+
+
+def _data(locks: Locks, sets: Sequence[str], stages: Stages, *, strict: bool) -> DataTree:
+    return lay_out_data(stages, choose_data(locks, sets, stages.cache, strict=strict), locks.epoch)
+
+
+def _substitute(
+    debs: dict[str, tuple[Deb, ...]], locks: Locks, gone: Mapping[str, str], strict: bool, resolve: Resolve
+) -> list[Substitute]:
+    """Put what the archive has now in the place of what is gone, in `debs`; what changed, which is also said aloud."""
+    names = sorted({deb.name for held in debs.values() for deb in held if deb.sha256 in gone})
+    some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    if strict:
+        raise CourseboxError(
+            f"no source has {len(names)} of the locked packages any more, and STRICT=1 takes no others: {some}",
+            hint="set COURSEBOX_DEBIAN_SNAPSHOT to a Debian snapshot service, run `make lock`, or leave STRICT out",
+        )
+    warn(f"no source has {len(names)} of the locked packages any more: {some}")
+    changes: list[Substitute] = []
+    for tree, held in debs.items():
+        missing = [deb for deb in held if deb.sha256 in gone]
+        if missing:
+            with step(f"take the current packages of {tree} from the archive"):
+                debs[tree], changed = substitute(tree, held, missing, resolve(tree, locks.requests[tree]))
+                changes += changed
+    for change in changes:
+        warn(f"not as locked: {change}")
+    warn("what is built now is not reproducible from its locks; `make lock` locks what the archive has today")
+    return changes
+
+
+@contextmanager
+def _archive(locks: Locks) -> Iterator[Resolve]:
+    """Resolve with apt and the machine's mirrors; each suite's indexes are read once.
+
+    The packages of the host are written package/suite.
+    """
+    with ExitStack() as stack:
+
+        @functools.cache
+        def opened(suite: str) -> Archive:
+            return stack.enter_context(open_archive(suite, locks.architecture))
+
+        def resolve(tree: str, request: Request) -> Sequence[Candidate]:
+            if tree != HOST:
+                return opened(locks.suite).resolve(request.debian)
+            wanted = [package.partition("/") for package in request.debian]
+            return [opened(suite or locks.suite).single(package) for package, _, suite in wanted]
+
+        yield resolve

@@ -1,0 +1,118 @@
+"""When the archive no longer has a locked .deb: the tree goes on with what the archive has now, and says so.
+
+Whole source packages move, because binaries of one source depend on each other's exact version; what they newly
+need moves with them, and everything else stays as it was locked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from debian.debian_support import version_compare
+
+from coursebox.lock.lockfile import Deb
+from coursebox.lock.resolve_debs import Candidate
+
+Key = tuple[str, str]  # package, architecture
+
+RELATION = re.compile(
+    r"(?P<package>[a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)?(?:\s*\((?P<sign><<|<=|=|>=|>>)\s*(?P<version>[^)\s]+)\))?"
+)
+HOLDS: dict[str, Callable[[int], bool]] = {
+    "<<": lambda order: order < 0,
+    "<=": lambda order: order <= 0,
+    "=": lambda order: order == 0,
+    ">=": lambda order: order >= 0,
+    ">>": lambda order: order > 0,
+}
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """A change against the locks: `locked` is None for a package that came in, `current` for one that went."""
+
+    tree: str
+    locked: Deb | None
+    current: Deb | None
+
+    def __str__(self) -> str:
+        if self.locked is None and self.current is not None:
+            return f"{self.current.package} {self.current.version} comes in ({self.tree})"
+        if self.locked is not None and self.current is None:
+            return f"{self.locked.package} {self.locked.version} is left out ({self.tree})"
+        assert self.locked is not None and self.current is not None
+        return f"{self.locked.package}: {self.current.version} instead of {self.locked.version} ({self.tree})"
+
+
+def substitute(
+    tree: str, locked: Sequence[Deb], missing: Iterable[Deb], fresh: Sequence[Candidate]
+) -> tuple[tuple[Deb, ...], tuple[Substitute, ...]]:
+    """(debs of the tree, sorted; what changed) when the sources have `missing` no more.
+
+    fresh: the tree resolved anew against the archive's current indexes
+    """
+    held = {(deb.package, deb.architecture): deb for deb in locked}
+    current = {(one.deb.package, one.deb.architecture): one for one in fresh}
+    moved = {deb.source for deb in missing}
+    added: set[str] = set()
+    while True:
+        mix = {key: deb for key, deb in held.items() if deb.source not in moved}
+        for key, one in current.items():
+            sources = {one.deb.source, held[key].source} if key in held else set()
+            if sources & moved or (key not in held and one.deb.package in added):
+                mix[key] = one.deb
+        further, packages = _needed(mix, held, current, moved)
+        if further <= moved and packages <= added:
+            break
+        moved |= further
+        added |= packages
+    changes = [
+        Substitute(tree, held.get(key), mix.get(key))
+        for key in sorted(held.keys() | mix.keys())
+        if held.get(key) != mix.get(key)
+    ]
+    return tuple(sorted(mix.values())), tuple(changes)
+
+
+def _needed(
+    mix: Mapping[Key, Deb], held: Mapping[Key, Deb], current: Mapping[Key, Candidate], moved: set[str]
+) -> tuple[set[str], set[str]]:
+    """(sources that have to move too, packages that have to come in) for the mixture to be installable.
+
+    What is current tells what it needs. What stayed at an older version does not, but its current version hints at
+    it: where that asks for exactly the new version of something that moved, or for something that came in from a
+    source that moved, the older one will have asked for the old.
+    """
+    versions = {deb.package: deb for deb in mix.values()}
+    offered = {one.deb.package: one.deb for one in current.values()}
+    before = {package for package, _ in held}
+    sources: set[str] = set()
+    packages: set[str] = set()
+    for key, deb in mix.items():
+        if key not in current:
+            continue
+        is_current = current[key].deb.version == deb.version
+        for clause in current[key].depends.split(","):
+            relations = [found for one in clause.split("|") if (found := RELATION.match(one.strip()))]
+            if not is_current:
+                for one in relations:
+                    other = offered.get(one["package"])
+                    came = other is not None and other.source in moved
+                    if came and (one["sign"] == "=" or one["package"] not in before):
+                        sources.add(deb.source)
+            elif not any(_holds(one, versions) for one in relations):
+                # A clause without a real package is about a virtual one, whose provider is not told here.
+                for other in [offered[one["package"]] for one in relations if _holds(one, offered)][:1]:
+                    packages.add(other.package)
+                    if other.package in versions:
+                        sources.add(other.source)
+    return sources, packages
+
+
+def _holds(relation: re.Match[str], versions: Mapping[str, Deb]) -> bool:
+    deb = versions.get(relation["package"])
+    if deb is None:
+        return False
+    return relation["sign"] is None or HOLDS[relation["sign"]](version_compare(deb.version, relation["version"]))

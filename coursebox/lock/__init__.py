@@ -1,0 +1,1 @@
+"""What a course asks for → the lock files: exact versions and digests."""

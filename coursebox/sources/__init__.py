@@ -1,1 +1,0 @@
-"""Locks and mirrors → verified files in the cache."""
