@@ -171,7 +171,7 @@ def make_room(place: Path) -> None:
 MAKE_TOOLS = """
 import sys
 from pathlib import Path
-from coursebox.build import make_tools
+from coursebox.prepare import make_tools
 from coursebox.course import load_course
 make_tools(load_course(Path(sys.argv[1])))
 """

@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 from equipment.oci import open_archive, verify_layers
 
-from coursebox.build import opened
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
 from coursebox.formats.oci.stage import image_stages
+from coursebox.prepare import prepared
 
 pytestmark = pytest.mark.parametrize("place", ["cuda"], indirect=True)
 
@@ -84,7 +84,7 @@ def test_an_edited_lab_changes_one_layer(place, tmp_path: Path):
     shutil.copy(place.course.source, tmp_path / "course.toml")
     with (tmp_path / "labs" / "README.md").open("a", encoding="utf-8") as lab:
         lab.write("\nOne sentence more.\n")
-    with opened(load_course(tmp_path / "course.toml"), "cuda") as (context, _):
+    with prepared(load_course(tmp_path / "course.toml"), "cuda") as (context, _):
         image, _, _ = image_stages(context)
         edited = image.facts["layers"]
         for result in context.stages.results:

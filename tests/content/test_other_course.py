@@ -15,10 +15,10 @@ import pytest
 import testinfra
 from testinfra.host import Host
 
-from coursebox.build import opened
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
 from coursebox.host.engine import import_image
+from coursebox.prepare import prepared
 from coursebox.trees.machine import build_machine
 
 PASSWORD = "a\"b':c$HOME`d`\\ü ß"
@@ -49,7 +49,7 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         encoding="utf-8",
     )
     course = load_course(folder / "other.toml")
-    with opened(course, "vm") as (context, _):
+    with prepared(course, "vm") as (context, _):
         tree = build_machine(context)
     image = f"coursebox-sealed:{tree.key}"
     import_image(tree.path("tree.tar"), image, log=folder / "log")

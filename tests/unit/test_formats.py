@@ -83,13 +83,13 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, course: Course) -> 
     monkeypatch.setenv("COURSEBOX_CACHE", str(cache.root))
 
     @contextmanager
-    def opened(chosen: Course, tree: str, architecture: object) -> Iterator[tuple[Any, float]]:
+    def prepared(chosen: Course, tree: str, architecture: object) -> Iterator[tuple[Any, float]]:
         assert (tree, architecture) == ("vm", AMD64)
         fetched = SimpleNamespace(debs={"vm": ()}, wheels={"vm": ()}, data=None, substitutes=(), reproducible=True,
                                   tools={"packer": (None, tmp_path / "packer")})  # fmt: skip
         yield SimpleNamespace(course=chosen, stages=Stages(cache), epoch=5, fetched=fetched, tree=tree), 0.5
 
-    monkeypatch.setattr(module, "opened", opened)
+    monkeypatch.setattr(module, "prepared", prepared)
     monkeypatch.setattr(module, "tidy", lambda *_: None)
     return cache
 

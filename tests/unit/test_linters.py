@@ -127,13 +127,6 @@ def test_the_patterns_find_what_they_are_for(line: str) -> None:
     assert REGISTRY.search(line) or MACHINE.search(line)
 
 
-def test_no_module_has_grown_into_two() -> None:
-    modules = {path: text for path, text in texts().items() if path.parts[0] == "coursebox" and path.suffix == ".py"}
-    assert Path("coursebox/cli.py") in modules
-    long = {str(path): len(text.splitlines()) for path, text in modules.items()}
-    assert {path: lines for path, lines in long.items() if lines > 450} == {}
-
-
 def test_help_lists_every_verb() -> None:
     printed = subprocess.run(["make", "help"], cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout
     listed = re.findall(r"^  ([a-z-]+)  +\S", printed, re.MULTILINE)

@@ -6,32 +6,26 @@ is a few small files that refer to the layers; gigabytes are copied only once, i
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from coursebox.core.console import progress
 from coursebox.core.context import Context
 from coursebox.core.digests import sha256_value
 from coursebox.core.stages import Result, Stages
 from coursebox.course import Course
-from coursebox.formats.oci.compression import GZIP, Compression
 from coursebox.formats.oci.config import About
 from coursebox.formats.oci.delivery import deliver_image, load_base, load_image
-from coursebox.formats.oci.layers import Layer, Writing, layers_of, split_changes, split_tree
+from coursebox.formats.oci.layers import layers_of
 from coursebox.formats.oci.oci import DOCUMENTS, documents, image_names
+from coursebox.formats.oci.packing import Packing, build_course_layers
 from coursebox.target import File, Format, Product
-from coursebox.trees import seal
 from coursebox.trees.container import build_changes
-from coursebox.trees.diff import CHANGES, REMOVED
 from coursebox.trees.stage import build_system
 
 HERE = Path(__file__)
-LAYER_CODE = [*(HERE.with_name(name) for name in ("compression.py", "layers.py", "rules.py")), Path(seal.__file__)]
 IMAGE_CODE = [HERE.with_name(name) for name in ("config.py", "oci.py", "rules.py")]
 
 
@@ -75,54 +69,6 @@ def about(context: Context) -> About:
         locks=sha256_value([*locked, [file.sha256 for file in locks.data]]),
         architecture=context.architecture.oci,
     )
-
-
-@dataclass(frozen=True)
-class Packing:
-    """How the stage that exports the system's tree packs it: as layers, so that the tree itself is never kept.
-
-    Called with the exported tar and the stage's folder. The result has one file for each layer, and their record among
-    its facts. key, code: the values and the source files that decide the bytes.
-    """
-
-    epoch: int
-    compression: Compression = GZIP
-    code: ClassVar[Sequence[Path]] = LAYER_CODE
-
-    @property
-    def key(self) -> dict[str, Any]:
-        return self.compression.key
-
-    def __call__(self, exported: Path, work: Path) -> Mapping[str, Any]:
-        with _writing("system", exported, work, self.compression) as writing:
-            return _record(split_tree(exported, writing, epoch=self.epoch))
-
-
-def build_course_layers(stages: Stages, changes: Result, *, epoch: int, compression: Compression = GZIP) -> Result:
-    """The layers above the system's, from changes.tar and removed.json: one file each, and their record."""
-    tar = changes.path(CHANGES)
-
-    def make(work: Path) -> Mapping[str, Any]:
-        removed = json.loads(changes.path(REMOVED).read_text(encoding="utf-8"))
-        with _writing("course", tar, work, compression) as writing:
-            return _record(split_changes(tar, removed, writing, epoch=epoch))
-
-    inputs = {
-        **{name: changes.files[name] for name in (CHANGES, REMOVED)},
-        "epoch": epoch,
-        "compression": compression.key,
-    }
-    return stages.run("layers-course", inputs, make, code=LAYER_CODE)
-
-
-@contextmanager
-def _writing(kind: str, tar: Path, work: Path, compression: Compression) -> Iterator[Writing]:
-    with progress(f"packing the layers of the {kind}", tar.stat().st_size) as advance:
-        yield Writing(work, compression, on_progress=advance)
-
-
-def _record(layers: Sequence[Layer]) -> dict[str, Any]:
-    return {"layers": [layer.record() for layer in layers]}
 
 
 def build_image(stages: Stages, layers: Sequence[Result], about: About) -> Result:

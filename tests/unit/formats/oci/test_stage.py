@@ -19,11 +19,12 @@ from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.core.stages import Result, Stages
 from coursebox.formats.oci import delivery
-from coursebox.formats.oci import stage as module
+from coursebox.formats.oci import packing as module
 from coursebox.formats.oci.compression import GZIP, ZSTD, Compression
 from coursebox.formats.oci.delivery import deliver_image, write_base
 from coursebox.formats.oci.oci import Archive
-from coursebox.formats.oci.stage import Packing, build_course_layers, build_image
+from coursebox.formats.oci.packing import Packing, build_course_layers
+from coursebox.formats.oci.stage import build_image
 from coursebox.target import File
 
 

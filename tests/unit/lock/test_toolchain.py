@@ -13,8 +13,8 @@ from packaging.utils import canonicalize_name
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
-from coursebox.host import toolchain
-from coursebox.host.toolchain import Locked, lock_toolchain
+from coursebox.lock import toolchain
+from coursebox.lock.toolchain import Locked, lock_toolchain
 
 # name → (version, what it requires); "only313" is what a pip under Python 3.11 never asks for.
 WORLD = {
