@@ -108,11 +108,13 @@ def judge(
 ) -> None:
     """Keep a proof of each claim whose tests have all passed; note why the others are open.
 
-    status: how pytest ended. When it was cut off (neither 0 nor 1), nobody knows which tests are missing: then
-    nothing is kept.
+    status: how pytest ended. When it was cut off (neither 0 nor 1), nobody knows which tests are missing; when
+    something failed that belongs to no claim, nobody knows whose fault it is: then nothing is kept.
     """
     by_claim: dict[str, list[Outcome]] = {claim.name: [] for claim in todo}
-    stray = [outcome for outcome in outcomes if outcome.status == "failed" and lane.claim_of(outcome) not in by_claim]
+    failures = [outcome for outcome in outcomes if outcome.status == "failed"]
+    strays = [outcome.test for outcome in failures if lane.claim_of(outcome) not in by_claim]
+    unclear = bool(strays) or (status == 1 and not failures)
     for outcome in outcomes:
         by_claim.setdefault(lane.claim_of(outcome), []).append(outcome)
     for claim in todo:
@@ -129,11 +131,13 @@ def judge(
         elif skipped:
             verdict.open[claim.name] = f"{len(skipped)} of {len(found)} tests were skipped"
             verdict.failed |= not lane.may_skip
+        elif unclear:
+            verdict.open[claim.name] = "something failed beside its tests that belongs to no claim"
         else:
             tests = {outcome.test: outcome.seconds for outcome in found}
             verdict.now.append(proofs.keep(claim, tests))
-    if stray or (status == 1 and not any(outcome.status == "failed" for outcome in outcomes)):
-        verdict.open[lane.name] = "; ".join(outcome.test for outcome in stray) or "pytest reports an error"
+    if unclear:
+        verdict.open[lane.name] = "; ".join(strays) or "pytest reports an error"
         verdict.failed = True
 
 
