@@ -40,7 +40,8 @@ SHAPE = "shape of the labs"
 
 MIB = 1 << 20
 BEFORE_ROOT, BEHIND_ROOT = 66 * MIB, MIB  # of a course's disk: boot loaders and partition table; its copy
-_SIZES = re.compile(rb' ovf:(?:size|populatedSize)="\d+"')
+# What an OVF says of the disk's bytes: its sizes, and the UUIDs that are derived from its digest.
+_OF_THE_BYTES = re.compile(rb' ovf:(?:size|populatedSize)="\d+"| (?:vbox:)?uuid="\{?[0-9a-f-]{36}\}?"')
 
 
 def part_of(path: str) -> str:
@@ -68,7 +69,7 @@ def tar_parts(tars: Iterable[tarfile.TarFile]) -> dict[str, str]:
 
 def machine_parts(stages: Stages, tree: Result, disk: Result, ova: Result) -> dict[str, str]:
     """The parts of the OVA: those of the sealed tree; `disk`, what lies around the root file system; `ovf`, the
-    description of the machine without the sizes of its disk.
+    description of the machine without what follows from the bytes of its disk.
     """
 
     def make(work: Path) -> Mapping[str, Any]:
@@ -78,7 +79,7 @@ def machine_parts(stages: Stages, tree: Result, disk: Result, ova: Result) -> di
             parts["disk"] = _around_root(raw)
         (name,) = [name for name in ova.files if name.endswith(".ova")]
         with tarfile.open(ova.path(name), "r:") as appliance:
-            parts["ovf"] = sha256_bytes(_SIZES.sub(b"", _first(appliance)))
+            parts["ovf"] = sha256_bytes(_OF_THE_BYTES.sub(b"", _first(appliance)))
         return {"parts": parts}
 
     inputs = {"tree": tree.files["tree.tar"], "disk": disk.files["disk.raw"], "ova": ova.facts["sha256"]}
@@ -105,7 +106,7 @@ def image_parts(stages: Stages, layers: tuple[Result, Result], image: Result) ->
 
 
 def _text(entry: object) -> str:
-    return json.dumps(entry, ensure_ascii=False)
+    return json.dumps(entry)  # in ASCII: a name need not be UTF-8
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:

@@ -7,6 +7,7 @@ changed, the tests need not run again. What failed or was skipped is never kept.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -21,6 +22,7 @@ from urllib.parse import quote
 from coursebox.core.digests import sha256_value
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.run import capture
+from coursebox.core.stages import storage_error
 
 FORMAT = 1  # of the records; another number makes all of them unknown
 KEPT = 30  # records of one claim; the oldest goes first
@@ -72,45 +74,42 @@ class Proofs:
         if self.fresh:
             return None
         place = self._place(claim)
-        try:
-            proof = Proof(**json.loads(place.read_text(encoding="utf-8")))
-            complete = (proof.claim, proof.key) == (claim.name, claim.key) and len(proof.tests) > 0
-        except (OSError, ValueError, TypeError, AttributeError):
+        proof = _read(place)
+        if proof is None or (proof.claim, proof.key) != (claim.name, claim.key):
             return None
-        if not complete:
-            return None
-        os.utime(place)  # the oldest record goes first
+        with contextlib.suppress(OSError):  # the cache of somebody else can be read, too
+            os.utime(place)  # the oldest record goes first
         return proof
 
     def keep(self, claim: Claim, tests: Mapping[str, float]) -> Proof:
         """Record that all `tests` (name → seconds) of a claim have passed; at least one.
 
-        Raises OSError when the cache cannot be written.
+        The record is whole or absent. Raises CourseboxError when the cache cannot be written.
         """
         if not tests:
             raise ValueError(f"{claim.name}: no test has passed, so nothing is proved")
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         proof = Proof(claim.name, claim.key, dict(sorted(tests.items())), when, where(), commit())
         place = self._place(claim)
-        place.parent.mkdir(parents=True, exist_ok=True)
         part = place.with_name(f".{place.name}.{os.getpid()}")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(asdict(proof), file, indent=1, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(place)
-        records = sorted(place.parent.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for old in records[KEPT:]:
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("w", encoding="utf-8") as file:
+                json.dump(asdict(proof), file, indent=1, ensure_ascii=False)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(place)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise storage_error(error, self.cache) from error
+        for old in self._records(claim)[KEPT:]:
             old.unlink(missing_ok=True)
         return proof
 
     def last(self, claim: Claim) -> Proof | None:
         """The newest proof of a claim of this name, of whatever it has read."""
-        records = sorted(self._place(claim).parent.glob("[!.]*.json"), key=lambda path: path.stat().st_mtime)
-        try:
-            return Proof(**json.loads(records[-1].read_text(encoding="utf-8"))) if records else None
-        except (OSError, ValueError, TypeError):
-            return None
+        return next((proof for place in self._records(claim) if (proof := _read(place))), None)
 
     def forget(self, claim: Claim) -> None:
         """Remove the proof of a claim whose tests have failed now."""
@@ -119,10 +118,34 @@ class Proofs:
     def _place(self, claim: Claim) -> Path:
         return self.cache.root / "proofs" / quote(claim.name, safe=" .") / f"{claim.key}.json"
 
+    def _records(self, claim: Claim) -> list[Path]:
+        """The records of all claims of this name; the one that was used last comes first."""
+        return sorted(self._place(claim).parent.glob("[!.]*.json"), key=_used, reverse=True)
+
 
 def missing(claims: Collection[Claim], proofs: Proofs) -> list[Claim]:
     """Those of `claims` that have no proof."""
     return [claim for claim in claims if proofs.find(claim) is None]
+
+
+def _read(place: Path) -> Proof | None:
+    """The record at `place`; None where there is none, or where it is not what `keep` writes."""
+    try:
+        proof = Proof(**json.loads(place.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+    texts = (proof.claim, proof.key, proof.when, proof.where, proof.commit)
+    if not all(isinstance(text, str) for text in texts) or not isinstance(proof.tests, dict) or not proof.tests:
+        return None
+    return proof if all(isinstance(seconds, int | float) for seconds in proof.tests.values()) else None
+
+
+def _used(place: Path) -> float:
+    """When a record was last used, in seconds since 1970; 0 when it is gone meanwhile."""
+    try:
+        return place.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 @functools.cache

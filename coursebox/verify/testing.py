@@ -36,12 +36,13 @@ def prove(rows: Sequence[Sequence[Lane]], proofs: Proofs) -> int:
     """Run the lanes of each row one after the other, the rows side by side; print what was proved.
 
     The first row has the terminal, the output of the others is in build/tests/<lane>.log and follows at the end.
-    Returns 0 when everything is proved, or skipped where a lane may skip; else 1.
+    Returns 0 when everything is proved, or skipped where a lane may skip; else 1. Raises what kept a lane from running.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
     verdict = Verdict()
     stop = threading.Event()
     lock = threading.Lock()
+    errors: list[Exception] = []
     first, *others = rows
 
     def run_row(lanes: Sequence[Lane], *, shown: bool) -> None:
@@ -50,7 +51,13 @@ def prove(rows: Sequence[Sequence[Lane]], proofs: Proofs) -> int:
                 return
             _run_lane(lane, proofs, verdict, lock, shown=shown)
 
-    threads = [threading.Thread(target=run_row, args=(lanes,), kwargs={"shown": False}) for lanes in others]
+    def run_beside(lanes: Sequence[Lane]) -> None:
+        try:
+            run_row(lanes, shown=False)
+        except Exception as error:  # the end of this row only; it is raised when the other ones have ended
+            errors.append(error)
+
+    threads = [threading.Thread(target=run_beside, args=(lanes,)) for lanes in others]
     for thread in threads:
         thread.start()
     try:
@@ -63,7 +70,13 @@ def prove(rows: Sequence[Sequence[Lane]], proofs: Proofs) -> int:
             thread.join()
     for lane in (lane for row in others for lane in row):
         _show(LOGS / f"{lane.name}.log")
+    known = {*verdict.open, *(proof.claim for proof in (*verdict.now, *verdict.before))}
+    for claim in (claim for row in rows for lane in row for claim in lane.claims if claim.name not in known):
+        verdict.open[claim.name] = "its tests did not run"
+        verdict.failed = True
     print(summary(verdict), flush=True)
+    if errors:
+        raise errors[0]
     return 1 if verdict.failed else 0
 
 
@@ -95,11 +108,13 @@ def judge(
 ) -> None:
     """Keep a proof of each claim whose tests have all passed; note why the others are open.
 
-    status: how pytest ended. When it was cut off (neither 0 nor 1), nobody knows which tests are missing: then
-    nothing is kept.
+    status: how pytest ended. When it was cut off (neither 0 nor 1), nobody knows which tests are missing; when
+    something failed that belongs to no claim, nobody knows whose fault it is: then nothing is kept.
     """
     by_claim: dict[str, list[Outcome]] = {claim.name: [] for claim in todo}
-    stray = [outcome for outcome in outcomes if outcome.status == "failed" and lane.claim_of(outcome) not in by_claim]
+    failures = [outcome for outcome in outcomes if outcome.status == "failed"]
+    strays = [outcome.test for outcome in failures if lane.claim_of(outcome) not in by_claim]
+    unclear = bool(strays) or (status == 1 and not failures)
     for outcome in outcomes:
         by_claim.setdefault(lane.claim_of(outcome), []).append(outcome)
     for claim in todo:
@@ -116,11 +131,13 @@ def judge(
         elif skipped:
             verdict.open[claim.name] = f"{len(skipped)} of {len(found)} tests were skipped"
             verdict.failed |= not lane.may_skip
+        elif unclear:
+            verdict.open[claim.name] = "something failed beside its tests that belongs to no claim"
         else:
             tests = {outcome.test: outcome.seconds for outcome in found}
             verdict.now.append(proofs.keep(claim, tests))
-    if stray or (status == 1 and not any(outcome.status == "failed" for outcome in outcomes)):
-        verdict.open[lane.name] = "; ".join(outcome.test for outcome in stray) or "pytest reports an error"
+    if unclear:
+        verdict.open[lane.name] = "; ".join(strays) or "pytest reports an error"
         verdict.failed = True
 
 
