@@ -9,6 +9,7 @@ from pathlib import Path
 from coursebox.core.console import say
 from coursebox.core.context import Context
 from coursebox.core.paths import CHECKOUT
+from coursebox.core.settings import settings
 from coursebox.course import Course
 from coursebox.delivery import report
 from coursebox.delivery.report import Built
@@ -46,10 +47,11 @@ def build_all(course: Course, targets: Sequence[Target], *, dist: Path | None = 
 def tidy(context: Context, name: str, images: Sequence[str]) -> None:
     """Remove images of earlier builds from the engine, and what is too much from the cache.
 
-    name: of the build; images: those that the next build of this name goes on from.
+    name: of the build; images: those that the next build of this name goes on from. Where the cache has no limit,
+    nothing is removed: such builds may run side by side, and would remove each other's images.
     """
     stages, fetched = context.stages, context.fetched
-    if not all(result.reused for result in stages.results):
+    if settings().cache_limit and not all(result.reused for result in stages.results):
         keep_images(stages.cache, name, [image_name("tools", context.tools), *images])
     objects = [path for tree in (*fetched.debs.values(), *fetched.wheels.values()) for _, path in tree]
     folders = [result.folder for result in stages.results]

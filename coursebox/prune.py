@@ -31,6 +31,11 @@ class Entry:
     size: int
 
 
+def cache_limit() -> int:
+    """Bytes that the cache may take; 0: no limit."""
+    return settings().cache_limit
+
+
 def entries(cache: Cache) -> list[Entry]:
     """All that can be pruned, in the order in which it goes."""
     stages = [_entry(path, "stages", path) for path in _below(cache.stages, 2)]
@@ -47,7 +52,7 @@ def prune(cache: Cache, keep: Collection[Path], limit: int | None = None) -> int
     keep: stage folders and objects of the running build, which stay even when they alone are above the limit; the
     Python environment that runs this stays, too. To be called while the build holds the cache (`stage.exclusive`).
     """
-    limit = settings().cache_limit if limit is None else limit
+    limit = cache_limit() if limit is None else limit
     found = entries(cache)
     above = sum(entry.size for entry in found) - limit
     if limit == 0 or above <= 0:

@@ -24,7 +24,12 @@ def keep_images(cache: Cache, build: str, images: Sequence[str]) -> None:
     part = place.with_name(f".{place.name}.part")
     part.write_text(json.dumps(known, indent=1), encoding="utf-8")
     os.replace(part, place)
-    remove_images(keep={image for kept in known.values() for image in kept})
+    remove_others(cache)
+
+
+def remove_others(cache: Cache) -> None:
+    """Remove the images that no remembered build in this cache goes on from."""
+    remove_images(keep={image for kept in remembered(cache).values() for image in kept})
 
 
 def remembered(cache: Cache) -> dict[str, list[str]]:

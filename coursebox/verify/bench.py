@@ -31,7 +31,7 @@ from coursebox.formats.table import chosen
 from coursebox.host.engine import remove_images
 from coursebox.host.packages import ensure_packages
 from coursebox.verify.machine.measure import measure_container, measure_labs, measure_start
-from coursebox.verify.repro import mirrors
+from coursebox.verify.second import mirrors
 
 
 @dataclass(frozen=True)

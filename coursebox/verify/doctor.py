@@ -21,13 +21,12 @@ from coursebox.archives.http import make_client
 from coursebox.archives.mirrors import data_mirrors, join, local_path, read_apt, read_pip
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
-from coursebox.core.settings import settings
 from coursebox.course import Course, load_course
 from coursebox.host.dockerd import ask_engine
 from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
 from coursebox.host.packages import PACKAGES, missing_packages
 from coursebox.lock.lockfile import Locks, read_locks
-from coursebox.prune import sizes
+from coursebox.prune import cache_limit, sizes
 from coursebox.verify.machine.accel import kvm_verdict
 from coursebox.verify.machine.qemu import Forward, check_ports
 
@@ -276,7 +275,7 @@ def missing_downloads(cache: Cache, locks: Locks) -> int:
 
 def cache_size(cache: Cache, to_fetch: int | None) -> Finding:
     """What the cache holds, and how much it may hold."""
-    limit = settings().cache_limit
+    limit = cache_limit()
     found = sizes(cache)
     parts = ", ".join(f"{name} {size / 1e9:.1f}" for name, size in found.items() if size >= 5e7)
     bound = f"at most {limit / 1e9:.0f} GB" if limit else "without a limit"

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import IO
 
@@ -26,6 +27,7 @@ SELFTEST = "/usr/lib/coursebox/selftest"
 PYTHON = "/opt/jupyter/bin/python"
 REPORT = "/tmp/report.xml"
 _PYTEST = ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "xdist", "execnet")
+_DISTRIBUTIONS = ("pytest", "pluggy", "iniconfig", "pytest-xdist", "execnet")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,17 @@ def run_inside(inside: Inside, arguments: Sequence[str], report: Path, output: I
         written = subprocess.run(["docker", "exec", name, "cat", REPORT], capture_output=True, check=False)
         report.write_bytes(written.stdout)
     return status
+
+
+def pytest_versions() -> dict[str, str]:
+    """What goes into the tree for the tests: distribution → version; "" for one that is not installed here."""
+    found = {}
+    for name in _DISTRIBUTIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = ""
+    return found
 
 
 @contextmanager

@@ -11,48 +11,25 @@ here and makes only what follows. FRESH=1 makes everything twice.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from typing import Any
 
 from coursebox.build import build_all
-from coursebox.core.console import say, step, warn
-from coursebox.core.errors import CourseboxError
-from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.console import say, warn
+from coursebox.core.paths import Cache
 from coursebox.core.run import capture
 from coursebox.core.settings import settings
-from coursebox.core.stages import RECORD
 from coursebox.course import Course
-from coursebox.delivery import report
-from coursebox.formats.table import targets
-from coursebox.trees.repository import link_or_copy
+from coursebox.delivery.report import report
+from coursebox.formats.table import chosen, targets
+from coursebox.host.bases import remove_others
 from coursebox.verify.proofs import Claim, Proofs
+from coursebox.verify.second import ELSEWHERE, Second, copy_checkout
 
-
-@dataclass(frozen=True)
-class Surroundings:
-    """Where a build takes place; `user` is a numeric id, `clock` what faketime understands."""
-
-    folder: str
-    umask: str
-    timezone: str
-    language: str
-    host: str
-    user: int
-    processors: str
-    clock: str
-
-
-HERE = os.getuid()
-ELSEWHERE = Surroundings(
-    "second build, elsewhere/coursé", "077", "Pacific/Chatham", "tr_TR.UTF-8", "elsewhere", 4242, "0", "+400d"
-)
 # What these stages keep still carries the times of its making; it is sealed by the next one.
 UNSEALED = ("system-vm", "course-cuda")
 
@@ -60,36 +37,37 @@ UNSEALED = ("system-vm", "course-cuda")
 def run(course: Course, *, fresh: bool = False) -> int:
     """Build, build again elsewhere, and compare; the last lines are `identical <sha256> <file>` for each delivered
     file, or say what differs. fresh: also what was compared before. Returns the exit status.
+
+    The second builds run side by side, each on one processor.
     """
     cache = Cache.from_environment()
     proofs = Proofs(cache, fresh)
     room = cache.root / "repro"
     shutil.rmtree(room, ignore_errors=True)
-    place = room / ELSEWHERE.folder
-    own = Cache(place / "cache")
+    processors = sorted(os.sched_getaffinity(0))
     try:
-        copy_checkout(course, place / "checkout")  # now, so that nobody edits the checkout between the builds
-        chosen = [
-            target for target in targets().values() if target.name in settings().targets or not settings().targets
-        ]
-        delivered = {each.target.name: report.report(each) for each in build_all(course, chosen, load=False)}
+        copy_checkout(course, room / "checkout")  # now, so that nobody edits the checkout between the builds
+        built = build_all(course, chosen(settings().targets or list(targets())), load=False)
+        todo = [first for first in map(report, built) if not proved_before(first, proofs)]
+        seconds = []
+        for number, first in enumerate(todo):
+            where = replace(ELSEWHERE, processors=str(processors[number % len(processors)]))
+            same = [stage for stage in first["stages"] if proofs.find(claim_of(first, stage))]
+            seconds.append(Second(where, room / first["target"] / where.folder, course, first["target"], cache, same))
+        for second in seconds:
+            second.prepare(room / "checkout")
+        with ThreadPoolExecutor(len(processors)) as pool:
+            reports = list(pool.map(Second.build, seconds))
         status = 0
-        todo = {name: first for name, first in delivered.items() if not proved_before(first, proofs)}
-        if todo:
-            share_downloads(cache, own)
-            share_stages(next(iter(todo.values())), ("tools", "packer"), cache, own, proofs)
-            prepare(ELSEWHERE, place, course)
-        for target, first in todo.items():
-            share_stages(first, [stage["name"] for stage in first["stages"]], cache, own, proofs)
-            again = build_again(ELSEWHERE, place, course, target)
-            different = judge(first, again, cache, own)
+        for first, second, again in zip(todo, seconds, reports, strict=True):
+            different = judge(first, again, cache, second.own)
             if not different:
                 keep(first, proofs)
             status |= different
-            make_room(place)
+        return status
     finally:
         shutil.rmtree(room, ignore_errors=True)
-    return status
+        remove_others(cache)
 
 
 def claim_of(first: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> Claim:
@@ -118,136 +96,6 @@ def keep(first: Mapping[str, Any], proofs: Proofs) -> None:
         proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]})
     name = first["file"]["name"]
     proofs.keep(claim_of(first), {name: sum(stage["seconds"] for stage in first["stages"])})
-
-
-def share_stages(first: Mapping[str, Any], names: Sequence[str], cache: Cache, own: Cache, proofs: Proofs) -> None:
-    """Give a new cache those of the named stages that came out the same elsewhere before, by hard links.
-
-    What a stage that is not sealed holds carries its times; it counts as the same when what was made of it was.
-    """
-    for stage in first["stages"]:
-        place = own.stages / stage["name"] / stage["key"]
-        if stage["name"] not in names or place.exists() or proofs.find(claim_of(first, stage)) is None:
-            continue
-        place.mkdir(parents=True)
-        for file in (*stage["files"], RECORD):
-            link_or_copy(cache.stages / stage["name"] / stage["key"] / file, place / file)
-        for folder in (own.stages, place.parent, place):
-            os.chown(folder, os.stat(own.root).st_uid, -1)
-
-
-def prepare(where: Surroundings, place: Path, course: Course) -> None:
-    """What only root, or a user with a range of sub-ids, can make: the tools. Then the place changes its owner.
-
-    Stages that are hard links to those of the cache keep theirs.
-    """
-    checkout = place / "checkout"
-    start(where, checkout, Cache(place / "cache"), HERE, ["-c", MAKE_TOOLS, os.fspath(course_file(course, checkout))])
-    shared = ["(", "-path", "*/cache/stages/*", "-type", "f", "-links", "+1", ")"]
-    subprocess.run(["find", place, "-not", *shared, "-exec", "chown", "-h", str(where.user), "{}", "+"], check=True)
-    place.parents[1].chmod(0o755)
-
-
-def build_again(where: Surroundings, place: Path, course: Course, target: str) -> dict[str, Any]:
-    """One build in its surroundings; returns its report."""
-    checkout = place / "checkout"
-    file = course_file(course, checkout)
-    with step(f"build {target} again: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"):
-        arguments = ["-m", "coursebox", "build", target, "--no-load", "--course", os.fspath(file)]
-        start(where, checkout, Cache(place / "cache"), where.user, arguments)
-    (found,) = (checkout / "dist").glob("*.report.json")
-    data: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
-    return data
-
-
-def make_room(place: Path) -> None:
-    """Remove what a build left, but the stages that only `prepare` can make."""
-    shutil.rmtree(place / "checkout" / "dist")
-    for stage in Cache(place / "cache").stages.iterdir():
-        if stage.name not in ("tools", "packer"):
-            shutil.rmtree(stage)
-
-
-MAKE_TOOLS = """
-import sys
-from pathlib import Path
-from coursebox.prepare import make_tools
-from coursebox.course import load_course
-make_tools(load_course(Path(sys.argv[1])))
-"""
-
-
-def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments: list[str]) -> None:
-    """Run this Python with `arguments` in the surroundings; its output is the user's."""
-    inner = [sys.executable, *arguments]
-    if where.processors:
-        inner = ["taskset", "--cpu-list", where.processors, *inner]
-    if where.clock != "+0":
-        inner = ["faketime", "-f", where.clock, *inner]
-    if user != HERE:
-        group = os.stat("/var/run/docker.sock").st_gid
-        # The Python environment may lie in a home that only its owner can enter: reading is allowed, nothing else.
-        inner = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={group}",
-                 "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *inner]  # fmt: skip
-    script = f'hostname "{where.host}"; umask {where.umask}; exec "$@"'
-    command = ["unshare", "--uts", "sh", "-c", script, "sh", *inner]
-    home = own.root.parent / "home"
-    home.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
-        "COURSEBOX_CACHE": os.fspath(own.root),
-        "COURSEBOX_CACHE_LIMIT": "0",
-        "COURSEBOX_CPUS": where.processors,
-        "HOME": os.fspath(home),
-        "USER": f"user{user}",
-        "LOGNAME": f"user{user}",
-        "NO_FAKE_STAT": "1",  # the clock differs, the times of files do not: a machine with another clock has true ones
-        "TZ": where.timezone,
-        "LANG": where.language,
-        "LC_ALL": where.language,
-        "MIRROR": mirrors(),
-    }
-    done = subprocess.run(command, cwd=checkout, env=environment, check=False)
-    if done.returncode != 0:
-        raise CourseboxError(
-            f"the build in {checkout} failed with exit status {done.returncode}; its message is above."
-        )
-
-
-def mirrors() -> str:
-    """$MIRROR and the data sets beside this checkout: copies of it have other neighbours."""
-    beside = CHECKOUT.parent / "shared" / "datasets"
-    return " ".join([*settings().mirror, *([os.fspath(beside)] if beside.is_dir() else [])])
-
-
-def copy_checkout(course: Course, target: Path) -> None:
-    """The files that git knows or would take, and the course, into a new folder."""
-    listed = capture(["git", "-C", CHECKOUT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
-    for name in filter(None, listed.split("\0")):
-        source = CHECKOUT / name
-        if source.is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, target / name)
-    if not course_file(course, target).is_file():
-        raise CourseboxError(
-            f"{course.source} is outside of the checkout.", hint="Put it into the checkout to compare builds of it."
-        )
-
-
-def course_file(course: Course, checkout: Path) -> Path:
-    """The course's file in a copy of the checkout."""
-    try:
-        return checkout / course.source.resolve().relative_to(CHECKOUT)
-    except ValueError:
-        return checkout / course.source.name
-
-
-def share_downloads(cache: Cache, own: Cache) -> None:
-    """Give a new cache the verified downloads of this one, by hard links; nothing that was built."""
-    for path in (cache.root / "objects").glob("*/*"):
-        target = own.object(path.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, target)
 
 
 def judge(first: Mapping[str, Any], second: Mapping[str, Any], cache: Cache, own: Cache) -> int:

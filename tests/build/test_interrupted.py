@@ -17,6 +17,7 @@ import pytest
 
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import load_course
+from coursebox.host.bases import remove_others
 from coursebox.trees.repository import link_or_copy
 
 STAGES = ("tools", "bootstrap-vm", "system-vm", "course-vm", "disk", "vmdk", "ova")
@@ -37,6 +38,7 @@ def room() -> Iterator[Path]:
         link_or_copy(path, target)
     yield place
     shutil.rmtree(place)
+    remove_others(cache)
 
 
 def test_killed_in_each_stage(room: Path) -> None:

@@ -130,13 +130,22 @@ def test_repro_takes_it(
     monkeypatch.setenv("TARGETS", "tar")
     again: list[str] = []
 
-    def second(where: object, place: Path, chosen: Course, target: str) -> dict[str, Any]:
-        again.append(target)
-        (built,) = module.build_all(chosen, table.chosen([target]), dist=tmp_path / "second", load=False)
-        return report.report(built)
+    class Second(SimpleNamespace):
+        own = context
 
-    monkeypatch.setattr(repro, "build_again", second)
-    for name in ("copy_checkout", "prepare", "make_room"):
+        def __init__(self, where: object, place: Path, course: Course, target: str, *_: object) -> None:
+            super().__init__(course=course, target=target)
+
+        def prepare(self, checkout: Path) -> None:
+            pass
+
+        def build(self) -> dict[str, Any]:
+            again.append(self.target)
+            (built,) = module.build_all(self.course, table.chosen([self.target]), dist=tmp_path / "second", load=False)
+            return report.report(built)
+
+    monkeypatch.setattr(repro, "Second", Second)
+    for name in ("copy_checkout", "remove_others"):
         monkeypatch.setattr(repro, name, lambda *_: None)
     monkeypatch.setattr(module, "CHECKOUT", tmp_path)
     assert repro.run(course) == 0

@@ -1,0 +1,183 @@
+"""A second build of a target under other circumstances, for `make repro` to compare with the first."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from coursebox.core.console import step
+from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.run import capture
+from coursebox.core.settings import settings
+from coursebox.core.stages import RECORD
+from coursebox.course import Course
+from coursebox.trees.repository import link_or_copy
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a build takes place; `user` is a numeric id, `clock` what faketime understands."""
+
+    folder: str
+    umask: str
+    timezone: str
+    language: str
+    host: str
+    user: int
+    processors: str
+    clock: str
+
+
+HERE = os.getuid()
+ELSEWHERE = Surroundings(
+    "second build, elsewhere/coursé", "077", "Pacific/Chatham", "tr_TR.UTF-8", "elsewhere", 4242, "0", "+400d"
+)
+
+
+@dataclass(frozen=True)
+class Second:
+    """The second build of one target, in a place of its own with a copy of the checkout and a cache.
+
+    cache: that of the first build. shared: the stages of the first build, as its report names them, that are not made
+    again.
+    """
+
+    where: Surroundings
+    place: Path
+    course: Course
+    target: str
+    cache: Cache
+    shared: Sequence[Mapping[str, Any]]
+
+    @property
+    def own(self) -> Cache:
+        return Cache(self.place / "cache")
+
+    @property
+    def checkout(self) -> Path:
+        return self.place / "checkout"
+
+    def prepare(self, checkout: Path) -> None:
+        """What only root, or a user with a range of sub-ids, can make: the tools. Then the place changes its owner.
+
+        Stages that are hard links to those of the first build's cache keep theirs.
+        """
+        shutil.copytree(checkout, self.checkout)
+        share_downloads(self.cache, self.own)
+        share_stages(self.shared, self.cache, self.own)
+        start(self.where, self.checkout, self.own, HERE, ["-c", MAKE_TOOLS, course_file(self.course, self.checkout)])
+        shared = ["(", "-path", "*/cache/stages/*", "-type", "f", "-links", "+1", ")"]
+        owner = str(self.where.user)
+        subprocess.run(["find", self.place, "-not", *shared, "-exec", "chown", "-h", owner, "{}", "+"], check=True)
+        self.place.parents[1].chmod(0o755)
+        self.place.parent.chmod(0o755)
+
+    def build(self) -> dict[str, Any]:
+        """The build in its surroundings; returns its report."""
+        where, target = self.where, self.target
+        title = f"build {target} again: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"
+        with step(title):
+            command = ["-m", "coursebox", "build", target, "--no-load", "--course"]
+            start(where, self.checkout, self.own, where.user, [*command, course_file(self.course, self.checkout)])
+        (found,) = (self.checkout / "dist").glob("*.report.json")
+        data: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
+        return data
+
+
+def share_stages(stages: Sequence[Mapping[str, Any]], cache: Cache, own: Cache) -> None:
+    """Give a new cache these finished stages (name, key, files) of the other one, by hard links."""
+    for stage in stages:
+        place = own.stages / stage["name"] / stage["key"]
+        place.mkdir(parents=True)
+        for file in (*stage["files"], RECORD):
+            link_or_copy(cache.stages / stage["name"] / stage["key"] / file, place / file)
+
+
+MAKE_TOOLS = """
+import sys
+from pathlib import Path
+from coursebox.prepare import make_tools
+from coursebox.course import load_course
+make_tools(load_course(Path(sys.argv[1])))
+"""
+
+
+def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments: Sequence[str | Path]) -> None:
+    """Run this Python with `arguments` in the surroundings; its output is the user's."""
+    inner = [sys.executable, *arguments]
+    if where.processors:
+        inner = ["taskset", "--cpu-list", where.processors, *inner]
+    if where.clock != "+0":
+        inner = ["faketime", "-f", where.clock, *inner]
+    if user != HERE:
+        group = os.stat("/var/run/docker.sock").st_gid
+        # The Python environment may lie in a home that only its owner can enter: reading is allowed, nothing else.
+        inner = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={group}",
+                 "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *inner]  # fmt: skip
+    script = f'hostname "{where.host}"; umask {where.umask}; exec "$@"'
+    command = ["unshare", "--uts", "sh", "-c", script, "sh", *inner]
+    home = own.root.parent / "home"
+    home.mkdir(exist_ok=True)
+    environment = {
+        **os.environ,
+        "COURSEBOX_CACHE": os.fspath(own.root),
+        "COURSEBOX_CACHE_LIMIT": "0",
+        "COURSEBOX_CPUS": where.processors,
+        "HOME": os.fspath(home),
+        "USER": f"user{user}",
+        "LOGNAME": f"user{user}",
+        "NO_FAKE_STAT": "1",  # the clock differs, the times of files do not: a machine with another clock has true ones
+        "TZ": where.timezone,
+        "LANG": where.language,
+        "LC_ALL": where.language,
+        "MIRROR": mirrors(),
+    }
+    done = subprocess.run(command, cwd=checkout, env=environment, check=False)
+    if done.returncode != 0:
+        raise CourseboxError(
+            f"the build in {checkout} failed with exit status {done.returncode}; its message is above."
+        )
+
+
+def mirrors() -> str:
+    """$MIRROR and the data sets beside this checkout: copies of it have other neighbours."""
+    beside = CHECKOUT.parent / "shared" / "datasets"
+    return " ".join([*settings().mirror, *([os.fspath(beside)] if beside.is_dir() else [])])
+
+
+def copy_checkout(course: Course, target: Path) -> None:
+    """The files that git knows or would take, and the course, into a new folder."""
+    listed = capture(["git", "-C", CHECKOUT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]).stdout
+    for name in filter(None, listed.split("\0")):
+        source = CHECKOUT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source, target / name)
+    if not course_file(course, target).is_file():
+        raise CourseboxError(
+            f"{course.source} is outside of the checkout.", hint="Put it into the checkout to compare builds of it."
+        )
+
+
+def course_file(course: Course, checkout: Path) -> Path:
+    """The course's file in a copy of the checkout."""
+    try:
+        return checkout / course.source.resolve().relative_to(CHECKOUT)
+    except ValueError:
+        return checkout / course.source.name
+
+
+def share_downloads(cache: Cache, own: Cache) -> None:
+    """Give a new cache the verified downloads of this one, by hard links; nothing that was built."""
+    for path in (cache.root / "objects").glob("*/*"):
+        target = own.object(path.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        link_or_copy(path, target)
