@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -93,6 +93,7 @@ class Lane:
 
     run: (claims to prove, place of the JUnit report, where the output goes or None for the terminal) → exit status.
     claim_of: the name of the claim that a test belongs to. may_skip: what is skipped does not fail the whole.
+    claims_now: the claims with what they read by now, for somebody may edit a file while the tests run.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Lane:
     run: Callable[[Sequence[Claim], Path, IO[bytes] | None], int]
     claim_of: Callable[[Outcome], str]
     may_skip: bool = False
+    claims_now: Callable[[], Sequence[Claim]] | None = None
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,14 @@ class Delivered:
 
 def unit_lane() -> Lane:
     """Unit tests and linters: they read the whole checkout."""
-    claim = Claim("unit", {**_surroundings(), "checkout": files_digest(tracked())})
-    run = functools.partial(hosted.run, ["tests/unit"], parallel=True)
-    return Lane("unit", [claim], lambda claims, report, output: run(report, output), lambda outcome: "unit")
+
+    def claims() -> list[Claim]:
+        return [Claim("unit", {**_surroundings(), "checkout": files_digest(tracked())})]
+
+    def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
+        return hosted.run(["tests/unit"], report, output, parallel=True)
+
+    return Lane("unit", claims(), run, lambda outcome: "unit", claims_now=claims)
 
 
 def room_lanes(course: Course, delivered: Mapping[str, Delivered]) -> list[Lane]:
@@ -144,16 +151,17 @@ def _folder(
     tests = sorted(path for path in here if re.fullmatch(r"test_.*\.py", path.name))
     helpers = [path for path in here if path not in tests]
     groups = {folder: tests} if whole else {f"{folder}/{path.name}": [path] for path in tests}
-    claims = []
-    for name, paths in groups.items():
-        reads = NARROW.get(name) or NARROW.get(folder) or ALL
-        claims.append(Claim(name, {
-            **_surroundings(),
-            **_parts(delivered, reads),
-            "course": sha256_file(course.source),
-            "tests": files_digest(with_imports([*paths, *helpers])),
-            "files": files_digest(below(*reads.files)),
-        }))  # fmt: skip
+
+    def claims() -> Iterator[Claim]:
+        for name, paths in groups.items():
+            reads = NARROW.get(name) or NARROW.get(folder) or ALL
+            yield Claim(name, {
+                **_surroundings(),
+                **_parts(delivered, reads),
+                "course": sha256_file(course.source),
+                "tests": files_digest(with_imports([*paths, *helpers])),
+                "files": files_digest(below(*reads.files)),
+            })  # fmt: skip
 
     def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
         paths = [path.relative_to(CHECKOUT).as_posix() for claim in todo for path in groups[claim.name]]
@@ -162,7 +170,7 @@ def _folder(
     def claim_of(outcome: Outcome) -> str:
         return folder if whole else f"{folder}/{Path(outcome.file).name}"
 
-    return Lane(folder, claims, run, claim_of, may_skip)
+    return Lane(folder, [*claims()], run, claim_of, may_skip, lambda: [*claims()])
 
 
 def _labs(kind: str, product: Delivered) -> Lane:
@@ -180,16 +188,16 @@ def _labs(kind: str, product: Delivered) -> Lane:
         own = with_imports([*(tests / file for file in files), *helpers])
         return files_digest([*own, *below("tools/labs.py", "solutions/labkit.py")])
 
-    claims = []
-    for name in names:
-        reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
-        claims.append(Claim(f"labs-{kind}/{name}", {**reads, "solution": files_digest(below(f"solutions/{name}"))}))
-    for file in OF_LABS:
-        labs = LABS_READ.get(file, ())
-        parts = [*(f"lab:{name}" for name in labs), *(["selftest"] if SELFTEST_READ.match(file) else [])]
-        reads = {**base, "tests": sources(file), "more": _of(product, parts)}
-        reads["solutions"] = files_digest(below(*(f"solutions/{name}" for name in labs)))
-        claims.append(Claim(f"labs-{kind}/{file}", reads))
+    def claims() -> Iterator[Claim]:
+        for name in names:
+            reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
+            yield Claim(f"labs-{kind}/{name}", {**reads, "solution": files_digest(below(f"solutions/{name}"))})
+        for file in OF_LABS:
+            labs = LABS_READ.get(file, ())
+            parts = [*(f"lab:{name}" for name in labs), *(["selftest"] if SELFTEST_READ.match(file) else [])]
+            reads = {**base, "tests": sources(file), "more": _of(product, parts)}
+            reads["solutions"] = files_digest(below(*(f"solutions/{name}" for name in labs)))
+            yield Claim(f"labs-{kind}/{file}", reads)
 
     def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
         assert output is not None
@@ -207,7 +215,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
         lab = re.search(r"\[(?:\d-)?(\d\d_[a-z_]+?)(?:-|\])", outcome.name) if file in EACH_LAB else None
         return f"labs-{kind}/{lab[1] if lab else file}"
 
-    return Lane(f"labs-{kind}", claims, run, claim_of)
+    return Lane(f"labs-{kind}", [*claims()], run, claim_of, claims_now=lambda: [*claims()])
 
 
 def _parts(delivered: Mapping[str, Delivered], reads: Reads) -> dict[str, Any]:
