@@ -165,7 +165,7 @@ def _folder(
 
     def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
         paths = [path.relative_to(CHECKOUT).as_posix() for claim in todo for path in groups[claim.name]]
-        return hosted.run(paths, report, output)
+        return hosted.run(paths, report, output, course=course.source)
 
     def claim_of(outcome: Outcome) -> str:
         return folder if whole else f"{folder}/{Path(outcome.file).name}"
