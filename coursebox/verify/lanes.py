@@ -59,10 +59,10 @@ NARROW: Mapping[str, Reads] = {
     "content/test_other_course.py": Reads(files=BUILDER),
     # Kills builds and asks whether the next one ends with the same digest: of whatever labs.
     "build": Reads(files=BUILDER),
-    # Services, users, kernel, packages: outside of the labs.
-    "content/test_machine.py": Reads(vm=TREE, files=("coursebox/course.py", "locks")),
-    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("packages.toml", "locks")),
-    "content/test_course.py": Reads(vm=TREE, cuda=TREE),
+    # Services, users, kernel, packages: outside of the labs. The report tells these tests where the tree is.
+    "content/test_machine.py": Reads(vm=TREE, files=("coursebox/delivery", "locks")),
+    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/delivery", "packages.toml", "locks")),
+    "content/test_course.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/delivery",)),
     # Containers as people start them. The labs are copied into homes, whatever is in them; that the archive in dist/
     # holds these very bytes is shown by content/test_image.py.
     "container": Reads(cuda=TREE, files=("docker", "coursebox/formats/oci", "docs/container.md")),
