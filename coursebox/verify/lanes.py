@@ -65,7 +65,7 @@ NARROW: Mapping[str, Reads] = {
     "content/test_course.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/delivery",)),
     # Containers as people start them. The labs are copied into homes, whatever is in them; that the archive in dist/
     # holds these very bytes is shown by content/test_image.py.
-    "container": Reads(cuda=TREE, files=("docker", "coursebox/formats/oci", "docs/container.md")),
+    "container": Reads(cuda=TREE, files=("docker", "coursebox/formats/oci")),
     # The self-test on this machine's own PyTorch and GPU.
     "gpu": Reads(files=("selftest",)),
 }  # fmt: skip
