@@ -9,6 +9,7 @@ To name less is safe only where a test could not notice the difference, so each 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ from coursebox.verify.sources import below, files_digest, tracked, with_imports
 EVERYTHING = ("file",)
 TREE = ("system", "entry", "selftest", "labs", SHAPE, "config")  # all of a tree but what the twenty labs contain
 MACHINE = (*TREE, "disk", "ovf")
+
+ENGINES = ("docker.io", "docker-ce")  # one of them is the container engine, if it is a Debian package
 
 # Everything that decides the bytes of a delivered file, but the labs.
 BUILDER = ("coursebox", "packages.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml")
@@ -157,6 +160,7 @@ def _folder(
             reads = NARROW.get(name) or NARROW.get(folder) or ALL
             yield Claim(name, {
                 **_surroundings(),
+                **(_gpu() if folder == "gpu" else {}),
                 **_parts(delivered, reads),
                 "course": sha256_file(course.source),
                 "tests": files_digest(with_imports([*paths, *helpers])),
@@ -182,7 +186,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
     names = sorted(path.parent.name for path in below("solutions") if path.name == "lab.py")
     helpers = [path for path in below("tests/labs") if path.name not in found]
     mutants = kind == MUTANTS_IN or product.torch != MUTANTS_SEEN
-    base = {"python": _python(), "parts": _of(product, ("system", "labs", "config"))}
+    base = {**_surroundings_inside(), "parts": _of(product, ("system", "labs", "config"))}
 
     def sources(*files: str) -> str:
         own = with_imports([*(tests / file for file in files), *helpers])
@@ -228,19 +232,38 @@ def _of(product: Delivered, parts: Collection[str]) -> dict[str, str]:
 
 
 @functools.cache
-def _python() -> str:
-    """The locked packages of the tests' environment."""
-    return files_digest(below("locks/host"))
+def _python() -> dict[str, str]:
+    """The locked packages of the tests' environment, and the settings of pytest."""
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]
+    return {"python": files_digest(below("locks/host")), "pytest": sha256_value(settings)}
 
 
 @functools.cache
 def _surroundings() -> dict[str, str]:
-    """The versions of what a test on this machine uses: Python packages, Debian packages, the settings of pytest."""
-    wanted = sorted({*PACKAGES["test"], "docker.io", "docker-ce"})
+    """What a test on this machine uses: Python packages, Debian packages, and how pytest is started."""
+    start = files_digest(below("coursebox/verify/hosted.py"))
+    return {**_python(), "tools": _versions(*PACKAGES["test"], *ENGINES), "start": start}
+
+
+@functools.cache
+def _surroundings_inside() -> dict[str, str]:
+    """The same of a test in a tree. Only the engine is this machine's; it decides what the grader's sandbox can do."""
+    start = files_digest(below("coursebox/verify/inside.py"))
+    return {**_python(), "engine": _versions(*ENGINES), "start": start}
+
+
+def _gpu() -> dict[str, str]:
+    """The GPUs of this machine with their driver, and the PyTorch that the tests find here; "" for none."""
+    shown = capture(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
+    try:
+        torch = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = ""
+    return {"gpus": shown.stdout, "torch": torch}
+
+
+def _versions(*packages: str) -> str:
+    """One digest of the versions of Debian packages, and of those that are not installed."""
+    wanted = sorted(set(packages))
     shown = capture(["dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\\n", *wanted])
-    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]
-    return {
-        "python": _python(),
-        "tools": sha256_value(sorted(shown.stdout.splitlines())),
-        "pytest": sha256_value(settings),
-    }
+    return sha256_value(sorted(shown.stdout.splitlines()))
