@@ -73,8 +73,8 @@ NARROW: Mapping[str, Reads] = {
     "gpu": Reads(files=("selftest",)),
 }  # fmt: skip
 
-# Which labs the tests in tests/labs open, beside the tests of each lab.
-LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours",)}
+# Which labs the tests in tests/labs open, beside the tests of each lab; these tests list the folder of the labs, too.
+LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours",), "test_examples.py": ()}
 SELFTEST_READ = re.compile(r"test_selftest_\w+\.py")
 EACH_LAB = ("test_each_lab.py", "test_targets.py")
 # The other ones, the long ones first: two processes share them in this order.
@@ -198,7 +198,8 @@ def _labs(kind: str, product: Delivered) -> Lane:
             yield Claim(f"labs-{kind}/{name}", {**reads, "solution": files_digest(below(f"solutions/{name}"))})
         for file in OF_LABS:
             labs = LABS_READ.get(file, ())
-            parts = [*(f"lab:{name}" for name in labs), *(["selftest"] if SELFTEST_READ.match(file) else [])]
+            parts = [*(f"lab:{name}" for name in labs), *([SHAPE] if file in LABS_READ else [])]
+            parts += ["selftest"] if SELFTEST_READ.match(file) else []
             reads = {**base, "tests": sources(file), "more": _of(product, parts)}
             reads["solutions"] = files_digest(below(*(f"solutions/{name}" for name in labs)))
             yield Claim(f"labs-{kind}/{file}", reads)
