@@ -9,9 +9,10 @@ To name less is safe only where a test could not notice the difference, so each 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +33,8 @@ from coursebox.verify.sources import below, files_digest, tracked, with_imports
 EVERYTHING = ("file",)
 TREE = ("system", "entry", "selftest", "labs", SHAPE, "config")  # all of a tree but what the twenty labs contain
 MACHINE = (*TREE, "disk", "ovf")
+
+ENGINES = ("docker.io", "docker-ce")  # one of them is the container engine, if it is a Debian package
 
 # Everything that decides the bytes of a delivered file, but the labs.
 _ROOMS = ("archives", "core", "delivery", "disk", "fetch", "formats", "host", "lock", "trees")
@@ -65,13 +68,13 @@ NARROW: Mapping[str, Reads] = {
     "content/test_other_course.py": Reads(files=BUILDER),
     # Kills builds and asks whether the next one ends with the same digest: of whatever labs.
     "build": Reads(files=BUILDER),
-    # Services, users, kernel, packages: outside of the labs.
-    "content/test_machine.py": Reads(vm=TREE, files=("coursebox/course.py", "locks")),
-    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("packages.toml", "locks")),
-    "content/test_course.py": Reads(vm=TREE, cuda=TREE),
+    # Services, users, kernel, packages: outside of the labs. The report tells these tests where the tree is.
+    "content/test_machine.py": Reads(vm=TREE, files=("coursebox/delivery", "locks")),
+    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/delivery", "packages.toml", "locks")),
+    "content/test_course.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/delivery",)),
     # Containers as people start them. The labs are copied into homes, whatever is in them; that the archive in dist/
     # holds these very bytes is shown by content/test_image.py.
-    "container": Reads(cuda=TREE, files=("docker", "coursebox/formats/oci", "docs/container.md")),
+    "container": Reads(cuda=TREE, files=("docker", "coursebox/formats/oci")),
     # VirtualBox and qemu-img read the descriptor and the disk; what is in the labs only fills grains.
     "acceptance": Reads(vm=("system", "disk", "ovf"), files=("coursebox/formats/ova", "coursebox/architecture.py")),
     # Builds an image with a lab of its own edit, and counts the layers that change.
@@ -80,8 +83,8 @@ NARROW: Mapping[str, Reads] = {
     "gpu": Reads(files=("selftest",)),
 }  # fmt: skip
 
-# Which labs the tests in tests/labs open, beside the tests of each lab.
-LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours",)}
+# Which labs the tests in tests/labs open, beside the tests of each lab; these tests list the folder of the labs, too.
+LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours",), "test_examples.py": ()}
 SELFTEST_READ = re.compile(r"test_selftest_\w+\.py")
 EACH_LAB = ("test_each_lab.py", "test_targets.py")
 # The other ones, the long ones first: two processes share them in this order.
@@ -103,6 +106,7 @@ class Lane:
 
     run: (claims to prove, place of the JUnit report, where the output goes or None for the terminal) → exit status.
     claim_of: the name of the claim that a test belongs to. may_skip: what is skipped does not fail the whole.
+    claims_now: the claims with what they read by now, for somebody may edit a file while the tests run.
     """
 
     name: str
@@ -110,6 +114,7 @@ class Lane:
     run: Callable[[Sequence[Claim], Path, IO[bytes] | None], int]
     claim_of: Callable[[Outcome], str]
     may_skip: bool = False
+    claims_now: Callable[[], Sequence[Claim]] | None = None
 
 
 @dataclass(frozen=True)
@@ -124,9 +129,14 @@ class Delivered:
 
 def unit_lane() -> Lane:
     """Unit tests and linters: they read the whole checkout."""
-    claim = Claim("unit", {**_surroundings(), "checkout": files_digest(tracked())})
-    run = functools.partial(hosted.run, ["tests/unit"], parallel=True)
-    return Lane("unit", [claim], lambda claims, report, output: run(report, output), lambda outcome: "unit")
+
+    def claims() -> list[Claim]:
+        return [Claim("unit", {**_surroundings(), "checkout": files_digest(tracked())})]
+
+    def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
+        return hosted.run(["tests/unit"], report, output, parallel=True)
+
+    return Lane("unit", claims(), run, lambda outcome: "unit", claims_now=claims)
 
 
 def room_lanes(course: Course, delivered: Mapping[str, Delivered]) -> list[Lane]:
@@ -154,25 +164,27 @@ def _folder(
     tests = sorted(path for path in here if re.fullmatch(r"test_.*\.py", path.name))
     helpers = [path for path in here if path not in tests]
     groups = {folder: tests} if whole else {f"{folder}/{path.name}": [path] for path in tests}
-    claims = []
-    for name, paths in groups.items():
-        reads = NARROW.get(name) or NARROW.get(folder) or ALL
-        claims.append(Claim(name, {
-            **_surroundings(),
-            **_parts(delivered, reads),
-            "course": sha256_file(course.source),
-            "tests": files_digest(with_imports([*paths, *helpers])),
-            "files": files_digest(below(*reads.files)),
-        }))  # fmt: skip
+
+    def claims() -> Iterator[Claim]:
+        for name, paths in groups.items():
+            reads = NARROW.get(name) or NARROW.get(folder) or ALL
+            yield Claim(name, {
+                **_surroundings(),
+                **(_gpu() if folder == "gpu" else {}),
+                **_parts(delivered, reads),
+                "course": sha256_file(course.source),
+                "tests": files_digest(with_imports([*paths, *helpers])),
+                "files": files_digest(below(*reads.files)),
+            })  # fmt: skip
 
     def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
         paths = [path.relative_to(CHECKOUT).as_posix() for claim in todo for path in groups[claim.name]]
-        return hosted.run(paths, report, output)
+        return hosted.run(paths, report, output, course=course.source)
 
     def claim_of(outcome: Outcome) -> str:
         return folder if whole else f"{folder}/{Path(outcome.file).name}"
 
-    return Lane(folder, claims, run, claim_of, may_skip)
+    return Lane(folder, [*claims()], run, claim_of, may_skip, lambda: [*claims()])
 
 
 def _labs(kind: str, product: Delivered) -> Lane:
@@ -184,22 +196,23 @@ def _labs(kind: str, product: Delivered) -> Lane:
     names = sorted(path.parent.name for path in below("solutions") if path.name == "lab.py")
     helpers = [path for path in below("tests/labs") if path.name not in found]
     mutants = kind == MUTANTS_IN or product.torch != MUTANTS_SEEN
-    base = {"python": pytest_versions(), "parts": _of(product, ("system", "labs", "config"))}
+    base = {**_surroundings_inside(), "parts": _of(product, ("system", "labs", "config"))}
 
     def sources(*files: str) -> str:
         own = with_imports([*(tests / file for file in files), *helpers])
         return files_digest([*own, *below("tools/labs.py", "solutions/labkit.py")])
 
-    claims = []
-    for name in names:
-        reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
-        claims.append(Claim(f"labs-{kind}/{name}", {**reads, "solution": files_digest(below(f"solutions/{name}"))}))
-    for file in OF_LABS:
-        labs = LABS_READ.get(file, ())
-        parts = [*(f"lab:{name}" for name in labs), *(["selftest"] if SELFTEST_READ.match(file) else [])]
-        reads = {**base, "tests": sources(file), "more": _of(product, parts)}
-        reads["solutions"] = files_digest(below(*(f"solutions/{name}" for name in labs)))
-        claims.append(Claim(f"labs-{kind}/{file}", reads))
+    def claims() -> Iterator[Claim]:
+        for name in names:
+            reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
+            yield Claim(f"labs-{kind}/{name}", {**reads, "solution": files_digest(below(f"solutions/{name}"))})
+        for file in OF_LABS:
+            labs = LABS_READ.get(file, ())
+            parts = [*(f"lab:{name}" for name in labs), *([SHAPE] if file in LABS_READ else [])]
+            parts += ["selftest"] if SELFTEST_READ.match(file) else []
+            reads = {**base, "tests": sources(file), "more": _of(product, parts)}
+            reads["solutions"] = files_digest(below(*(f"solutions/{name}" for name in labs)))
+            yield Claim(f"labs-{kind}/{file}", reads)
 
     def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
         assert output is not None
@@ -217,7 +230,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
         lab = re.search(r"\[(?:\d-)?(\d\d_[a-z_]+?)(?:-|\])", outcome.name) if file in EACH_LAB else None
         return f"labs-{kind}/{lab[1] if lab else file}"
 
-    return Lane(f"labs-{kind}", claims, run, claim_of)
+    return Lane(f"labs-{kind}", [*claims()], run, claim_of, claims_now=lambda: [*claims()])
 
 
 def _parts(delivered: Mapping[str, Delivered], reads: Reads) -> dict[str, Any]:
@@ -230,19 +243,45 @@ def _of(product: Delivered, parts: Collection[str]) -> dict[str, str]:
 
 
 @functools.cache
-def _python() -> str:
-    """The locked packages of the tests' environment."""
-    return files_digest(below("locks/host"))
+def _settings() -> str:
+    """The settings of pytest."""
+    return sha256_value(tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"])
 
 
 @functools.cache
 def _surroundings() -> dict[str, str]:
-    """The versions of what a test on this machine uses: Python packages, Debian packages, the settings of pytest."""
-    wanted = sorted({*PACKAGES["test"], "docker.io", "docker-ce"})
-    shown = capture(["dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\\n", *wanted])
-    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["pytest"]
+    """What a test on this machine uses: Python packages, Debian packages, pytest's settings, how it is started."""
     return {
-        "python": _python(),
-        "tools": sha256_value(sorted(shown.stdout.splitlines())),
-        "pytest": sha256_value(settings),
+        "python": files_digest(below("locks/host")),
+        "pytest": _settings(),
+        "tools": _versions(*PACKAGES["test"], *ENGINES),
+        "start": files_digest(below("coursebox/verify/hosted.py")),
     }
+
+
+@functools.cache
+def _surroundings_inside() -> dict[str, Any]:
+    """The same of a test in a tree. Only the engine is this machine's; it decides what the grader's sandbox can do."""
+    return {
+        "python": pytest_versions(),
+        "pytest": _settings(),
+        "engine": _versions(*ENGINES),
+        "start": files_digest(below("coursebox/verify/inside.py")),
+    }
+
+
+def _gpu() -> dict[str, str]:
+    """The GPUs of this machine with their driver, and the PyTorch that the tests find here; "" for none."""
+    shown = capture(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"])
+    try:
+        torch = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = ""
+    return {"gpus": shown.stdout, "torch": torch}
+
+
+def _versions(*packages: str) -> str:
+    """One digest of the versions of Debian packages, and of those that are not installed."""
+    wanted = sorted(set(packages))
+    shown = capture(["dpkg-query", "--show", "--showformat=${Package} ${Version} ${db:Status-Status}\\n", *wanted])
+    return sha256_value(sorted(shown.stdout.splitlines()))

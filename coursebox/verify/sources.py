@@ -16,8 +16,11 @@ from coursebox.core.paths import CHECKOUT
 from coursebox.core.run import capture
 from coursebox.core.stages import is_litter
 
-# Where an absolute import of our own is looked for, beside the folder of the file that has it.
-ROOTS = (".", "docker", "selftest", "labs", "tests")
+# Where an absolute import of our own is looked for, beside the folder of the file that has it. The browser of tests/vm
+# serves tests/container, too.
+ROOTS = (".", "docker", "selftest", "labs", "tests", "tests/vm")
+# What git would not track either, where there is no git.
+MADE = ("dist", "build", ".venv", ".ansible", ".hypothesis")
 
 
 def tracked(checkout: Path = CHECKOUT) -> list[Path]:
@@ -26,7 +29,9 @@ def tracked(checkout: Path = CHECKOUT) -> list[Path]:
     if listed.returncode == 0:
         found = [checkout / name for name in set(listed.stdout.split("\0")) if name]
     else:
-        found = [path for path in checkout.rglob("*") if not is_litter(path.relative_to(checkout))]
+        tops = (path for path in checkout.iterdir() if path.name not in MADE)
+        every = (path for top in tops for path in (top, *top.rglob("*")))
+        found = [path for path in every if not is_litter(path.relative_to(checkout))]
     return sorted(path for path in found if path.is_file())
 
 
@@ -65,13 +70,19 @@ def with_imports(files: Iterable[Path], checkout: Path = CHECKOUT) -> list[Path]
 
 
 def imported(path: Path, checkout: Path = CHECKOUT) -> tuple[Path, ...]:
-    """The modules of the checkout that one Python file imports, with the packages that they are in."""
+    """The modules of the checkout that one Python file imports, with the packages that they are in.
+
+    None for a file that is no Python: pytest will say what is wrong with it.
+    """
     return _imported(path, path.stat().st_mtime_ns, checkout)
 
 
 @functools.cache
 def _imported(path: Path, _time: int, checkout: Path) -> tuple[Path, ...]:
-    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except (SyntaxError, ValueError):
+        return ()
     found: list[Path] = []
     for name in _names(tree):
         for root in [path.parent, *(checkout / root for root in ROOTS)]:

@@ -109,8 +109,10 @@ def judge(
     """Keep a proof of each claim whose tests have all passed; note why the others are open.
 
     status: how pytest ended. When it was cut off (neither 0 nor 1), nobody knows which tests are missing; when
-    something failed that belongs to no claim, nobody knows whose fault it is: then nothing is kept.
+    something failed that belongs to no claim, nobody knows whose fault it is: then nothing is kept. A claim that reads
+    something else by now is not kept either.
     """
+    keys = _keys_now(lane, todo)
     by_claim: dict[str, list[Outcome]] = {claim.name: [] for claim in todo}
     failures = [outcome for outcome in outcomes if outcome.status == "failed"]
     strays = [outcome.test for outcome in failures if lane.claim_of(outcome) not in by_claim]
@@ -133,6 +135,9 @@ def judge(
             verdict.failed |= not lane.may_skip
         elif unclear:
             verdict.open[claim.name] = "something failed beside its tests that belongs to no claim"
+        elif claim.key not in keys:
+            verdict.open[claim.name] = "a file that it reads was edited while the tests ran"
+            verdict.failed = True
         else:
             tests = {outcome.test: outcome.seconds for outcome in found}
             verdict.now.append(proofs.keep(claim, tests))
@@ -155,6 +160,14 @@ def summary(verdict: Verdict) -> str:
     counts = f"{len(verdict.now)} proved now, {len(verdict.before)} proved before, {len(verdict.open)} not proved"
     lines += ["", f"  {counts}; {tests} tests passed. FRESH=1 proves everything anew."]
     return "\n".join(lines)
+
+
+def _keys_now(lane: Lane, todo: Sequence[Claim]) -> set[str]:
+    """The keys of the lane's claims by what they read now; none when one of their files is gone."""
+    try:
+        return {claim.key for claim in (todo if lane.claims_now is None else lane.claims_now())}
+    except OSError:
+        return set()
 
 
 def _estimate(todo: Sequence[Claim], proofs: Proofs) -> str:

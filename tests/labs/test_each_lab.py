@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from typing import Any
 
@@ -92,6 +93,12 @@ def test_a_lab_is_complete(name: str) -> None:
     assert len(set(titles)) == len(titles)
     delivered = {file.name for file in (cases.LABS / name).iterdir() if file.name not in ("results", "__pycache__")}
     assert delivered == {"sheet.md", "exercise.py", "exercise.ipynb", "check.py"}
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_its_notebook_carries_no_output(name: str) -> None:
+    for cell in json.loads((cases.LABS / name / "exercise.ipynb").read_text(encoding="utf-8"))["cells"]:
+        assert cell["cell_type"] == "markdown" or (cell["outputs"], cell["execution_count"]) == ([], None)
 
 
 @pytest.mark.parametrize("name", cases.NAMES)

@@ -95,7 +95,8 @@ def test_without_data_an_example_says_so(run: Run, labs: Path, tmp_path: Path, n
 
 
 def test_notebooks_carry_no_output(labs: Path) -> None:
-    notebooks = sorted(labs.rglob("*.ipynb"))
+    # Those of the labs are in test_each_lab.py.
+    notebooks = sorted(file for file in labs.rglob("*.ipynb") if not file.relative_to(labs).parts[0][:2].isdigit())
     assert [file.stem for file in notebooks if file.parent.name == "examples"] == ["horse", "mnist_convnet"]
     for file in notebooks:
         for cell in json.loads(file.read_text(encoding="utf-8"))["cells"]:
