@@ -14,7 +14,8 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 import httpx
 from packaging.utils import parse_wheel_filename
 
-from coursebox.archives.mirrors import PipSettings, join, local_path
+from coursebox.archives.mirrors import join, local_path
+from coursebox.archives.pip import PipSettings
 
 PAGE_LIMIT = 64 << 20
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"

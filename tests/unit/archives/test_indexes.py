@@ -11,7 +11,7 @@ import pytest
 
 from coursebox.archives import indexes
 from coursebox.archives.indexes import Link, find_wheel, read_links
-from coursebox.archives.mirrors import PipSettings
+from coursebox.archives.pip import PipSettings
 from tests.equipment.http_server import Server, reply
 
 SHA = "a" * 64
