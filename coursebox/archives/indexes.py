@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -12,11 +11,15 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 import httpx
+from httpx_retries import Retry
 from packaging.utils import parse_wheel_filename
 
-from coursebox.archives.mirrors import PipSettings, join, local_path
+from coursebox.archives.mirrors import join, local_path
+from coursebox.archives.pip import PipSettings
 
 PAGE_LIMIT = 64 << 20
+# Seconds: the pause doubles from 0.5 on; a server may ask for up to 30 (Retry-After, RFC 9110, 10.2.3).
+RETRY = Retry(total=2, status_forcelist=[429, *range(500, 600)], backoff_factor=0.25, max_backoff_wait=30)
 ACCEPT = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 
@@ -79,28 +82,39 @@ def read_links(source: str, client: httpx.Client) -> list[Link]:
         return []
 
 
-def _page(source: str, client: httpx.Client, attempts: int = 3) -> tuple[str, str, str] | None:
-    """(text, content type, address after redirects) of a page of an index; None when there is none."""
-    for attempt in range(1, attempts + 1):
+def _page(source: str, client: httpx.Client) -> tuple[str, str, str] | None:
+    """(text, content type, address after redirects) of a page of an index; None when there is none.
+
+    Raises ConnectionError when the server does not answer, or answers with an error of its own, each time.
+    """
+    # The library's transport would not see a body that breaks off, and a client with a transport of its own ignores
+    # the proxies of the environment. So its policy is applied to the whole of a request here.
+    retry = RETRY
+    while True:
+        answer: httpx.Response | httpx.HTTPError
         try:
-            with client.stream("GET", source, headers={"Accept": ACCEPT}) as response:
-                if response.status_code < 500 and response.status_code != 429:
-                    body = bytearray()
-                    for block in response.iter_bytes() if response.status_code == 200 else ():
-                        body += block
-                        if len(body) > PAGE_LIMIT:
-                            return None
-                    kind = response.headers.get("Content-Type", "")
-                    address = _with_login(str(response.url), source)
-                    return (body.decode("utf-8", "replace"), kind, address) if response.status_code == 200 else None
-                why = f"HTTP {response.status_code}"
+            with client.stream("GET", source, headers={"Accept": ACCEPT}) as answer:
+                if not retry.is_retryable_status_code(answer.status_code):
+                    return _read(answer, source) if answer.status_code == 200 else None
+                why = f"HTTP {answer.status_code}"
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects):
             return None
         except httpx.HTTPError as error:
-            why = str(error) or type(error).__name__
-        if attempt < attempts:
-            time.sleep(0.5 * attempt)
-    raise ConnectionError(f"{urlsplit(source).hostname}: {why}")
+            answer, why = error, str(error) or type(error).__name__
+        if retry.is_exhausted():
+            raise ConnectionError(f"{urlsplit(source).hostname}: {why}")
+        retry = retry.increment()
+        retry.sleep(answer)
+
+
+def _read(response: httpx.Response, source: str) -> tuple[str, str, str] | None:
+    body = bytearray()
+    for block in response.iter_bytes():
+        body += block
+        if len(body) > PAGE_LIMIT:
+            return None
+    kind = response.headers.get("Content-Type", "")
+    return body.decode("utf-8", "replace"), kind, _with_login(str(response.url), source)
 
 
 def _from_json(text: str, base: str) -> Iterator[Link]:

@@ -12,18 +12,11 @@ from typing import TypeVar
 
 import httpx
 
+from coursebox.archives.apt import AptMirrors, apt_proxy, read_apt
 from coursebox.archives.http import make_client
 from coursebox.archives.indexes import find_wheel
-from coursebox.archives.mirrors import (
-    AptMirrors,
-    PipSettings,
-    apt_proxy,
-    data_mirrors,
-    join,
-    local_path,
-    read_apt,
-    read_pip,
-)
+from coursebox.archives.mirrors import data_mirrors, join, local_path
+from coursebox.archives.pip import PipSettings, read_pip
 from coursebox.fetch.download import Download, Fallback
 from coursebox.lock.lockfile import Deb, Locks, Wheel
 

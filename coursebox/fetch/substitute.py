@@ -6,10 +6,10 @@ need moves with them, and everything else stays as it was locked.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from debian.deb822 import PkgRelation
 from debian.debian_support import version_compare
 
 from coursebox.lock.lockfile import Deb
@@ -17,15 +17,15 @@ from coursebox.lock.resolve_debs import Candidate
 
 Key = tuple[str, str]  # package, architecture
 
-RELATION = re.compile(
-    r"(?P<package>[a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)?(?:\s*\((?P<sign><<|<=|=|>=|>>)\s*(?P<version>[^)\s]+)\))?"
-)
 HOLDS: dict[str, Callable[[int], bool]] = {
     "<<": lambda order: order < 0,
     "<=": lambda order: order <= 0,
     "=": lambda order: order == 0,
     ">=": lambda order: order >= 0,
     ">>": lambda order: order > 0,
+    # Obsolete signs, which dpkg still reads.
+    "<": lambda order: order <= 0,
+    ">": lambda order: order >= 0,
 }
 
 
@@ -94,25 +94,35 @@ def _needed(
         if key not in current:
             continue
         is_current = current[key].deb.version == deb.version
-        for clause in current[key].depends.split(","):
-            relations = [found for one in clause.split("|") if (found := RELATION.match(one.strip()))]
+        for relations in _relations(current[key]):
             if not is_current:
                 for one in relations:
-                    other = offered.get(one["package"])
+                    other = offered.get(one["name"])
                     came = other is not None and other.source in moved
-                    if came and (one["sign"] == "=" or one["package"] not in before):
+                    if came and (_sign(one) == "=" or one["name"] not in before):
                         sources.add(deb.source)
             elif not any(_holds(one, versions) for one in relations):
                 # A clause without a real package is about a virtual one, whose provider is not told here.
-                for other in [offered[one["package"]] for one in relations if _holds(one, offered)][:1]:
+                for other in [offered[one["name"]] for one in relations if _holds(one, offered)][:1]:
                     packages.add(other.package)
                     if other.package in versions:
                         sources.add(other.source)
     return sources, packages
 
 
-def _holds(relation: re.Match[str], versions: Mapping[str, Deb]) -> bool:
-    deb = versions.get(relation["package"])
+def _relations(candidate: Candidate) -> list[list[PkgRelation.ParsedRelation]]:
+    """The clauses of a package's dependencies, each a list of alternatives."""
+    return PkgRelation.parse_relations(candidate.depends) if candidate.depends else []
+
+
+def _sign(relation: PkgRelation.ParsedRelation) -> str | None:
+    version = relation["version"]
+    return version[0] if version else None
+
+
+def _holds(relation: PkgRelation.ParsedRelation, versions: Mapping[str, Deb]) -> bool:
+    deb = versions.get(relation["name"])
     if deb is None:
         return False
-    return relation["sign"] is None or HOLDS[relation["sign"]](version_compare(deb.version, relation["version"]))
+    version = relation["version"]
+    return version is None or HOLDS[version[0]](version_compare(deb.version, version[1]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from coursebox.archives.mirrors import AptMirrors, read_apt
+from coursebox.archives.apt import AptMirrors, read_apt
 from coursebox.core.console import say, step
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
-from coursebox.archives.mirrors import AptMirrors, read_apt
+from coursebox.archives.apt import AptMirrors, read_apt
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb
 

@@ -18,7 +18,8 @@ import httpx
 from packaging.utils import canonicalize_name
 
 from coursebox.archives.http import make_client
-from coursebox.archives.mirrors import local_path, pip_command, read_pip
+from coursebox.archives.mirrors import local_path
+from coursebox.archives.pip import pip_command, read_pip
 from coursebox.core.digests import sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb, Wheel

@@ -17,8 +17,10 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from coursebox.archives.apt import read_apt
 from coursebox.archives.http import make_client
-from coursebox.archives.mirrors import data_mirrors, join, local_path, read_apt, read_pip
+from coursebox.archives.mirrors import data_mirrors, join, local_path
+from coursebox.archives.pip import read_pip
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course

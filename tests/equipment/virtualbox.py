@@ -18,7 +18,7 @@ from pathlib import Path
 
 from debian.deb822 import Deb822, PkgRelation
 
-from coursebox.archives.mirrors import read_apt
+from coursebox.archives.apt import read_apt
 from coursebox.core.console import say, step
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache

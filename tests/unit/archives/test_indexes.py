@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import pytest
 
 from coursebox.archives import indexes
 from coursebox.archives.indexes import Link, find_wheel, read_links
-from coursebox.archives.mirrors import PipSettings
-from tests.equipment.http_server import Server, reply
+from coursebox.archives.pip import PipSettings
+from tests.equipment.http_server import Server, cut, reply
 
 SHA = "a" * 64
 NAME = "zope_interface-7.2-py3-none-any.whl"
@@ -25,8 +26,11 @@ def client() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes.time, "sleep", lambda seconds: None)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between attempts, in seconds; none is waited for."""
+    made: list[float] = []
+    monkeypatch.setattr(time, "sleep", made.append)
+    return made
 
 
 def html(*links: str) -> bytes:
@@ -130,6 +134,31 @@ def test_busy_index_is_asked_again(server: Server, client: httpx.Client) -> None
     server.put("/x/", html(f"{NAME}#sha256={SHA}"), "text/html")
     server.behave("/x/", reply(503), reply(500), server.serve)
     assert read_links(server.url("/x/"), client) == [Link(NAME, server.url(f"/x/{NAME}"), SHA)]
+
+
+def test_server_says_when_to_ask_again(server: Server, client: httpx.Client, pauses: list[float]) -> None:
+    server.put("/x/", html(f"{NAME}#sha256={SHA}"), "text/html")
+    server.behave("/x/", reply(429, Retry_After="7"), reply(503, Retry_After="86400"), server.serve)
+    assert len(read_links(server.url("/x/"), client)) == 1
+    assert pauses == [7, 30]
+
+
+def test_page_that_breaks_off_is_asked_for_again(server: Server, client: httpx.Client, pauses: list[float]) -> None:
+    page = html(f"{NAME}#sha256={SHA}")
+    server.put("/x/", page, "text/html")
+    server.behave("/x/", cut(page, 10), server.serve)
+    assert len(read_links(server.url("/x/"), client)) == 1
+    assert len(pauses) == 1
+
+
+def test_index_that_never_answers_is_asked_three_times(
+    server: Server, client: httpx.Client, pauses: list[float]
+) -> None:
+    server.behave("/x/", reply(502))
+    with pytest.raises(ConnectionError):
+        read_links(server.url("/x/"), client)
+    assert len(server.asked("/x/")) == 3
+    assert all(pause <= 1 for pause in pauses)
 
 
 def test_silent_index_is_trouble_only_when_the_others_have_nothing(server: Server, client: httpx.Client) -> None:

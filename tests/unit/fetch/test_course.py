@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -155,7 +156,7 @@ def test_everything_comes_from_the_machines_own_sources(world: World) -> None:
 def test_second_time_nothing_is_asked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     first = world.fetch()
     asked = len(world.server.requests)
-    monkeypatch.setattr(mirrors_module.subprocess, "run", lambda *a, **k: pytest.fail("a program was started"))
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail("a program was started"))
     assert world.fetch() == first
     assert len(world.server.requests) == asked
 

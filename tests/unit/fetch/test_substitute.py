@@ -115,6 +115,8 @@ def test_source_that_was_renamed() -> None:
         ("other (= 1) | virtual", True),
         ("other (>> 1)", False),
         ("other (<= 1)", True),
+        ("other (> 1)", True),
+        ("other (< 0.5)", False),
         ("", False),
     ],
 )
@@ -129,3 +131,8 @@ def test_versions_compare_as_debian_does() -> None:
     assert got["lib"] == "2:1~rc1"
     got, _ = run(["app 1", "lib 10"], ["app 1"], fresh("app 2: lib (>= 9)", "lib 11"))
     assert got["lib"] == "10"
+
+
+def test_packages_without_dependencies_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    run(["app 1", "lib 1"], ["app 1"], fresh("app 2", "lib 1"))
+    assert not caplog.records

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from coursebox.archives.mirrors import AptMirrors
+from coursebox.archives.apt import AptMirrors
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
 from coursebox.lock import resolve as lock_module

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.archives.mirrors import AptMirrors
+from coursebox.archives.apt import AptMirrors
 from coursebox.core.errors import CourseboxError
 from coursebox.lock import resolve_debs as module
 from coursebox.lock.lockfile import Deb
