@@ -174,7 +174,7 @@ def _lock(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from coursebox.fetch.course import fetch_course
 
-    fetch_course(_course(options))
+    fetch_course(_course(options), strict=settings().strict)
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -11,13 +11,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from coursebox.core.errors import CourseboxError
+from coursebox.core.settings import settings
 
 SUITES = re.compile(
     r"(?:stable|testing|unstable|oldstable|sid|bookworm|trixie|forky|duke)(?P<pocket>-updates|-security|/updates)?"
@@ -61,15 +62,15 @@ class _Target:
     label: str
 
 
-def read_apt(environment: Mapping[str, str] = os.environ, options: Sequence[str] = ()) -> AptMirrors:
-    """The archive's bases from apt's settings (sources.list(5)) and the environment.
+def read_apt(options: Sequence[str] = ()) -> AptMirrors:
+    """The archive's bases from apt's settings (sources.list(5)) and from ours.
 
     options: further options for apt
     Raises `CourseboxError` when there is no Debian archive among them (on Ubuntu, for one), and when apt cannot read
     its settings.
     """
-    main, security = environment.get("COURSEBOX_DEBIAN_MIRROR"), environment.get("COURSEBOX_DEBIAN_SECURITY_MIRROR")
-    snapshot = environment.get("COURSEBOX_DEBIAN_SNAPSHOT")
+    own = settings()
+    main, security, snapshot = own.debian_mirror, own.debian_security, own.debian_snapshot
     targets = [] if main and security and snapshot is not None else _targets(options)
     found: dict[str, list[str]] = {"main": [], "security": []}
     for target in targets:

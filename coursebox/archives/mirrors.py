@@ -5,25 +5,22 @@ MIRROR   folders or URLs, separated by white space
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
+from coursebox.core.settings import settings
 
 
-def data_mirrors(
-    environment: Mapping[str, str] = os.environ, beside: Path = CHECKOUT.parent / "shared" / "datasets"
-) -> tuple[str, ...]:
+def data_mirrors(beside: Path = CHECKOUT.parent / "shared" / "datasets") -> tuple[str, ...]:
     """Mirrors in the order to ask: those of $MIRROR, then the folder beside the checkout when it exists.
 
     Each is a URL or an absolute path. A folder in $MIRROR that does not exist is an error, since it was asked for.
     """
-    mirrors = [_mirror(word) for word in _words(environment.get("MIRROR", ""))]
+    mirrors = [_mirror(word) for word in _words(settings().mirror)]
     if beside.is_dir():
         mirrors.append(str(beside.resolve()))
     return tuple(dict.fromkeys(mirrors))

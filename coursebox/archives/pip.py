@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from coursebox.core.errors import CourseboxError
+from coursebox.core.settings import settings
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,9 @@ def pip_command() -> tuple[str, ...]:
     raise CourseboxError("pip is not installed", hint="install the Debian packages python3-pip and python3-venv")
 
 
-def read_pip(environment: Mapping[str, str] = os.environ) -> PipSettings:
-    """What pip's configuration and environment say on this machine, with $COURSEBOX_TORCH_INDEX as a further index."""
-    done = subprocess.run(
-        [*pip_command(), "-c", ASK_PIP], capture_output=True, text=True, check=False, env=dict(environment)
-    )
+def read_pip() -> PipSettings:
+    """What pip's configuration and environment say on this machine, with the setting for PyTorch as a further index."""
+    done = subprocess.run([*pip_command(), "-c", ASK_PIP], capture_output=True, text=True, check=False)
     try:
         told = json.loads(done.stdout)
     except ValueError as error:
@@ -62,7 +59,7 @@ def read_pip(environment: Mapping[str, str] = os.environ) -> PipSettings:
             hint="look at `python3 -m pip config list`",
         ) from error
     indexes = list(told["indexes"])
-    if torch := environment.get("COURSEBOX_TORCH_INDEX"):
+    if torch := settings().torch_index:
         indexes.append(torch)
     return PipSettings(
         tuple(dict.fromkeys(index.rstrip("/") for index in indexes)),

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from coursebox.core.errors import CourseboxError
@@ -47,9 +47,14 @@ Size = Annotated[int, BeforeValidator(_bytes)]
 
 
 class Settings(BaseSettings):
-    """What the environment says. An empty variable counts as one that is not set."""
+    """What the environment says. An empty variable counts as one that is not set, unless its text says otherwise."""
 
-    model_config = SettingsConfigDict(env_ignore_empty=True, case_sensitive=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(case_sensitive=True, frozen=True, extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, values: dict[str, object]) -> dict[str, object]:
+        return {name: value for name, value in values.items() if value != "" or name == "COURSEBOX_DEBIAN_SNAPSHOT"}
 
     course: Path = Field(
         default=Path("course.toml"), validation_alias="COURSE", description="the course file, course.toml unless named"
@@ -57,8 +62,8 @@ class Settings(BaseSettings):
     targets: Words = Field(
         default=(), validation_alias="TARGETS", description="names of targets for build; `make targets` lists them"
     )
-    mirror: Words = Field(
-        default=(),
+    mirror: str = Field(
+        default="",
         validation_alias="MIRROR",
         description="folders or URLs to look for data sets first; several are separated by spaces",
     )
@@ -96,6 +101,22 @@ class Settings(BaseSettings):
         default=40 * 10**9,
         validation_alias="COURSEBOX_CACHE_LIMIT",
         description="the cache's size, 40 GB unless set, 0 for no limit; what was unused longest goes first",
+    )
+    debian_mirror: str | None = Field(
+        default=None, validation_alias="COURSEBOX_DEBIAN_MIRROR", description="a Debian mirror instead of apt's"
+    )
+    debian_security: str | None = Field(
+        default=None,
+        validation_alias="COURSEBOX_DEBIAN_SECURITY_MIRROR",
+        description="a mirror of Debian's security archive instead of apt's",
+    )
+    debian_snapshot: str | None = Field(
+        default=None,
+        validation_alias="COURSEBOX_DEBIAN_SNAPSHOT",
+        description="a snapshot service, for packages that the mirrors have dropped; empty: none, apt's neither",
+    )
+    torch_index: str | None = Field(
+        default=None, validation_alias="COURSEBOX_TORCH_INDEX", description="a Python index to ask beside pip's"
     )
     processors: str = Field(
         default="",

@@ -11,7 +11,6 @@ from pathlib import Path
 from coursebox.core.console import step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.core.settings import settings
 from coursebox.core.stages import Stages, exclusive
 from coursebox.fetch.datasets import SYNTHETIC, choose_data
 from coursebox.fetch.download import download
@@ -55,10 +54,8 @@ class Fetched:
         return not self.substitutes and not self.synthetic
 
 
-def fetch_course(course: CourseLike, *, strict: bool | None = None) -> Fetched:
-    """Read the course's locks and fetch everything into the user's cache; `strict`: by default what $STRICT says."""
-    if strict is None:
-        strict = settings().strict
+def fetch_course(course: CourseLike, *, strict: bool) -> Fetched:
+    """Read the course's locks and fetch everything into the user's cache; strict: as `fetch` takes it."""
     locks = read_locks(course.locks.folder)
     cache = Cache.from_environment()
     with exclusive(cache):

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import httpx
 from rich.console import Console
 from rich.table import Table
 
-from coursebox.archives.apt import read_apt
-from coursebox.archives.http import make_client
-from coursebox.archives.mirrors import data_mirrors, join, local_path
-from coursebox.archives.pip import read_pip
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
@@ -29,8 +21,10 @@ from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
 from coursebox.host.packages import PACKAGES, missing_packages
 from coursebox.lock.lockfile import Locks, read_locks
 from coursebox.prune import cache_limit, sizes
+from coursebox.verify.finding import Finding
 from coursebox.verify.machine.accel import kvm_verdict
 from coursebox.verify.machine.qemu import Forward, check_ports
+from coursebox.verify.network import data_sets, debian_mirror, python_index
 
 # Free bytes that `make ova` from an empty cache takes at its peak, what it takes when the cache is warm, and what both
 # products take from an empty cache, the Docker engine's share included.
@@ -38,16 +32,6 @@ DISK_COLD, DISK_WARM, DISK_IMAGE = 18e9, 9e9, 40e9
 MEMORY = 2e9  # bytes that the builder may use
 SYSTEMS = ("12", "13")
 SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "blocks": "[bold red]✗[/]"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the table. state: "ok", "note": worth knowing, "blocks": `make ova` cannot work like this."""
-
-    topic: str
-    state: Literal["ok", "note", "blocks"]
-    text: str
-    advice: str = ""
 
 
 def run(course_file: Path) -> int:
@@ -224,40 +208,6 @@ def kvm(cache: Cache, course: Course | None) -> Finding:
     return Finding("KVM", "note", f"does not work: {verdict.why}", advice)
 
 
-def debian_mirror(suite: str, *, needed: bool) -> Finding:
-    """Whether one of apt's mirrors has the suite that goes into the machine."""
-    mirrors = read_apt().main
-    for mirror in mirrors:
-        if _reachable(join(mirror, f"dists/{suite}/Release")):
-            return Finding("Debian mirror", "ok", f"{_public(mirror)} has {suite}")
-    places = " ".join(map(_public, mirrors))
-    return _unreachable("Debian mirror", f"{suite} not found at {places}", "apt's settings", needed=needed)
-
-
-def python_index(*, needed: bool) -> Finding:
-    """Whether one of pip's indexes answers."""
-    settings = read_pip()
-    for index in settings.indexes:
-        if _reachable(join(index, "pip/"), settings.cert):
-            return Finding("Python index", "ok", f"{_public(index)} answers")
-    places = " ".join(map(_public, settings.indexes))
-    return _unreachable("Python index", f"no answer from {places}", "pip's settings", needed=needed)
-
-
-def _unreachable(topic: str, text: str, settings: str, *, needed: bool) -> Finding:
-    if needed:
-        return Finding(topic, "blocks", text, f"check the network and {settings}")
-    return Finding(topic, "note", text, "not needed: all that is locked lies in the cache")
-
-
-def data_sets() -> Finding:
-    """Where MNIST and CIFAR-10 come from."""
-    mirrors = data_mirrors()
-    if mirrors:
-        return Finding("data mirrors", "ok", " ".join(mirrors))
-    return Finding("data mirrors", "ok", "none is set: data sets come from the public places in datasets.toml")
-
-
 def ports(course: Course) -> Finding:
     """Whether `make try` could make its forwards now."""
     forwards = (Forward(course.ports.jupyter, 8888, "JupyterLab"), Forward(course.ports.ssh, 22, "ssh"))
@@ -286,21 +236,6 @@ def cache_size(cache: Cache, to_fetch: int | None) -> Finding:
         return Finding("cache", "ok", text)
     state = f"; {to_fetch} locked packages are to be downloaded" if to_fetch else "; all locked packages are there"
     return Finding("cache", "ok", text + state)
-
-
-def _reachable(address: str, cert: str | None = None) -> bool:
-    if (path := local_path(address)) is not None:
-        return path.exists()
-    try:
-        with make_client(cert=cert, connect=5.0, stall=10.0) as client:
-            return client.head(address).status_code == httpx.codes.OK
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
-
-
-def _public(address: str) -> str:
-    """An address without the login that it may hold."""
-    return re.sub(r"//[^/@]*@", "//", address)
 
 
 def _plain(text: str) -> str:

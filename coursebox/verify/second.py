@@ -150,7 +150,7 @@ def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments:
 def mirrors() -> str:
     """$MIRROR and the data sets beside this checkout: copies of it have other neighbours."""
     beside = CHECKOUT.parent / "shared" / "datasets"
-    return " ".join([*settings().mirror, *([os.fspath(beside)] if beside.is_dir() else [])])
+    return " ".join([*settings().mirror.split(), *([os.fspath(beside)] if beside.is_dir() else [])])
 
 
 def copy_checkout(course: Course, target: Path) -> None:

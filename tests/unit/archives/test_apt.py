@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -77,12 +77,22 @@ def updated(tmp_path: Path) -> Path:
     return folder
 
 
+def with_settings(environment: Mapping[str, str], options: Sequence[str] = ()) -> AptMirrors:
+    """What is read with these variables and no others of ours."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("COURSEBOX_DEBIAN_MIRROR", "COURSEBOX_DEBIAN_SECURITY_MIRROR", "COURSEBOX_DEBIAN_SNAPSHOT"):
+            patch.delenv(name, raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        return read_apt(options)
+
+
 def read(folder: Path, environment: Mapping[str, str] | None = None, lists: Path | None = None) -> AptMirrors:
     """What apt with the settings in `folder` says; without `lists` it never ran an update."""
     lists = lists or folder.parent / "empty"
     lists.mkdir(exist_ok=True)
     options = [f"--option=Dir::Etc={folder}", f"--option=Dir::State::lists={lists}", "--option=APT::Architecture=amd64"]
-    return read_apt(environment or {}, options)
+    return with_settings(environment or {}, options)
 
 
 @pytest.mark.parametrize(
@@ -141,8 +151,8 @@ def test_origin_decides_and_not_the_suite(tmp_path: Path, updated: Path) -> None
 def test_machine_without_apt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt_module.shutil, "which", lambda name: None)
     with pytest.raises(CourseboxError, match="name no mirror of the Debian archive"):
-        read_apt({})
-    assert read_apt({"COURSEBOX_DEBIAN_MIRROR": "http://my.example/debian"}).main == ("http://my.example/debian",)
+        with_settings({})
+    assert with_settings({"COURSEBOX_DEBIAN_MIRROR": "http://my.example/debian"}).main == ("http://my.example/debian",)
 
 
 def test_apt_is_not_asked_when_everything_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +161,7 @@ def test_apt_is_not_asked_when_everything_is_set(monkeypatch: pytest.MonkeyPatch
         "COURSEBOX_DEBIAN_MIRROR": "http://a.example/d",
         "COURSEBOX_DEBIAN_SECURITY_MIRROR": "http://a.example/s",
     }
-    found = read_apt({**variables, "COURSEBOX_DEBIAN_SNAPSHOT": ""})
+    found = with_settings({**variables, "COURSEBOX_DEBIAN_SNAPSHOT": ""})
     assert found == AptMirrors(("http://a.example/d",), ("http://a.example/s",), None)
 
 

@@ -12,21 +12,23 @@ from coursebox.archives.pip import PipSettings, read_pip
 from coursebox.core.errors import CourseboxError
 
 
-def bare(**settings: str) -> dict[str, str]:
-    """An environment in which pip finds no configuration but this."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    return kept | {"PIP_CONFIG_FILE": os.devnull} | settings
+def bare(**settings: str) -> PipSettings:
+    """What is read in an environment in which pip finds no configuration but this."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("PIP_")]:
+            patch.delenv(name)
+        for name, value in {"PIP_CONFIG_FILE": os.devnull, **settings}.items():
+            patch.setenv(name, value)
+        return read_pip()
 
 
 def test_pip_settings_from_variables() -> None:
-    found = read_pip(
-        bare(
-            PIP_INDEX_URL="https://user:secret@index.example/simple/",
-            PIP_EXTRA_INDEX_URL="https://more.example/simple file:///srv/simple",
-            PIP_FIND_LINKS="/srv/wheels",
-            PIP_CERT="/srv/ca.pem",
-            COURSEBOX_TORCH_INDEX="https://torch.example/cpu",
-        )
+    found = bare(
+        PIP_INDEX_URL="https://user:secret@index.example/simple/",
+        PIP_EXTRA_INDEX_URL="https://more.example/simple file:///srv/simple",
+        PIP_FIND_LINKS="/srv/wheels",
+        PIP_CERT="/srv/ca.pem",
+        COURSEBOX_TORCH_INDEX="https://torch.example/cpu",
     )
     assert found == PipSettings(
         (
@@ -45,16 +47,16 @@ def test_pip_settings_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text(
         "[global]\nindex-url = https://conf.example/simple\nproxy = http://proxy.example:3128\n"
     )
-    found = read_pip(bare(PIP_CONFIG_FILE=str(tmp_path / "pip.conf")))
+    found = bare(PIP_CONFIG_FILE=str(tmp_path / "pip.conf"))
     assert found.indexes == ("https://conf.example/simple",)
     assert found.proxy == "http://proxy.example:3128"
 
 
 def test_pip_tells_its_own_default_and_that_there_is_none() -> None:
-    (default,) = read_pip(bare()).indexes
+    (default,) = bare().indexes
     assert default.startswith("https://")
     assert default.endswith("/simple")
-    assert read_pip(bare(PIP_NO_INDEX="1")).indexes == ()
+    assert bare(PIP_NO_INDEX="1").indexes == ()
 
 
 def test_pip_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

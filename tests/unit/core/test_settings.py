@@ -60,7 +60,9 @@ def test_switches(name: str, text: str, on: bool, monkeypatch: pytest.MonkeyPatc
 def test_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIRROR", "  /a/b  http://c/ü ")
     monkeypatch.setenv("TARGETS", "ova")
-    assert (settings().mirror, settings().targets) == (("/a/b", "http://c/ü"), ("ova",))
+    assert (settings().mirror, settings().targets) == ("  /a/b  http://c/ü ", ("ova",))
+    monkeypatch.setenv("TARGETS", " ova  image-cuda ")
+    assert settings().targets == ("ova", "image-cuda")
 
 
 def test_all_mistakes_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,3 +90,12 @@ def test_each_variable_has_a_meaning_and_the_makefile_hands_on_its_own() -> None
     assert handed is not None and set(handed[1].split()) == {
         name for name in texts if not re.match("COURSEBOX_|XDG_", name)
     }
+
+
+def test_an_empty_variable_is_not_set_but_an_empty_snapshot_service_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, _ in described():
+        monkeypatch.setenv(name, "")
+    found = settings()
+    assert (
+        found.debian_snapshot == "" and found.model_copy(update={"debian_snapshot": None}) == Settings.model_construct()
+    )

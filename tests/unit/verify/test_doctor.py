@@ -14,8 +14,8 @@ from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.host.gpu import Gpu
 from coursebox.lock.lockfile import Deb, Locks, Wheel
-from coursebox.verify import doctor
-from coursebox.verify.doctor import Finding
+from coursebox.verify import doctor, network
+from coursebox.verify.finding import Finding
 from coursebox.verify.machine.accel import Verdict
 
 COURSE = '[course]\nname = "a"\nversion = "1"\ntitle = "A"\n[user]\nname = "dave"\npassword = "x"\n'
@@ -37,11 +37,11 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(doctor, "ask_engine", lambda: None)
     monkeypatch.setattr(doctor, "find_gpus", lambda: [])
     monkeypatch.setattr(doctor, "kvm_verdict", lambda **_: Verdict(True, "a kernel ran with it"))
-    monkeypatch.setattr(doctor, "read_apt", lambda: SimpleNamespace(main=("http://mirror.example/debian",)))
+    monkeypatch.setattr(network, "read_apt", lambda: SimpleNamespace(main=("http://mirror.example/debian",)))
     monkeypatch.setattr(
         doctor, "read_pip", lambda: SimpleNamespace(indexes=("https://user:secret@index.example/simple",), cert=None)
     )
-    monkeypatch.setattr(doctor, "_reachable", lambda address, cert=None: True)
+    monkeypatch.setattr(network, "_reachable", lambda address, cert=None: True)
     monkeypatch.setattr(doctor, "check_ports", lambda forwards: None)
     return tmp_path
 
@@ -204,7 +204,7 @@ def test_kvm_that_does_not_work_blocks_nothing(healthy: Path, monkeypatch: pytes
 
 
 def test_no_network_blocks_only_while_something_is_missing(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "_reachable", lambda address, cert=None: False)
+    monkeypatch.setattr(network, "_reachable", lambda address, cert=None: False)
     (mirror,), (index,) = found(healthy, "Debian mirror"), found(healthy, "Python index")
     assert (mirror.state, mirror.text) == ("blocks", "trixie not found at http://mirror.example/debian")
     assert (index.state, index.text) == ("blocks", "no answer from https://index.example/simple")
@@ -218,9 +218,9 @@ def test_no_network_blocks_only_while_something_is_missing(healthy: Path, monkey
 
 def test_a_folder_is_a_mirror_too(tmp_path: Path) -> None:
     (tmp_path / "there").touch()
-    assert doctor._reachable(f"file://{tmp_path}/there")
-    assert not doctor._reachable(f"file://{tmp_path}/absent")
-    assert not doctor._reachable("http://127.0.0.1:1/")
+    assert network._reachable(f"file://{tmp_path}/there")
+    assert not network._reachable(f"file://{tmp_path}/absent")
+    assert not network._reachable("http://127.0.0.1:1/")
 
 
 def test_a_mirror_that_was_asked_for_and_is_not_there(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
