@@ -82,7 +82,7 @@ def run(course: Course, *, fresh: bool = False) -> int:
             again = build(ELSEWHERE, place, course, kind)
             different = judge(first, again, cache, own)
             if not different:
-                keep(first, proofs)
+                keep(first, again, proofs)
             status |= different
             make_room(place)
     finally:
@@ -110,10 +110,12 @@ def proved_before(first: Mapping[str, Any], proofs: Proofs) -> bool:
     return True
 
 
-def keep(first: Mapping[str, Any], proofs: Proofs) -> None:
-    """Record that a file, and with it each of its stages, was built twice with the same outcome."""
+def keep(first: Mapping[str, Any], again: Mapping[str, Any], proofs: Proofs) -> None:
+    """Record that a file was built twice with the same outcome, and so were its stages, but those that differ."""
+    others = {stage["name"]: stage["files"] for stage in again["stages"]}
     for stage in first["stages"]:
-        proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]})
+        if stage["name"] in UNSEALED or others.get(stage["name"]) == stage["files"]:
+            proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]})
     name = first["file"]["name"]
     proofs.keep(claim_of(first), {name: sum(stage["seconds"] for stage in first["stages"])})
 
@@ -121,15 +123,19 @@ def keep(first: Mapping[str, Any], proofs: Proofs) -> None:
 def share_stages(first: Mapping[str, Any], names: Sequence[str], cache: Cache, own: Cache, proofs: Proofs) -> None:
     """Give a new cache those of the named stages that came out the same elsewhere before, by hard links.
 
-    What a stage that is not sealed holds carries its times; it counts as the same when what was made of it was.
+    What a stage that is not sealed holds carries its times; it counts as the same when what was made of it was. A stage
+    that was pruned meanwhile is made again.
     """
     for stage in first["stages"]:
         place = own.stages / stage["name"] / stage["key"]
         if stage["name"] not in names or place.exists() or proofs.find(claim_of(first, stage)) is None:
             continue
+        files = [cache.stages / stage["name"] / stage["key"] / file for file in (*stage["files"], RECORD)]
+        if not all(file.is_file() for file in files):
+            continue
         place.mkdir(parents=True)
-        for file in (*stage["files"], RECORD):
-            link_or_copy(cache.stages / stage["name"] / stage["key"] / file, place / file)
+        for file in files:
+            link_or_copy(file, place / file.name)
         for folder in (own.stages, place.parent, place):
             os.chown(folder, os.stat(own.root).st_uid, -1)
 
