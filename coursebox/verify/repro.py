@@ -86,6 +86,7 @@ def run(course: Course, *, fresh: bool = False) -> int:
             status |= different
             make_room(place)
     finally:
+        give_back(own)
         shutil.rmtree(room, ignore_errors=True)
     return status
 
@@ -150,6 +151,12 @@ def prepare(where: Surroundings, place: Path, course: Course) -> None:
     shared = ["(", "-path", "*/cache/stages/*", "-type", "f", "-links", "+1", ")"]
     subprocess.run(["find", place, "-not", *shared, "-exec", "chown", "-h", str(where.user), "{}", "+"], check=True)
     place.parents[1].chmod(0o755)
+
+
+def give_back(own: Cache) -> None:
+    """Make the downloads ours again: they are hard links to those of the cache, and went with the place."""
+    for path in (own.root / "objects").glob("*/*"):
+        os.chown(path, HERE, -1)
 
 
 def build(where: Surroundings, place: Path, course: Course, kind: str) -> dict[str, Any]:
