@@ -45,11 +45,11 @@ def run(course: Course, *, fresh: bool = False) -> int:
     room = cache.root / "repro"
     shutil.rmtree(room, ignore_errors=True)
     processors = sorted(os.sched_getaffinity(0))
+    seconds: list[Second] = []
     try:
         copy_checkout(course, room / "checkout")  # now, so that nobody edits the checkout between the builds
         built = build_all(course, chosen(settings().targets or list(targets())), load=False)
         todo = [first for first in map(report, built) if not proved_before(first, proofs)]
-        seconds = []
         for number, first in enumerate(todo):
             where = replace(ELSEWHERE, processors=str(processors[number % len(processors)]))
             same = [stage for stage in first["stages"] if proofs.find(claim_of(first, stage))]
@@ -62,10 +62,12 @@ def run(course: Course, *, fresh: bool = False) -> int:
         for first, second, again in zip(todo, seconds, reports, strict=True):
             different = judge(first, again, cache, second.own)
             if not different:
-                keep(first, proofs)
+                keep(first, again, proofs)
             status |= different
         return status
     finally:
+        for second in seconds:
+            second.give_back()
         shutil.rmtree(room, ignore_errors=True)
         remove_others(cache)
 
@@ -90,10 +92,12 @@ def proved_before(first: Mapping[str, Any], proofs: Proofs) -> bool:
     return True
 
 
-def keep(first: Mapping[str, Any], proofs: Proofs) -> None:
-    """Record that a file, and with it each of its stages, was built twice with the same outcome."""
+def keep(first: Mapping[str, Any], again: Mapping[str, Any], proofs: Proofs) -> None:
+    """Record that a file was built twice with the same outcome, and so were its stages, but those that differ."""
+    others = {stage["name"]: stage["files"] for stage in again["stages"]}
     for stage in first["stages"]:
-        proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]})
+        if stage["name"] in UNSEALED or others.get(stage["name"]) == stage["files"]:
+            proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]})
     name = first["file"]["name"]
     proofs.keep(claim_of(first), {name: sum(stage["seconds"] for stage in first["stages"])})
 

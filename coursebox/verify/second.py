@@ -80,6 +80,11 @@ class Second:
         self.place.parents[1].chmod(0o755)
         self.place.parent.chmod(0o755)
 
+    def give_back(self) -> None:
+        """Make the downloads ours again: they are hard links to those of the first build's cache."""
+        for path in (self.own.root / "objects").glob("*/*"):
+            os.chown(path, HERE, -1)
+
     def build(self) -> dict[str, Any]:
         """The build in its surroundings; returns its report."""
         where, target = self.where, self.target
@@ -93,12 +98,16 @@ class Second:
 
 
 def share_stages(stages: Sequence[Mapping[str, Any]], cache: Cache, own: Cache) -> None:
-    """Give a new cache these finished stages (name, key, files) of the other one, by hard links."""
+    """Give a new cache these finished stages (name, key, files) of the other one, by hard links; but what was pruned
+    meanwhile.
+    """
     for stage in stages:
         place = own.stages / stage["name"] / stage["key"]
-        place.mkdir(parents=True)
-        for file in (*stage["files"], RECORD):
-            link_or_copy(cache.stages / stage["name"] / stage["key"] / file, place / file)
+        files = [cache.stages / stage["name"] / stage["key"] / file for file in (*stage["files"], RECORD)]
+        if all(file.is_file() for file in files):
+            place.mkdir(parents=True)
+            for file in files:
+                link_or_copy(file, place / file.name)
 
 
 MAKE_TOOLS = """

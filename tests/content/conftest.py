@@ -23,11 +23,15 @@ from testinfra.host import Host
 
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
+from coursebox.formats.table import formats
 from coursebox.host.dockerd import ensure_engine
 from coursebox.host.engine import import_image
+from coursebox.target import Target
+from coursebox.verify.products import TESTED
 
 Members = dict[str, tarfile.TarInfo]
-SUFFIX = {"vm": "", "cuda": "-cuda"}
+# The formats whose trees are asked the same questions, by the tree that they deliver.
+DELIVERED = {each.tree: each for each in formats().values() if each.name in TESTED}
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,11 @@ class Place:
         return Cache.from_environment().stages / stage / found["key"] / name
 
 
-@pytest.fixture(scope="session", params=["vm", "cuda"])
+@pytest.fixture(scope="session", params=sorted(DELIVERED, reverse=True))
 def place(request: pytest.FixtureRequest) -> Place:
     course = load_course(Path(os.environ.get("COURSE") or CHECKOUT / "course.toml"))
-    name = f"{course.name}-{course.version}{SUFFIX[request.param]}"
-    report = json.loads((CHECKOUT / "dist" / f"{name}.report.json").read_text(encoding="utf-8"))
+    place = CHECKOUT / "dist" / Target(DELIVERED[request.param]).beside(course, "report.json")
+    report = json.loads(place.read_text(encoding="utf-8"))
     return Place(request.param, course, report, CHECKOUT / "dist" / report["file"]["name"])
 
 

@@ -139,6 +139,9 @@ def test_repro_takes_it(
         def prepare(self, checkout: Path) -> None:
             pass
 
+        def give_back(self) -> None:
+            pass
+
         def build(self) -> dict[str, Any]:
             again.append(self.target)
             (built,) = module.build_all(self.course, table.chosen([self.target]), dist=tmp_path / "second", load=False)

@@ -39,7 +39,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(doctor, "kvm_verdict", lambda **_: Verdict(True, "a kernel ran with it"))
     monkeypatch.setattr(network, "read_apt", lambda: SimpleNamespace(main=("http://mirror.example/debian",)))
     monkeypatch.setattr(
-        doctor, "read_pip", lambda: SimpleNamespace(indexes=("https://user:secret@index.example/simple",), cert=None)
+        network, "read_pip", lambda: SimpleNamespace(indexes=("https://user:secret@index.example/simple",), cert=None)
     )
     monkeypatch.setattr(network, "_reachable", lambda address, cert=None: True)
     monkeypatch.setattr(doctor, "check_ports", lambda forwards: None)
