@@ -23,15 +23,14 @@ from testinfra.host import Host
 
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
-from coursebox.formats.table import formats
+from coursebox.formats.table import OWN
 from coursebox.host.dockerd import ensure_engine
 from coursebox.host.engine import import_image
 from coursebox.target import Target
-from coursebox.verify.products import TESTED
 
 Members = dict[str, tarfile.TarInfo]
-# The formats whose trees are asked the same questions, by the tree that they deliver.
-DELIVERED = {each.tree: each for each in formats().values() if each.name in TESTED}
+# Tree → the first format of the table that delivers it: the trees are asked the same questions.
+DELIVERED = {each.tree: each for each in reversed(OWN)}
 
 
 @dataclass(frozen=True)
