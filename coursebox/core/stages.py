@@ -22,6 +22,7 @@ from typing import Any
 from coursebox.core.console import say
 from coursebox.core.digests import sha256_bytes, sha256_file, sha256_sparse, sha256_value
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import flush, flush_tree
 from coursebox.core.paths import Cache
 
 RECORD = "stage.json"
@@ -114,7 +115,9 @@ class Stages:
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists():  # without its record it is not a result
                 shutil.rmtree(place)
+            flush_tree(work)  # after a power cut a record must not stand beside files that are empty
             work.rename(place)
+            flush(place.parent)
         except OSError as error:
             shutil.rmtree(work, ignore_errors=True)
             raise storage_error(error, self.cache) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from coursebox.core.console import warn
 from coursebox.core.context import Context
 from coursebox.core.digests import sha256_file
+from coursebox.core.files import write_text
 from coursebox.core.stages import Result
 from coursebox.target import File, Target
 
@@ -53,11 +53,11 @@ def write(built: Built) -> None:
     wheels = "".join(f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel, _ in fetched.wheels[tree])
     lists = {built.beside("packages.txt"): debs, built.beside("python.txt"): wheels}
     for path, text in lists.items():
-        replace_text(path, text)
-    replace_text(built.beside("report.json"), json.dumps(report(built), indent=2, ensure_ascii=False) + "\n")
+        write_text(path, text)
+    write_text(built.beside("report.json"), json.dumps(report(built), indent=2, ensure_ascii=False) + "\n")
     sums = {**sums_in(built.folder), **{path.name: sha256_file(path) for path in lists}}
     sums[built.file.path.name] = built.file.sha256
-    replace_text(built.folder / SUMS, "".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
+    write_text(built.folder / SUMS, "".join(f"{digest}  {file}\n" for file, digest in sorted(sums.items())))
 
 
 def sums_in(folder: Path) -> dict[str, str]:
@@ -98,13 +98,6 @@ def report(built: Built) -> dict[str, Any]:
             for stage in built.context.stages.results
         ],
     }
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write `text` beside `path` and rename it into place."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
 
 
 def summary(built: Built, seconds: float) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from coursebox.core.files import atomic, write_text
 from coursebox.core.stages import Result
 from coursebox.target import File
 
@@ -29,9 +29,7 @@ def write_once(target: Path, content: str, write: Callable[[Path], tuple[str, in
     stamp.unlink(missing_ok=True)
     sha256, size = write(target)
     note = {"content": content, "sha256": sha256, "size": size, "file": _identity(target)}
-    part = target.with_name(f".{target.name}.stamp.part")
-    part.write_text(json.dumps(note), encoding="utf-8")
-    os.replace(part, stamp)
+    write_text(stamp, json.dumps(note))
     return File(target, sha256, size)
 
 
@@ -39,12 +37,8 @@ def copied(result: Result, name: str) -> Callable[[Path], File]:
     """The `write` of a product that is the result file `name` of a stage; not a sparse one, whose digest is another."""
 
     def copy(target: Path) -> tuple[str, int]:
-        part = target.with_name(f".{target.name}.part")
-        try:
+        with atomic(target) as part:
             shutil.copyfile(result.path(name), part)
-            os.replace(part, target)
-        finally:
-            part.unlink(missing_ok=True)
         return result.files[name], target.stat().st_size
 
     return lambda target: write_once(target, result.files[name], copy)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 
+from coursebox.core.files import write_text
 from coursebox.core.paths import Cache
 from coursebox.host.engine import remove_images
 
@@ -21,9 +21,7 @@ def keep_images(cache: Cache, build: str, images: Sequence[str]) -> None:
     known = {name: kept for name, kept in remembered(cache).items() if name != build}
     known[build] = list(images)
     known = dict(list(known.items())[-REMEMBERED:])
-    part = place.with_name(f".{place.name}.part")
-    part.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    os.replace(part, place)
+    write_text(place, json.dumps(known, indent=1))
     remove_others(cache)
 
 

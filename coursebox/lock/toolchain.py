@@ -23,6 +23,7 @@ from packaging.utils import canonicalize_name
 
 from coursebox.core.console import step
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import write_text
 from coursebox.core.paths import CHECKOUT
 from coursebox.lock.resolve_wheels import platforms, target_environment
 
@@ -145,6 +146,4 @@ def _write(file: Path, purpose: str, chosen: Iterable[Mapping[str, Locked]], nam
         lines.append(
             " \\\n    ".join([f"{name}=={locked[0].version}", *(f"--hash=sha256:{digest}" for digest in hashes)])
         )
-    beside = file.with_name(file.name + ".new")
-    beside.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    os.replace(beside, file)
+    write_text(file, "\n".join(lines) + "\n")

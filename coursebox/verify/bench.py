@@ -23,9 +23,9 @@ from rich.table import Table
 
 from coursebox.build import build_all
 from coursebox.core.console import console, step
+from coursebox.core.files import write_text
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course
-from coursebox.delivery.report import replace_text
 from coursebox.formats.ova.measure import compare_with_qemu_img
 from coursebox.formats.table import chosen
 from coursebox.host.engine import remove_images
@@ -62,7 +62,7 @@ def run(course: Course) -> None:
     console.print(table)
     (CHECKOUT / "build").mkdir(exist_ok=True)
     rows = [{"figure": figure.name, "target": figure.target, "measured": figure.measured} for figure in figures]
-    replace_text(CHECKOUT / "build" / "bench.json", json.dumps({"machine": title, "figures": rows}, indent=1) + "\n")
+    write_text(CHECKOUT / "build" / "bench.json", json.dumps({"machine": title, "figures": rows}, indent=1) + "\n")
 
 
 def machine() -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import quote
 
 from coursebox.core.digests import sha256_value
+from coursebox.core.files import write_text
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.run import capture
 from coursebox.core.stages import storage_error
@@ -91,17 +92,10 @@ class Proofs:
         when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         proof = Proof(claim.name, claim.key, dict(sorted(tests.items())), when, where(), commit())
         place = self._place(claim)
-        part = place.with_name(f".{place.name}.{os.getpid()}")
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("w", encoding="utf-8") as file:
-                json.dump(asdict(proof), file, indent=1, ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            part.rename(place)
+            write_text(place, json.dumps(asdict(proof), indent=1, ensure_ascii=False))
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink()
             raise storage_error(error, self.cache) from error
         for old in self._records(claim)[KEPT:]:
             old.unlink(missing_ok=True)

@@ -6,22 +6,23 @@ Docker's own `manifest.json` beside, as `docker save` has written it since 25: o
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from coursebox.core.console import silent
 from coursebox.core.digests import sha256_bytes
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import atomic
 from coursebox.formats.oci.config import ANNOTATION, OWN, About, base_config, image_config, labels
 from coursebox.formats.oci.layers import Layer
+from coursebox.formats.tarball import TarWriter
 
 MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
@@ -37,7 +38,6 @@ REF_NAME = f"{ANNOTATION}.ref.name"
 # containerd takes the name of an image from here:
 # https://github.com/containerd/containerd/blob/main/core/images/annotations.go
 CONTAINERD_NAME = "io.containerd.image.name"
-_COPY = 4 << 20
 # One part of the name of a repository: https://github.com/distribution/reference/blob/main/regexp.go
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 
@@ -189,70 +189,20 @@ def write_archive(
         f"{BLOBS}{image.manifest_digest}": image.manifest,
     }
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with part.open("wb") as sink, ThreadPoolExecutor(2) as pool:
-            writer = _Writer(sink, pool, epoch)
-            for name, data in small.items():
-                writer.add(name, data)
-            for layer in {layer.digest: layer for layer in layers}.values():
-                writer.copy(f"{BLOBS}{layer.digest}", layer, on_progress)
-            size = writer.finish()
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    return Archive(target, size, writer.whole.hexdigest())
+    with atomic(target) as part, part.open("wb") as sink, ThreadPoolExecutor(2) as pool:
+        tar = TarWriter(sink, pool, partial(_header, epoch=epoch))
+        for name, data in small.items():
+            tar.add(name, data)
+        for layer in {layer.digest: layer for layer in layers}.values():
+            tar.copy(f"{BLOBS}{layer.digest}", layer.path, layer.size, layer.digest, on_progress)
+        size = tar.finish()
+    return Archive(target, size, tar.sha256)
 
 
-class _Writer:
-    """A tar that is digested while it is written."""
-
-    def __init__(self, sink: BinaryIO, pool: ThreadPoolExecutor, epoch: int) -> None:
-        self.whole = hashlib.sha256()
-        self._sink = sink
-        self._pool = pool
-        self._epoch = epoch
-
-    def add(self, name: str, data: bytes) -> None:
-        self._put(self._header(name, len(data)) + data + _padding(len(data)))
-
-    def copy(self, name: str, blob: BlobFile, on_progress: Callable[[int], None]) -> None:
-        self._put(self._header(name, blob.size))
-        copied = hashlib.sha256()
-        size = 0
-        buffer = memoryview(bytearray(_COPY))
-        with blob.path.open("rb", buffering=0) as source:
-            while count := source.readinto(buffer):
-                block = buffer[:count]
-                # Digests release the interpreter's lock: another core works while this one writes.
-                digesting = [self._pool.submit(digest.update, block) for digest in (copied, self.whole)]
-                self._sink.write(block)
-                for done in digesting:
-                    done.result()
-                size += count
-                on_progress(count)
-        if (size, copied.hexdigest()) != (blob.size, blob.digest):
-            raise CourseboxError(f"{blob.path} has changed since it was written", hint="delete it, and build it again")
-        self._put(_padding(size))
-
-    def finish(self) -> int:
-        """End the archive; returns its size in bytes."""
-        self._put(bytes(2 * tarfile.BLOCKSIZE))
-        self._put(bytes(-self._sink.tell() % tarfile.RECORDSIZE))
-        return self._sink.tell()
-
-    def _put(self, data: bytes) -> None:
-        self._sink.write(data)
-        self.whole.update(data)
-
-    def _header(self, name: str, size: int) -> bytes:
-        member = tarfile.TarInfo(name)
-        member.size, member.mtime = size, self._epoch
-        return member.tobuf(tarfile.PAX_FORMAT)
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % tarfile.BLOCKSIZE)
+def _header(name: str, size: int, *, epoch: int) -> bytes:
+    member = tarfile.TarInfo(name)
+    member.size, member.mtime = size, epoch
+    return member.tobuf(tarfile.PAX_FORMAT)
 
 
 def _descriptor(media_type: str, data: bytes) -> Mapping[str, Any]:

@@ -12,13 +12,16 @@ import tarfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from coursebox.core.console import silent
 from coursebox.core.digests import sha256_bytes
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import atomic
 from coursebox.formats.ova.vmdk import VmdkInfo, extract_raw
+from coursebox.formats.tarball import TarWriter
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -86,40 +89,15 @@ def write_ova(
     The disk is digested again on the way: raises CourseboxError when the file is not the one that `disk` speaks of.
     `target` appears complete or not at all.
     """
-    part = target.with_name(target.name + ".part")
     stem = _stem(name)
     manifest = f"SHA256({stem}.ovf)= {sha256_bytes(ovf)}\nSHA256({vmdk_name(name)})= {disk.sha256}\n".encode("ascii")
-    try:
-        with vmdk.open("rb", buffering=0) as source, part.open("wb") as sink, ThreadPoolExecutor(2) as pool:
-            whole, copied = hashlib.sha256(), hashlib.sha256()
-
-            def put(data: bytes | memoryview) -> None:
-                sink.write(data)
-                whole.update(data)
-
-            for member, content in ((f"{stem}.ovf", ovf), (f"{stem}.mf", manifest)):
-                put(_header(member, len(content), epoch) + content + _padding(len(content)))
-            put(_header(vmdk_name(name), disk.size, epoch))
-            buffer = memoryview(bytearray(BLOCK))
-            size = 0
-            while count := source.readinto(buffer):
-                block = buffer[:count]
-                # Digests release the interpreter's lock: a second core works while this one writes.
-                digesting = pool.submit(copied.update, block)
-                put(block)
-                digesting.result()
-                size += count
-                on_progress(count)
-            if (size, copied.hexdigest()) != (disk.size, disk.sha256):
-                raise CourseboxError(
-                    f"{vmdk} has changed since it was written", hint="delete it, and build the appliance again"
-                )
-            put(_padding(size) + bytes(2 * _BLOCK_OF_TAR))
-            put(bytes(-sink.tell() % tarfile.RECORDSIZE))
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    return OvaInfo(target, target.stat().st_size, whole.hexdigest())
+    with atomic(target) as part, part.open("wb") as sink, ThreadPoolExecutor(2) as pool:
+        tar = TarWriter(sink, pool, partial(_header, epoch=epoch))
+        tar.add(f"{stem}.ovf", ovf)
+        tar.add(f"{stem}.mf", manifest)
+        tar.copy(vmdk_name(name), vmdk, disk.size, disk.sha256, on_progress)
+        size = tar.finish()
+    return OvaInfo(target, size, tar.sha256)
 
 
 def open_ova(path: Path, *, on_progress: Callable[[int], None] = silent) -> Ova:
@@ -159,20 +137,15 @@ def extract_disk(ova: Ova, raw: Path, *, on_progress: Callable[[int], None] = si
 
 def extract_member(ova: Ova, member: Member, target: Path) -> None:
     """Copy one member out; `target` appears complete or not at all."""
-    part = target.with_name(target.name + ".part")
-    try:
-        with ova.path.open("rb") as source, part.open("wb") as sink:
-            done = 0
-            while done < member.size:
-                count = os.copy_file_range(
-                    source.fileno(), sink.fileno(), min(member.size - done, 1 << 30), offset_src=member.start + done
-                )
-                if count == 0:
-                    raise _damaged(ova.path, "it ends too early")
-                done += count
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic(target) as part, ova.path.open("rb") as source, part.open("wb") as sink:
+        done = 0
+        while done < member.size:
+            count = os.copy_file_range(
+                source.fileno(), sink.fileno(), min(member.size - done, 1 << 30), offset_src=member.start + done
+            )
+            if count == 0:
+                raise _damaged(ova.path, "it ends too early")
+            done += count
 
 
 def _stem(name: str) -> str:
@@ -200,10 +173,6 @@ def _header(name: str, size: int, epoch: int) -> bytes:
     header = b"".join(fields).ljust(_BLOCK_OF_TAR, b"\0")
     checksum = b"%06o\0 " % sum(header)
     return header[:148] + checksum + header[156:]
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % _BLOCK_OF_TAR)
 
 
 def _damaged(path: Path, reason: str) -> CourseboxError:

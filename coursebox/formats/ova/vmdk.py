@@ -16,6 +16,7 @@ import deflate
 from coursebox.core.console import silent
 from coursebox.core.digests import sha256_file
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import atomic
 from coursebox.formats.ova import vmdk_layout as layout
 from coursebox.formats.ova.vmdk_layout import GRAIN, SECTOR, TABLE_ENTRIES
 from coursebox.formats.ova.vmdk_read import Vmdk, expand, extract_raw, read_vmdk
@@ -64,8 +65,7 @@ def write_vmdk(
     if capacity > layout.MAX_CAPACITY:
         hint = "choose a smaller disk in the section [machine] of the course file"
         raise CourseboxError(f"{raw} is larger than 1 TiB, the most a VMDK is sure to hold", hint=hint)
-    part = target.with_name(target.name + ".part")
-    try:
+    with atomic(target) as part:
         with raw.open("rb", buffering=0) as source, part.open("w+b") as sink:
             packer = _Packer(source.fileno(), capacity, _open_memo(memo))
             try:
@@ -75,9 +75,6 @@ def write_vmdk(
                 packer = _Packer(source.fileno(), capacity, None)
                 out = _write(packer, sink, workers or len(os.sched_getaffinity(0)), silent)
         sha256 = sha256_file(part)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
     return VmdkInfo(capacity, target.stat().st_size, sha256, out.grains * GRAIN, out.grains, out.content.cid)
 
 

@@ -13,6 +13,7 @@ import deflate
 
 from coursebox.core.console import silent
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import atomic
 from coursebox.formats.ova import vmdk_layout as layout
 from coursebox.formats.ova.vmdk_layout import GRAIN, GRAIN_SECTORS, SECTOR, TABLE_ENTRIES
 
@@ -70,31 +71,26 @@ def extract_raw(
     against what was read before. start, size: as for `read_vmdk`. on_progress: called with bytes of the VMDK.
     Raises CourseboxError on any damage; `raw` appears complete or not at all.
     """
-    part = raw.with_name(raw.name + ".part")
-    try:
-        with _damage(vmdk), vmdk.open("rb") as file, part.open("wb") as sink:
-            file.seek(start)
-            window = _Window(file, vmdk.stat().st_size - start if size is None else size)
-            header = layout.Header.unpack(window.take(SECTOR))
-            if header is None or header.directory is not None:
-                raise _Damaged("it does not start with the header of a stream-optimized disk")
-            os.truncate(sink.fileno(), header.capacity * SECTOR)
-            content_id = _content_id(window.take(layout.DESCRIPTOR_SECTORS * SECTOR), header.capacity)
-            if any(window.take((layout.OVERHEAD_SECTORS - layout.DESCRIPTOR_SECTORS - 1) * SECTOR)):
-                raise _Damaged("there is something between descriptor and first grain")
-            content = layout.ContentId(header.capacity)
-            done = 0
-            for grain, data in _stream(window, header, content):
-                place = grain * GRAIN
-                os.pwrite(sink.fileno(), data[: header.capacity * SECTOR - place], place)
-                on_progress(window.position - done)
-                done = window.position
-            if content.hex != content_id:
-                raise _Damaged("its content is not the one its content ID names")
+    with atomic(raw) as part, _damage(vmdk), vmdk.open("rb") as file, part.open("wb") as sink:
+        file.seek(start)
+        window = _Window(file, vmdk.stat().st_size - start if size is None else size)
+        header = layout.Header.unpack(window.take(SECTOR))
+        if header is None or header.directory is not None:
+            raise _Damaged("it does not start with the header of a stream-optimized disk")
+        os.truncate(sink.fileno(), header.capacity * SECTOR)
+        content_id = _content_id(window.take(layout.DESCRIPTOR_SECTORS * SECTOR), header.capacity)
+        if any(window.take((layout.OVERHEAD_SECTORS - layout.DESCRIPTOR_SECTORS - 1) * SECTOR)):
+            raise _Damaged("there is something between descriptor and first grain")
+        content = layout.ContentId(header.capacity)
+        done = 0
+        for grain, data in _stream(window, header, content):
+            place = grain * GRAIN
+            os.pwrite(sink.fileno(), data[: header.capacity * SECTOR - place], place)
             on_progress(window.position - done)
-        os.replace(part, raw)
-    finally:
-        part.unlink(missing_ok=True)
+            done = window.position
+        if content.hex != content_id:
+            raise _Damaged("its content is not the one its content ID names")
+        on_progress(window.position - done)
     return header.capacity * SECTOR
 
 

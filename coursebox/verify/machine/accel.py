@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from coursebox.core.console import say
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import write_text
 from coursebox.core.paths import Cache
 from coursebox.core.settings import settings
 from coursebox.verify.machine.qemu import QEMU, Accelerator, Qemu, Spec, require
@@ -104,9 +105,7 @@ def _remember(memory: Path, place: Mapping[str, str], verdict: Verdict) -> None:
     """Keep the answer; a cache that cannot be written only costs the next trial."""
     with suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        beside = memory.with_name(f"{memory.name}.{os.getpid()}")
-        beside.write_text(json.dumps({"place": place, "works": verdict.works, "why": verdict.why}) + "\n")
-        os.replace(beside, memory)
+        write_text(memory, json.dumps({"place": place, "works": verdict.works, "why": verdict.why}) + "\n")
 
 
 def _try_something(kernel: Path | None, disk: Path | None) -> Verdict | None:
