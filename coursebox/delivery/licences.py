@@ -22,8 +22,9 @@ from pathlib import Path, PurePosixPath
 
 from debian.deb822 import Deb822
 
+from coursebox.archives.datasets import read_data_sets
 from coursebox.core.errors import CourseboxError
-from coursebox.sources.locks import Deb, Wheel
+from coursebox.lock.lockfile import Deb, Wheel
 
 DOC = "usr/share/doc"
 COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9][A-Za-z0-9.+-]*)")
@@ -32,14 +33,6 @@ LICENCE_FILE = re.compile(r"licen[cs]e|copying|notice|eula", re.IGNORECASE)
 LINKS = 8  # of links to links, more are a circle
 FILES_SHOWN = 3
 
-DATA_LICENCES: Mapping[str, str] = {
-    "mnist": "CC-BY-SA-3.0; Yann LeCun and Corinna Cortes, from data of NIST",
-    "cifar10": "",
-}
-DATA_NOTES: Mapping[str, str] = {
-    "cifar10": 'no licence is stated; its authors ask to cite A. Krizhevsky, "Learning Multiple Layers of Features '
-    'from Tiny Images", 2009'
-}
 OWN = "Apache-2.0; the coursebox authors"
 
 
@@ -229,7 +222,8 @@ def data_part(name: str, kind: str) -> Part:
     """One data set; `kind` is "complete", "sample" or "stand-in", and a stand-in was drawn by coursebox."""
     if kind == "stand-in":
         return Part(name, kind, OWN)
-    return Part(name, kind, DATA_LICENCES.get(name, ""), DATA_NOTES.get(name, ""))
+    known = read_data_sets().get(name)
+    return Part(name, kind, known.licence if known else "")
 
 
 def labs_licence(folder: Path, own: Iterable[Path]) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from coursebox.archives.datasets import read_data_sets
 from coursebox.core.errors import CourseboxError
 from coursebox.delivery import licences
-from coursebox.sources.datasets import STAND_INS
-from coursebox.sources.locks import Deb, Wheel
+from coursebox.lock.lockfile import Deb, Wheel
 
 DEP5 = """\
 Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -205,7 +205,7 @@ def test_a_wheel_without_metadata_is_named(tmp_path: Path) -> None:
 
 
 def test_of_every_data_set_something_is_said() -> None:
-    for name in STAND_INS:
+    for name in read_data_sets():
         part = licences.data_part(name, "complete")
         assert part.licences or part.note, name
     assert licences.data_part("mnist", "stand-in").licences == licences.OWN
