@@ -253,7 +253,7 @@ def test_the_whole_list(tmp_path: Path) -> None:
         "\n"
         "Data sets: 2\n"
         "  cifar10 stand-in: Apache-2.0; the coursebox authors\n"
-        "  mnist complete: CC-BY-SA-3.0; Yann LeCun and Corinna Cortes, from data of NIST\n"
+        "  mnist complete: CC BY-SA 3.0, Yann LeCun and Corinna Cortes\n"
         "\n"
         "Course: 2\n"
         "  coursebox: Apache-2.0; the coursebox authors\n"
