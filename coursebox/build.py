@@ -13,6 +13,7 @@ from coursebox.core.settings import settings
 from coursebox.course import Course
 from coursebox.delivery import report
 from coursebox.delivery.report import Built
+from coursebox.delivery.stage import build_licences
 from coursebox.host.bases import keep_images
 from coursebox.host.engine import image_name
 from coursebox.prepare import prepared
@@ -30,7 +31,8 @@ def build(course: Course, target: Target, *, dist: Path | None = None, load: boo
     with prepared(course, target.format.tree, target.architecture) as (context, fetching):
         product = target.format.make(context)
         file = product.write((dist or CHECKOUT / "dist") / target.filename(course))
-        built = Built(target, file, context, fetching, product.facts)
+        licences = build_licences(context, file.path.name)
+        built = Built(target, file, context, fetching, product.facts, licences)
         report.write(built)
         if load and product.load is not None:
             product.load(file)

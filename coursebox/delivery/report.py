@@ -23,7 +23,8 @@ class Built:
     """A finished build.
 
     target: what was built; file: what was delivered; context: all that went in, and the stages in order;
-    fetching: seconds; facts: what else the report says of the file, JSON-like.
+    fetching: seconds; facts: what else the report says of the file, JSON-like; licences: the list of licences of what
+    is inside, where there is one.
     """
 
     target: Target
@@ -31,6 +32,7 @@ class Built:
     context: Context
     fetching: float
     facts: Mapping[str, Any] = field(default_factory=dict)
+    licences: Path | None = None
 
     @property
     def folder(self) -> Path:
@@ -52,6 +54,8 @@ def write(built: Built) -> None:
     debs = "".join(f"{deb.package} {deb.version} {deb.architecture} {deb.sha256}\n" for deb, _ in fetched.debs[tree])
     wheels = "".join(f"{wheel.name} {wheel.version} {wheel.sha256}\n" for wheel, _ in fetched.wheels[tree])
     lists = {built.beside("packages.txt"): debs, built.beside("python.txt"): wheels}
+    if built.licences is not None:
+        lists[built.beside("licences.txt")] = built.licences.read_text(encoding="utf-8")
     for path, text in lists.items():
         write_text(path, text)
     write_text(built.beside("report.json"), json.dumps(report(built), indent=2, ensure_ascii=False) + "\n")

@@ -37,7 +37,7 @@ def test_digest_stands_in_sha256sums(place):
     sums = dict(reversed(line.split("  ")) for line in (place.file.parent / "SHA256SUMS").read_text().splitlines())
     assert sums[place.file.name] == sha256_file(place.file) == place.report["file"]["sha256"]
     for name, digest in sums.items():
-        if name.endswith((".packages.txt", ".python.txt")):
+        if name.endswith((".packages.txt", ".python.txt", ".licences.txt")):
             assert sha256_file(place.file.parent / name) == digest
 
 

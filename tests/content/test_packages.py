@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coursebox.core.paths import CHECKOUT
@@ -54,3 +55,15 @@ def test_the_libraries_of_the_course_are_there_once(host: Host):
 def test_package_sources_are_debians(host: Host):
     sources = host.file("/etc/apt/sources.list.d/debian.sources").content_string
     assert "Suites: trixie trixie-updates" in sources and "Suites: trixie-security" in sources
+
+
+def test_the_list_of_licences_names_what_is_inside(place):
+    """Every locked package and wheel, the data sets and the labs stand in the list beside the file."""
+    text = Path(str(place.file).replace(".oci.tar", ".licences.txt").replace(".ova", ".licences.txt")).read_text()
+    locks = read_locks(place.course.locks.folder)
+    lines = {line.strip().split(":")[0] for line in text.splitlines() if line.startswith("  ")}
+    wanted = {f"{deb.package} {deb.version.split(':')[0]}" for deb in locks.debs[place.kind]}
+    wanted |= {f"{wheel.name} {wheel.version}" for wheel in locks.wheels[place.kind]}
+    assert wanted - lines == set()
+    assert "Not free: read their terms" in text or place.kind == "vm"
+    assert "CIFAR-10" in text or "cifar10" in text
