@@ -149,8 +149,8 @@ def _repro(options: argparse.Namespace) -> int | None:
 
 
 def _lock(options: argparse.Namespace) -> None:
-    from coursebox.host.toolchain import lock_toolchain
     from coursebox.lock.resolve import lock_course
+    from coursebox.lock.toolchain import lock_toolchain
 
     lock_toolchain()
     lock_course(_course(options))
