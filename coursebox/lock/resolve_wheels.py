@@ -1,42 +1,22 @@
-"""Requirement specifiers → the exact wheels that pip would install into the course's Python, which runs elsewhere."""
+"""What a tree asks for → the wheels that go in, with what Debian's packages provide left out."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import httpx
 from packaging.utils import canonicalize_name
 
 from coursebox.archives.http import make_client
-from coursebox.archives.mirrors import local_path
-from coursebox.archives.pip import pip_command, read_pip
-from coursebox.core.digests import sha256_file
+from coursebox.archives.pip import read_pip
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb, Wheel
-
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-
-# pip's --python-version chooses the wheels, but environment markers are still evaluated for the Python that runs pip
-# (https://github.com/pypa/pip/issues/11664); until that is mended, the target's values are put in their place.
-RUN_PIP = """
-import json, sys
-from pip._vendor.packaging import markers
-target = json.loads(sys.argv.pop(1))
-default = markers.default_environment
-markers.default_environment = lambda: {**default(), **target}
-from pip._internal.cli.main import main
-sys.exit(main())
-"""
+from coursebox.lock.uv import FoundWheel, find_wheels
 
 
 def resolve_wheels(
@@ -56,66 +36,22 @@ def resolve_wheels(
     """
     if not requirements:
         return ()
-    provided = {canonicalize_name(name): version for name, version in (provided or {}).items()}
-    with tempfile.TemporaryDirectory(prefix="pip-") as name:
-        folder = Path(name)
-        stubs = {name: _stub(folder / "provided", name, version) for name, version in provided.items()}
-        constraints = folder / "constraints.txt"
-        constraints.write_text("".join(f"{name}=={version}\n" for name, version in stubs.items()), encoding="utf-8")
-        report = folder / "report.json"
-        command = [*pip_command(), "-c", RUN_PIP, json.dumps(target_environment(python, architecture)), "install"]
-        command += ["--dry-run", "--quiet", "--ignore-installed", "--no-input", "--disable-pip-version-check"]
-        command += ["--target", str(folder / "target")]
-        command += ["--report", str(report)]
-        command += ["--only-binary", ":all:"]
-        command += ["--python-version", python]
-        command += ["--implementation", "cp"]
-        for platform in platforms(architecture, glibc):
-            command += ["--platform", platform]
-        if stubs:
-            command += ["--find-links", str(folder / "provided"), "--constraint", str(constraints)]
-        # Settings of the machine that are about installing on the machine, which nothing here does.
-        environment = os.environ | {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0", "LC_ALL": "C.UTF-8"}
-        # "--" keeps a requirement that begins with a dash from being taken for an option.
-        done = subprocess.run(
-            [*command, "--", *requirements], capture_output=True, text=True, check=False, env=environment
+    settings = read_pip()
+    with tempfile.TemporaryDirectory(prefix="provided-") as name:
+        stubs: dict[str, str] = {}
+        for package, version in (provided or {}).items():
+            stubs[canonicalize_name(package)] = _stub(Path(name), canonicalize_name(package), version)
+        found = find_wheels(
+            requirements,
+            python=python,
+            architecture=architecture,
+            glibc=glibc,
+            versions=stubs,
+            folder=Path(name) if stubs else None,
+            settings=settings,
         )
-        if done.returncode:
-            raise CourseboxError(
-                f"pip finds no wheels for {', '.join(requirements)} together: {_complaint(done.stderr)}",
-                hint="check names and versions; only wheels for the course's Python count, source packages do not",
-            )
-        installs = json.loads(report.read_text(encoding="utf-8"))["install"]
-        found = [entry for entry in installs if canonicalize_name(entry["metadata"]["name"]) not in stubs]
-        with make_client(cert=read_pip().cert) as client, ThreadPoolExecutor(8) as pool:
-            return tuple(sorted(pool.map(lambda entry: _wheel(entry, client), found)))
-
-
-def target_environment(python: str, architecture: str) -> dict[str, str]:
-    """The environment markers (PEP 508) of CPython `python` on Linux; 0 stands for the unknown patch version."""
-    return {
-        "implementation_name": "cpython",
-        "implementation_version": f"{python}.0",
-        "os_name": "posix",
-        "platform_machine": MACHINES[architecture],
-        "platform_python_implementation": "CPython",
-        "platform_system": "Linux",
-        "python_full_version": f"{python}.0",
-        "python_version": python,
-        "sys_platform": "linux",
-    }
-
-
-def platforms(architecture: str, glibc: int) -> list[str]:
-    """Platform tags (PEP 600 and its forerunners) that a Linux with the C library 2.<glibc> takes, best first."""
-    machine = MACHINES[architecture]
-    oldest = {"x86_64": 5, "aarch64": 17}[machine]
-    tags = []
-    for minor in range(glibc, oldest - 1, -1):
-        tags.append(f"manylinux_2_{minor}_{machine}")
-        if older := {17: "2014", 12: "2010", 5: "1"}.get(minor):
-            tags.append(f"manylinux{older}_{machine}")
-    return [*tags, f"linux_{machine}"]
+    with make_client(cert=settings.cert) as client, ThreadPoolExecutor(8) as pool:
+        return tuple(sorted(pool.map(lambda one: _wheel(one, client), [one for one in found if one.name not in stubs])))
 
 
 def provided_versions(provided: Mapping[str, str], debs: Sequence[Deb]) -> dict[str, str]:
@@ -138,7 +74,6 @@ def upstream_version(version: str) -> str:
 
 def _stub(folder: Path, name: str, version: str) -> str:
     """Write an empty wheel that stands for a provided distribution; its version, marked so that nothing else fits."""
-    folder.mkdir(exist_ok=True)
     marked = f"{version}+provided"
     base = f"{name.replace('-', '_')}-{marked}"
     with zipfile.ZipFile(folder / f"{base}-py3-none-any.whl", "w") as wheel:
@@ -151,23 +86,9 @@ def _stub(folder: Path, name: str, version: str) -> str:
     return marked
 
 
-def _wheel(entry: Mapping[str, Any], client: httpx.Client) -> Wheel:
-    address = entry["download_info"]["url"]
-    info = entry["download_info"].get("archive_info", {})
-    path = local_path(address)
-    digest = info.get("hashes", {}).get("sha256") or (sha256_file(path) if path else None)
-    filename = unquote(urlsplit(address).path).rsplit("/", 1)[-1]
-    if digest is None or not filename.endswith(".whl"):
-        raise CourseboxError(
-            f"the Python index gives no SHA-256 of {filename}", hint="use an index that does (PEP 503)"
-        )
-    return Wheel(
-        name=canonicalize_name(entry["metadata"]["name"]),
-        version=entry["metadata"]["version"],
-        filename=filename,
-        size=path.stat().st_size if path else _remote_size(address, client),
-        sha256=digest,
-    )
+def _wheel(found: FoundWheel, client: httpx.Client) -> Wheel:
+    size = _remote_size(found.address, client) if found.size is None else found.size
+    return Wheel(found.name, found.version, found.filename, size, found.sha256)
 
 
 def _remote_size(address: str, client: httpx.Client) -> int:
@@ -182,8 +103,3 @@ def _remote_size(address: str, client: httpx.Client) -> int:
     except httpx.HTTPError as error:
         name = address.rsplit("/", 1)[-1]
         raise CourseboxError(f"the size of {name} cannot be told: {error}", hint="try again") from error
-
-
-def _complaint(text: str) -> str:
-    errors = [line.removeprefix("ERROR: ") for line in text.splitlines() if line.startswith("ERROR: ")]
-    return "; ".join(errors[:3]) or (text.strip().splitlines() or ["pip does not say why"])[-1]

@@ -33,6 +33,12 @@ class Server:
                 else:
                     outer.serve(self)
 
+            def do_HEAD(self) -> None:
+                content = outer.files.get(self.path)
+                self.send_response(404 if content is None else 200)
+                self.send_header("Content-Length", str(len(content or b"")))
+                self.end_headers()
+
             def log_message(self, format: str, *args: object) -> None:
                 pass
 

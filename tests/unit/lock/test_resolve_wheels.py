@@ -1,48 +1,21 @@
-"""Resolving with pip, the real one, from a folder of tiny wheels and without a network."""
+"""Resolving with uv, the real one, from a folder of tiny wheels and without a network."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import platform
-import zipfile
 from pathlib import Path
 
 import pytest
 
+from coursebox.archives.pip import PipSettings
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb
-from coursebox.lock.resolve_wheels import (
-    platforms,
-    provided_versions,
-    resolve_wheels,
-    target_environment,
-    upstream_version,
-)
-
-
-def make_wheel(folder: Path, name: str, version: str, *requires: str, tag: str = "py3-none-any") -> Path:
-    path = folder / f"{name}-{version}-{tag}.whl"
-    with zipfile.ZipFile(path, "w") as wheel:
-        info = f"{name}-{version}.dist-info"
-        lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
-        wheel.writestr(f"{info}/METADATA", "\n".join([*lines, *(f"Requires-Dist: {need}" for need in requires)]) + "\n")
-        wheel.writestr(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: {tag}\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
-
-
-@pytest.fixture
-def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is all that pip knows."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return folder
+from coursebox.lock.resolve_wheels import provided_versions, resolve_wheels, upstream_version
+from coursebox.lock.uv import _environment, find_wheels, platforms
+from tests.equipment.http_server import Server
+from tests.equipment.wheels import make_wheel
 
 
 def test_wheels_for_the_course_not_for_this_machine(index: Path) -> None:
@@ -85,6 +58,69 @@ def test_what_debian_provides_counts_and_is_left_out(index: Path) -> None:
     assert {wheel.name for wheel in resolve_wheels(["lib"])} == {"lib", "small", "big-math", "huge"}
 
 
+def test_a_newer_python_than_this_one_counts(index: Path) -> None:
+    """pip on Debian 12 left out what needs more than its own Python."""
+    make_wheel(index, "lib", "1.0")
+    make_wheel(index, "lib", "2.0", python=">=3.13")
+    assert [wheel.version for wheel in resolve_wheels(["lib"], python="3.13")] == ["2.0"]
+    assert [wheel.version for wheel in find_wheels(["lib"], python="3.11", architecture="amd64", glibc=36)] == ["1.0"]
+
+
+def test_most_specific_wheel_of_a_version_is_taken(index: Path) -> None:
+    for tag in ("py3-none-any", "cp39-abi3-manylinux_2_17_x86_64", "cp313-cp313-manylinux_2_28_x86_64",
+                "cp313-cp313-manylinux_2_17_x86_64", "cp313-cp313t-manylinux_2_28_x86_64",
+                "cp313-cp313-manylinux_2_28_aarch64", "cp313-cp313-musllinux_1_2_x86_64"):  # fmt: skip
+        make_wheel(index, "lib", "1.0", tag=tag)
+
+    def taken(python: str, architecture: str, glibc: int) -> str:
+        (found,) = find_wheels(["lib"], python=python, architecture=architecture, glibc=glibc)
+        return found.filename
+
+    assert taken("3.13", "amd64", 41) == "lib-1.0-cp313-cp313-manylinux_2_28_x86_64.whl"
+    assert taken("3.13", "amd64", 17) == "lib-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
+    assert taken("3.12", "amd64", 36) == "lib-1.0-cp39-abi3-manylinux_2_17_x86_64.whl"
+    assert taken("3.13", "arm64", 41) == "lib-1.0-cp313-cp313-manylinux_2_28_aarch64.whl"
+    assert taken("3.12", "arm64", 41) == "lib-1.0-py3-none-any.whl"
+
+
+def test_only_wheels_count(index: Path) -> None:
+    make_wheel(index, "lib", "1.0")
+    (index / "lib-2.0.tar.gz").write_bytes(b"")
+    assert [wheel.version for wheel in resolve_wheels(["lib"])] == ["1.0"]
+
+
+def test_uv_gets_pips_settings_by_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UV_INDEX", "https://mine.example/simple")
+    monkeypatch.setenv("UV_PRERELEASE", "allow")
+    indexes = ("https://user:secret@one.example/simple", "file:///srv/simple", "https://two.example/simple")
+    settings = PipSettings(indexes, ("/srv/wheels",), "/srv/ca.pem", "http://proxy.example:3128")
+    found = {name: value for name, value in _environment(settings, tmp_path).items() if name.startswith("UV_")}
+    assert found == {
+        "UV_SYSTEM_CERTS": "1",
+        "UV_INDEX": "https://user:secret@one.example/simple file:///srv/simple",
+        "UV_DEFAULT_INDEX": "https://two.example/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
+        "UV_FIND_LINKS": f"/srv/wheels,{tmp_path}",
+    }
+    environment = _environment(settings, None)
+    assert (environment["SSL_CERT_FILE"], environment["ALL_PROXY"]) == ("/srv/ca.pem", "http://proxy.example:3128")
+
+
+def test_an_index_is_asked_and_the_size_it_does_not_tell_is_looked_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_wheel(tmp_path, "lib", "1.0")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    server.put("/simple/lib/", f'<a href="/w/{path.name}#sha256={digest}">lib</a>'.encode(), "text/html")
+    server.put(f"/w/{path.name}", path.read_bytes())
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    monkeypatch.setenv("PIP_INDEX_URL", server.url("/simple"))
+    monkeypatch.setenv("PIP_EXTRA_INDEX_URL", "")
+    (found,) = resolve_wheels(["lib"])
+    assert (found.version, found.sha256, found.size) == ("1.0", digest, path.stat().st_size)
+
+
 def test_nothing_asked_for() -> None:
     assert resolve_wheels([]) == ()
 
@@ -94,15 +130,19 @@ def test_no_such_wheels(index: Path, requirement: str) -> None:
     make_wheel(index, "lib", "1.0")
     with pytest.raises(CourseboxError) as caught:
         resolve_wheels(["lib", requirement])
-    assert caught.value.message.startswith(f"pip finds no wheels for lib, {requirement} together: ")
+    assert caught.value.message.startswith(f"there are no wheels for lib, {requirement} together: ")
     assert caught.value.hint is not None
     assert "only wheels" in caught.value.hint
 
 
+def test_a_requirement_is_never_an_option(index: Path, tmp_path: Path) -> None:
+    make_wheel(index, "lib", "1.0")
+    (tmp_path / "more.txt").write_text("lib\n")
+    with pytest.raises(CourseboxError, match=r"there are no wheels for -r .*more\.txt together: "):
+        resolve_wheels([f"-r {tmp_path}/more.txt"])
+
+
 def test_target() -> None:
-    environment = target_environment("3.13", "arm64")
-    assert environment["python_full_version"] == "3.13.0"
-    assert environment["platform_machine"] == "aarch64"
     tags = platforms("amd64", 41)
     assert tags[0] == "manylinux_2_41_x86_64"
     assert {"manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"} < set(tags)

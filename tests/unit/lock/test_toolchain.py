@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -13,45 +12,31 @@ from packaging.utils import canonicalize_name
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
-from coursebox.lock import toolchain
-from coursebox.lock.toolchain import Locked, lock_toolchain
+from coursebox.lock.toolchain import PYTHONS, lock_toolchain
+from tests.equipment.wheels import make_wheel
 
-# name → (version, what it requires); "only313" is what a pip under Python 3.11 never asks for.
-WORLD = {
-    "app": ("1.0", ("lib[speed]>=1", 'only313; python_version >= "3.13"', 'windows; sys_platform == "win32"')),
-    "lib": ("2.0", ("leaf", 'fast; extra == "speed"')),
-    "leaf": ("3.0", ()),
-    "only313": ("4.0", ("deep",)),
-    "deep": ("5.0", ()),
-    "fast": ("6.0", ()),
-    "checker": ("7.0", ("leaf",)),
+REQUIRES = {
+    "app": ("1.0", "lib[speed]>=1", 'only313; python_version >= "3.13"', 'windows; sys_platform == "win32"'),
+    "lib": ("2.0", "leaf", 'fast; extra == "speed"'),
+    "leaf": ("3.0",),
+    "only313": ("4.0", "deep"),
+    "deep": ("5.0",),
+    "fast": ("6.0",),
+    "checker": ("7.0", "leaf"),
 }
 
 
-def world(python: str, wanted: list[str], versions: Mapping[str, str]) -> dict[str, Locked]:
-    """Resolve in `WORLD` as pip does: markers as of Python 3.11, whatever Python is asked for."""
-    found: dict[str, Locked] = {}
-    queue = [(Requirement(text), "") for text in wanted]
-    while queue:
-        requirement, extra = queue.pop()
-        environment = {"python_version": "3.11", "sys_platform": "linux", "extra": extra}
-        if requirement.marker and not requirement.marker.evaluate(environment):
-            continue
-        name = canonicalize_name(requirement.name)
-        version, requires = WORLD[name]
-        assert versions.get(name, version) == version
-        digest = "f" * 64 if name == "leaf" else f"{name}-{python}".encode().hex().ljust(64, "0")
-        found[name] = Locked(name, version, digest, requires)
-        queue += [(Requirement(text), inner) for text in requires for inner in ("", *requirement.extras)]
-    return found
-
-
 @pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def checkout(tmp_path: Path, index: Path) -> Path:
+    """A checkout that asks for app and checker; app has a wheel for each Python, and each Python could have another."""
+    for name, (version, *requires) in REQUIRES.items():
+        tags = [f"cp{python.replace('.', '')}-cp{python.replace('.', '')}-manylinux_2_17_x86_64" for python in PYTHONS]
+        for tag in tags if name == "app" else ["py3-none-any"]:
+            make_wheel(index, name, version, *requires, tag=tag)
+    make_wheel(index, "leaf", "3.1", python=">=3.12")
     (tmp_path / "pyproject.toml").write_text(
         '[project]\ndependencies = ["app>=1"]\n[project.optional-dependencies]\ntest = ["checker"]\n', encoding="utf-8"
     )
-    monkeypatch.setattr(toolchain, "_resolve", world)
     return tmp_path
 
 
@@ -69,19 +54,17 @@ def test_a_package_has_the_digests_of_both_pythons_each_once(checkout: Path) -> 
     lock_toolchain(checkout)
     text = (checkout / "locks/host/requirements-build.txt").read_text(encoding="utf-8")
     blocks = {block.partition("==")[0]: block for block in re.split(r"\n(?=\S)", text)}
-    assert blocks["leaf"] == f"leaf==3.0 \\\n    --hash=sha256:{'f' * 64}"
+    assert re.fullmatch(r"leaf==3\.0 \\\n    --hash=sha256:[0-9a-f]{64}", blocks["leaf"])
     assert blocks["app"].count("--hash=sha256:") == 2
     assert blocks["only313"].count("--hash=sha256:") == 1
 
 
-def test_a_package_without_a_wheel_is_named(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(python: str, wanted: list[str], versions: Mapping[str, str]) -> dict[str, Locked]:
-        return {name: locked for name, locked in world(python, wanted, versions).items() if name != "deep"}
-
-    monkeypatch.setattr(toolchain, "_resolve", without)
+def test_a_package_without_a_wheel_is_named(checkout: Path, index: Path) -> None:
+    next(index.glob("deep-*")).unlink()
     with pytest.raises(CourseboxError) as caught:
         lock_toolchain(checkout)
-    assert str(caught.value) == "pyproject.toml: no wheel of deep for Python 3.13"
+    assert "there are no wheels for app>=1, checker together: " in caught.value.message
+    assert "deep was not found" in caught.value.message
     assert not (checkout / "locks").exists()
 
 
