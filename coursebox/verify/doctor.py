@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from coursebox.architecture import ARCHITECTURES, Architecture
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
@@ -113,8 +114,9 @@ def system(release: Path = Path("/etc/os-release"), machine: str | None = None) 
             key, _, value = line.partition("=")
             values[key] = value.strip("\"'")
     name = f"{values.get('PRETTY_NAME', 'an unknown system')}, {machine}"
-    if machine != "x86_64":
-        return Finding("system", "blocks", name, "build on an x86-64 machine")
+    if Architecture.of_machine(machine) is None:
+        known = " or ".join(architecture.uname for architecture in ARCHITECTURES.values())
+        return Finding("system", "blocks", name, f"build on a machine with one of these processors: {known}")
     if values.get("ID") != "debian" or values.get("VERSION_ID") not in SYSTEMS:
         return Finding("system", "note", name, f"untried here; Debian {' and '.join(SYSTEMS)} are tested")
     return Finding("system", "ok", name)

@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from coursebox.architecture import AMD64
 from coursebox.core.console import say
 from coursebox.core.errors import CourseboxError
 from coursebox.core.files import write_text
@@ -118,8 +119,8 @@ def _try_something(kernel: Path | None, disk: Path | None) -> Verdict | None:
 
 def _bare(*more: str) -> list[str]:
     return [
-        QEMU, "-nodefaults", "-no-user-config", "-machine", "pc", "-accel", "kvm", "-cpu", "host", "-m", "256",
-        "-display", "none", "-no-reboot", *more,
+        QEMU, "-nodefaults", "-no-user-config", "-machine", AMD64.qemu.machine, "-accel", "kvm", "-cpu", "host",
+        "-m", "256", "-display", "none", "-no-reboot", *more,
     ]  # fmt: skip
 
 

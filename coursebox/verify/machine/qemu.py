@@ -20,18 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from coursebox.architecture import AMD64, Architecture, Firmware
 from coursebox.core.errors import CourseboxError
 from coursebox.verify.machine.qmp import Qmp
 
 Accelerator = Literal["kvm", "tcg"]
-Firmware = Literal["bios", "uefi"]
 
 LOCALHOST = "127.0.0.1"
-QEMU = "qemu-system-x86_64"
-INSTALL = "run: apt-get install qemu-system-x86 qemu-utils ovmf"
-# Code and empty variable store of the UEFI firmware, as the package ovmf installs them.
-OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
-OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+QEMU = AMD64.qemu.program  # of this machine, as long as builders are amd64
+INSTALL = f"run: apt-get install {AMD64.qemu.package} qemu-utils {AMD64.qemu.uefi_package}"
 # A processor of today whose AVX is hidden, as VirtualBox does it under Hyper-V, with the XSAVE that it depends on
 # (https://github.com/VirtualBox/virtualbox/issues/36). Not QEMU's own qemu64: that claims to be an AMD K8 and lacks the
 # 3DNow! that every K8 has, so OpenBLAS takes its Opteron kernels and stops at an illegal instruction.
@@ -59,6 +56,7 @@ class Spec:
     neighbour: forwards through a second network card, arriving in the guest from NEIGHBOUR_HOST.
     kernel, initrd, append: start this kernel directly instead of the disk's own boot loader.
     window: show the screen, where this machine has one.
+    architecture: decides the emulator, the board, the network card and the firmware for UEFI.
     """
 
     disk: Path
@@ -74,6 +72,7 @@ class Spec:
     initrd: Path | None = None
     append: str = ""
     window: bool = False
+    architecture: Architecture = AMD64
 
 
 def free_port() -> int:
@@ -162,8 +161,9 @@ def disk_size(disk: Path) -> int:
 def command(spec: Spec, *, overlay: Path, variables: Path, serial: Path, control: Path) -> list[str]:
     """The command line of one start; `variables` is the private UEFI variable store, `control` the QMP socket."""
     disk = overlay_node(overlay, spec.disk) | {"node-name": "disk"}
+    board = spec.architecture.qemu
     line = [
-        QEMU,
+        board.program,
         "-nodefaults",
         "-no-user-config",
         "-accel", "tcg,thread=multi" if spec.accelerator == "tcg" else "kvm",
@@ -182,19 +182,19 @@ def command(spec: Spec, *, overlay: Path, variables: Path, serial: Path, control
         "-qmp", f"unix:{_escaped(control)},server=on,wait=off",
     ]  # fmt: skip
     if spec.firmware == "uefi":
-        code = {"node-name": "code", "driver": "file", "filename": str(OVMF_CODE), "read-only": True}
+        code = {"node-name": "code", "driver": "file", "filename": board.uefi_code, "read-only": True}
         store = {"node-name": "store", "driver": "file", "filename": str(variables)}
         line += ["-blockdev", json.dumps(code), "-blockdev", json.dumps(store)]
-        line += ["-machine", "pc,pflash0=code,pflash1=store"]
+        line += ["-machine", f"{board.machine},pflash0=code,pflash1=store"]
     else:
-        line += ["-machine", "pc"]
+        line += ["-machine", board.machine]
     # No boot ROM on the cards: starting from the network is nothing that a student's machine should try.
     line += ["-netdev", _netdev("nat", "ipv6=off", spec.forwards, "")]
-    line += ["-device", "e1000,netdev=nat,romfile="]
+    line += ["-device", f"{board.network},netdev=nat,romfile="]
     if spec.neighbour:
         lan = f"ipv6=off,net={NEIGHBOUR_NET},host={NEIGHBOUR_HOST},dhcpstart={NEIGHBOUR_GUEST}"
         line += ["-netdev", _netdev("lan", lan, spec.neighbour, NEIGHBOUR_GUEST)]
-        line += ["-device", "e1000,netdev=lan,romfile="]
+        line += ["-device", f"{board.network},netdev=lan,romfile="]
     if spec.kernel is not None:
         # A kernel that panics shall end the run, not start over.
         line += ["-kernel", str(spec.kernel), "-append", spec.append, "-no-reboot"]
@@ -244,9 +244,10 @@ class Qemu:
     def _check(self) -> None:
         if not self.spec.disk.is_file():
             raise CourseboxError(f"{self.spec.disk}: there is no such disk image", hint="`make ova` builds it")
-        require(QEMU)
-        if self.spec.firmware == "uefi" and not OVMF_CODE.is_file():
-            raise CourseboxError(f"{OVMF_CODE}: the UEFI firmware is missing", hint=INSTALL)
+        board = self.spec.architecture.qemu
+        require(board.program)
+        if self.spec.firmware == "uefi" and not Path(board.uefi_code).is_file():
+            raise CourseboxError(f"{board.uefi_code}: the UEFI firmware is missing", hint=INSTALL)
         check_ports(self.spec.forwards + self.spec.neighbour)
 
     def _start(self, folder: Path, control: Path) -> None:
@@ -257,7 +258,7 @@ class Qemu:
         if not overlay.exists():
             make_overlay(self.spec.disk, overlay)
         if self.spec.firmware == "uefi":
-            shutil.copyfile(OVMF_VARS, variables)
+            shutil.copyfile(self.spec.architecture.qemu.uefi_variables, variables)
         line = command(self.spec, overlay=overlay.resolve(), variables=variables, serial=self._serial, control=control)
         if leash := shutil.which("setpriv"):
             # However this program ends, a kill -9 included, no machine stays behind that holds the ports.
