@@ -17,11 +17,10 @@ from coursebox.architecture import ARCHITECTURES, Architecture
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
-from coursebox.host.dockerd import ask_engine
-from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
 from coursebox.host.packages import PACKAGES, missing_packages
 from coursebox.lock.lockfile import Locks, read_locks
 from coursebox.prune import cache_limit, sizes
+from coursebox.verify.containers import docker, gpu
 from coursebox.verify.finding import Finding
 from coursebox.verify.machine.accel import kvm_verdict
 from coursebox.verify.machine.qemu import Forward, check_ports
@@ -173,31 +172,6 @@ def packages() -> Iterator[Finding]:
     if others:
         advice = "`make try` and `make test` install what they need" if can_install else "install them for these verbs"
         yield Finding("packages", "note", f"not installed, for trying and testing: {' '.join(others)}", advice)
-
-
-def docker() -> Finding:
-    """Whether an engine answers, and what a build would do when none does."""
-    trouble = ask_engine()
-    if trouble is None:
-        return Finding("Docker", "ok", "an engine answers")
-    if "permission denied" in trouble.lower():
-        advice = "run: sudo usermod --append --groups docker $USER, and log in again"
-        return Finding("Docker", "blocks", "an engine runs, but this user may not talk to it", advice)
-    if host := os.environ.get("DOCKER_HOST"):
-        return Finding("Docker", "blocks", f"no engine answers at {host}", "start it, or unset DOCKER_HOST")
-    if os.geteuid() != 0 and shutil.which("sudo") is None:
-        return Finding("Docker", "blocks", "no engine answers", "as root, install docker.io and start it")
-    return Finding("Docker", "note", "no engine answers", "`make ova` installs docker.io when needed, and starts it")
-
-
-def gpu() -> Finding:
-    """Whether containers of the image can use a GPU here; they work on the CPU, too."""
-    gpus = find_gpus()
-    if not gpus:
-        return Finding("gpu", "ok", "none: the image runs on the CPU here")
-    if wrong := trouble(gpus, engine_runtimes()):
-        return Finding("gpu", "note", *wrong)
-    return Finding("gpu", "ok", ", ".join(f"{gpu.name}, driver {gpu.driver}" for gpu in gpus))
 
 
 def kvm(cache: Cache, course: Course | None) -> Finding:

@@ -14,7 +14,7 @@ from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.host.gpu import Gpu
 from coursebox.lock.lockfile import Deb, Locks, Wheel
-from coursebox.verify import doctor, network
+from coursebox.verify import containers, doctor, network
 from coursebox.verify.finding import Finding
 from coursebox.verify.machine.accel import Verdict
 
@@ -34,8 +34,8 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(doctor, "system", lambda: Finding("system", "ok", "Debian"))
     monkeypatch.setattr(doctor, "disk", lambda cache: Finding("disk", "ok", "much"))
     monkeypatch.setattr(doctor, "missing_packages", lambda packages: [])
-    monkeypatch.setattr(doctor, "ask_engine", lambda: None)
-    monkeypatch.setattr(doctor, "find_gpus", lambda: [])
+    monkeypatch.setattr(containers, "ask_engine", lambda: None)
+    monkeypatch.setattr(containers, "find_gpus", lambda: [])
     monkeypatch.setattr(doctor, "kvm_verdict", lambda **_: Verdict(True, "a kernel ran with it"))
     monkeypatch.setattr(network, "read_apt", lambda: SimpleNamespace(main=("http://mirror.example/debian",)))
     monkeypatch.setattr(
@@ -187,12 +187,12 @@ def test_docker(
     state: str,
     text: str,
 ) -> None:
-    monkeypatch.setattr(doctor, "ask_engine", lambda: said)
+    monkeypatch.setattr(containers, "ask_engine", lambda: said)
     monkeypatch.setattr(doctor.os, "geteuid", lambda: euid)
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    finding = doctor.docker()
+    finding = containers.docker()
     assert (finding.state, finding.text) == (state, text)
     assert bool(finding.advice) == (state != "ok")
 
@@ -241,10 +241,10 @@ def test_ports(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_gpu(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found(healthy, "gpu") == [Finding("gpu", "ok", "none: the image runs on the CPU here")]
-    monkeypatch.setattr(doctor, "find_gpus", lambda: [Gpu("T4", 580, (7, 5))])
-    monkeypatch.setattr(doctor, "engine_runtimes", lambda: '{"Runtimes": {"runc": {}, "nvidia": {}}}')
+    monkeypatch.setattr(containers, "find_gpus", lambda: [Gpu("T4", 580, (7, 5))])
+    monkeypatch.setattr(containers, "engine_runtimes", lambda: '{"Runtimes": {"runc": {}, "nvidia": {}}}')
     assert found(healthy, "gpu") == [Finding("gpu", "ok", "T4, driver 580")]
-    monkeypatch.setattr(doctor, "engine_runtimes", lambda: '{"Runtimes": {"runc": {}}}')
+    monkeypatch.setattr(containers, "engine_runtimes", lambda: '{"Runtimes": {"runc": {}}}')
     (finding,) = found(healthy, "gpu")
     assert (finding.state, finding.text) == ("note", "T4: the Docker engine cannot hand it to a container")
 
