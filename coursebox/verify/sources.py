@@ -48,7 +48,7 @@ def below(*places: str, checkout: Path = CHECKOUT) -> list[Path]:
     """The tracked files at or below these places of the checkout. FileNotFoundError for a place without any."""
     found: list[Path] = []
     for place in places:
-        here = [path for path in _tracked(checkout) if path == checkout / place or (checkout / place) in path.parents]
+        here = [path for name, path in _tracked(checkout) if name == place or name.startswith(f"{place}/")]
         if not here:
             raise FileNotFoundError(f"{checkout / place}: no file of the checkout is there")
         found += here
@@ -93,8 +93,9 @@ def _imported(path: Path, _time: int, checkout: Path) -> tuple[Path, ...]:
 
 
 @functools.cache
-def _tracked(checkout: Path) -> tuple[Path, ...]:
-    return tuple(tracked(checkout))
+def _tracked(checkout: Path) -> tuple[tuple[str, Path], ...]:
+    """The tracked files with their places in the checkout."""
+    return tuple((path.relative_to(checkout).as_posix(), path) for path in tracked(checkout))
 
 
 def _names(tree: ast.Module) -> Iterator[str]:
