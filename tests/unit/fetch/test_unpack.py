@@ -57,7 +57,11 @@ def test_gunzip_stops_at_the_limit() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 5000])
-@pytest.mark.parametrize("content", [b"", b"x", b"as it is" * 100, gzip.compress(b"as it is" * 100)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"x", b"as it is" * 100, gzip.compress(b"as it is" * 100)],
+    ids=["empty", "one", "plain", "gzip"],
+)
 def test_only_what_is_compressed_is_unpacked(content: bytes, size: int) -> None:
     blocks = [content[start : start + size] for start in range(0, len(content), size)]
     found = b"".join(plain(blocks, 10_000))
