@@ -57,7 +57,7 @@ def run(course: Course, *, fresh: bool = False) -> int:
         for second in seconds:
             second.prepare(room / "checkout")
         with ThreadPoolExecutor(len(processors)) as pool:
-            reports = list(pool.map(Second.build, seconds))
+            reports = list(pool.map(lambda second: second.build(), seconds))
         status = 0
         for first, second, again in zip(todo, seconds, reports, strict=True):
             different = judge(first, again, cache, second.own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +16,10 @@ import pytest
 
 from coursebox.core.paths import Cache
 from coursebox.core.stages import RECORD, Stages
-from coursebox.course import Course
-from coursebox.verify import repro
+from coursebox.verify import repro, second
 from coursebox.verify.proofs import Proofs
-from coursebox.verify.repro import UNSEALED, claim_of, give_back, keep, prepare, proved_before, share_stages
+from coursebox.verify.repro import UNSEALED, claim_of, keep, proved_before
+from coursebox.verify.second import Second, share_stages
 
 Report = dict[str, Any]
 STAGES = {
@@ -36,7 +36,8 @@ def report(kind: str = "vm", **digests: str) -> Report:
         for name in STAGES[kind]
     ]  # fmt: skip
     name = {"vm": "course-1.ova", "cuda": "course-1-cuda.oci.tar"}[kind]
-    return {"file": {"name": name, "size": 7, "sha256": digests.get("file", f"{kind} digest")}, "stages": stages}
+    file = {"name": name, "size": 7, "sha256": digests.get("file", f"{kind} digest")}
+    return {"target": kind, "file": file, "stages": stages}
 
 
 @pytest.fixture
@@ -126,130 +127,75 @@ def shared(own: Cache) -> set[str]:
     return {path.parent.parent.name for path in own.stages.glob(f"*/*/{RECORD}")}
 
 
-def test_the_second_build_gets_only_stages_with_a_proof(cache: Cache, own: Cache, proofs: Proofs) -> None:
+def test_a_shared_stage_is_a_finished_one_and_takes_no_room(cache: Cache, own: Cache) -> None:
     first = report()
     make_stages(cache, first)
-    names = [stage["name"] for stage in first["stages"]]
-    share_stages(first, names, cache, own, proofs)
-    assert not own.stages.exists()
-    keep(first, report(bootstrap_vm="other"), proofs)
-    share_stages(first, ["tools", "packer"], cache, own, proofs)
-    assert shared(own) == {"tools", "packer"}
-    share_stages(first, names, cache, own, proofs)
-    assert shared(own) == {*names} - {"bootstrap-vm"}
-    assert not (own.stages / "bootstrap-vm").exists()
-
-
-def test_a_shared_stage_is_a_finished_one_and_takes_no_room(cache: Cache, own: Cache, proofs: Proofs) -> None:
-    first = report()
-    make_stages(cache, first)
-    keep(first, first, proofs)
-    share_stages(first, ["tools"], cache, own, proofs)
+    share_stages(first["stages"][:1], cache, own)
     for name in ("tools.tar", RECORD):
         mine, theirs = cache.stages / "tools" / "tools-key" / name, own.stages / "tools" / "tools-key" / name
         assert mine.samefile(theirs)
+    assert shared(own) == {"tools"}
     assert Stages(own)._finished("tools", "tools-key", own.stages / "tools" / "tools-key") is not None
 
 
-def test_fresh_shares_nothing(cache: Cache, own: Cache, proofs: Proofs) -> None:
-    first = report()
-    make_stages(cache, first)
-    keep(first, first, proofs)
-    share_stages(first, [*STAGES["vm"]], cache, own, Proofs(cache, fresh=True))
-    assert shared(own) == set()
-
-
 @pytest.mark.parametrize("gone", ["tools.tar", RECORD, ""])
-def test_a_stage_that_was_pruned_is_not_shared(cache: Cache, own: Cache, proofs: Proofs, gone: str) -> None:
+def test_a_stage_that_was_pruned_is_not_shared(cache: Cache, own: Cache, gone: str) -> None:
     first = report()
     make_stages(cache, first)
-    keep(first, first, proofs)
     place = cache.stages / "tools" / "tools-key"
     place.rename(place.with_name("elsewhere")) if not gone else (place / gone).unlink()
-    share_stages(first, [*STAGES["vm"]], cache, own, proofs)
+    share_stages(first["stages"], cache, own)
     assert shared(own) == {*STAGES["vm"]} - {"tools"}
     assert not (own.stages / "tools").exists()
 
 
-def test_a_stage_that_is_there_already_stays(cache: Cache, own: Cache, proofs: Proofs) -> None:
-    first = report()
-    make_stages(cache, first)
-    keep(first, first, proofs)
-    place = own.stages / "tools" / "tools-key"
-    place.mkdir(parents=True)
-    (place / "tools.tar").write_text("made here")
-    share_stages(first, ["tools"], cache, own, proofs)
-    assert [path.name for path in place.iterdir()] == ["tools.tar"]
-    assert (place / "tools.tar").read_text() == "made here"
-
-
-def test_folders_of_shared_stages_belong_to_the_owner_of_the_cache(
-    cache: Cache, own: Cache, proofs: Proofs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second build's user marks a stage as used and puts others beside it."""
-    owners: dict[Path, int] = {}
-    monkeypatch.setattr(os, "chown", lambda path, user, group: owners.update({Path(path): user}))
-    real = os.stat
-
-    def status(path: Any, *words: Any, **more: Any) -> Any:
-        return SimpleNamespace(st_uid=4242) if path == own.root else real(path, *words, **more)
-
-    first = report()
-    make_stages(cache, first)
-    keep(first, first, proofs)
-    monkeypatch.setattr(repro, "os", SimpleNamespace(chown=os.chown, stat=status, fspath=os.fspath))
-    share_stages(first, ["tools"], cache, own, proofs)
-    assert owners == dict.fromkeys([own.stages, own.stages / "tools", own.stages / "tools" / "tools-key"], 4242)
-
-
-def test_prepare_gives_everything_away_but_shared_stages(
-    cache: Cache, proofs: Proofs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_preparing_gives_everything_away_but_shared_stages(
+    cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hard link is the file itself: with another owner it would be another one's in the cache, too."""
-    place = tmp_path / "room" / "second build, elsewhere" / "coursé"
-    own = Cache(place / "cache")
-    (place / "checkout").mkdir(parents=True)
-    (place / "checkout" / "one.py").write_text("")
-    (place / "checkout" / "link").symlink_to("one.py")
-    os.link(place / "checkout" / "one.py", place / "checkout" / "two.py")  # two names, and no stage
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    (checkout / "one.py").write_text("")
     first = report()
     make_stages(cache, first)
-    keep(first, first, proofs)
-    own.root.mkdir()
-    share_stages(first, ["packer"], cache, own, proofs)
+    packer = next(stage for stage in first["stages"] if stage["name"] == "packer")
+    place = tmp_path / "room" / "ova" / "second build, elsewhere" / "coursé"
+    made = Second(repro.ELSEWHERE, place, SimpleNamespace(), "ova", cache, [packer])  # type: ignore[arg-type]
 
-    def start(where: repro.Surroundings, checkout: Path, cache: Cache, user: int, arguments: Sequence[str]) -> None:
-        made = cache.stages / "tools" / "tools-key"
-        made.mkdir(parents=True)
-        (made / "tools.tar").write_text("made here")
+    def start(
+        where: second.Surroundings, checkout: Path, own: Cache, user: int, arguments: Sequence[str | Path]
+    ) -> None:
+        (own.stages / "tools" / "tools-key").mkdir(parents=True)
+        (own.stages / "tools" / "tools-key" / "tools.tar").write_text("made here")
 
     chown = tmp_path / "bin" / "chown"
     chown.parent.mkdir()
     chown.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> "{tmp_path}/chowned"\n')
     chown.chmod(0o755)
-    monkeypatch.setattr(repro, "start", start)
-    monkeypatch.setattr(repro, "course_file", lambda course, checkout: checkout / "course.toml")
+    monkeypatch.setattr(second, "start", start)
+    monkeypatch.setattr(second, "course_file", lambda course, checkout: checkout / "course.toml")
     monkeypatch.setenv("PATH", f"{chown.parent}:{os.environ['PATH']}")
-    prepare(repro.ELSEWHERE, place, SimpleNamespace())  # type: ignore[arg-type]
+    made.prepare(checkout)
 
     options, *names = (tmp_path / "chowned").read_text().splitlines()
     assert options == "-h" and names.pop(0) == "4242"
     given = {Path(name) for name in names}
-    packer = own.stages / "packer" / "packer-key"
-    every = {place, *place.rglob("*")}
-    assert given == every - {packer / "packer.tar", packer / RECORD}
-    assert {packer, own.stages / "tools" / "tools-key" / "tools.tar", place / "checkout" / "two.py"} <= given
-    assert stat.S_IMODE(place.parents[1].stat().st_mode) == 0o755  # the other user finds the way
+    kept = made.own.stages / "packer" / "packer-key"
+    assert given == {place, *place.rglob("*")} - {kept / "packer.tar", kept / RECORD}
+    assert {kept, made.own.stages / "tools" / "tools-key" / "tools.tar", made.checkout / "one.py"} <= given
+    for folder in place.parents[:2]:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o755  # the other user finds the way
 
 
 def test_downloads_are_given_back(own: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     owners: dict[Path, int] = {}
     monkeypatch.setattr(os, "chown", lambda path, user, group: owners.update({Path(path): user}))
-    give_back(own)
+    made = Second(repro.ELSEWHERE, own.root.parent, SimpleNamespace(), "ova", own, [])  # type: ignore[arg-type]
+    made.give_back()
     download = own.object("ab" * 32)
     download.parent.mkdir(parents=True)
     download.write_text("")
-    give_back(own)
+    made.give_back()
     assert owners == {download: os.getuid()}
 
 
@@ -257,48 +203,50 @@ def test_downloads_are_given_back(own: Cache, monkeypatch: pytest.MonkeyPatch) -
 
 
 class Builds:
-    """Stands for the two builds: `second` is what the report of the second one says; `built`: what was built again."""
+    """Stands for the builds. first, second: what their reports say; built: what was built again; shared: its stages
+    that were taken from the first build; processors: on which each second build ran.
+    """
 
     def __init__(self, cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cache = cache
+        self.first = {kind: report(kind) for kind in STAGES}
         self.second = {kind: report(kind) for kind in STAGES}
         self.built: list[str] = []
         self.shared: dict[str, set[str]] = {}
-        self.prepared: list[set[str]] = []
-        self.given_back = 0
-        for kind in STAGES:
-            for stage in report(kind)["stages"]:
-                if not (cache.stages / stage["name"]).exists():
-                    make_stages(cache, {"stages": [stage]})
+        self.processors: dict[str, str] = {}
+        self.given_back: list[str] = []
+        self.error: BaseException | None = None
         monkeypatch.setenv("COURSEBOX_CACHE", str(cache.root))
         for name, function in {
-            "build_ova": lambda course: "vm", "build_docker": lambda course, load: "cuda", "build": self.build,
-            "copy_checkout": lambda course, target: target.mkdir(parents=True), "prepare": self.prepare,
-            "make_room": lambda place: None, "give_back": self.give_back,
+            "build_all": lambda course, targets, load: [*STAGES], "report": lambda kind: self.first[kind],
+            "copy_checkout": lambda course, target: target.mkdir(parents=True), "remove_others": lambda cache: None,
+            "chosen": lambda names: names, "targets": lambda: dict.fromkeys(STAGES), "Second": self.one,
         }.items():  # fmt: skip
             monkeypatch.setattr(repro, name, function)
-        monkeypatch.setattr(repro.report, "report", report)
-        download = cache.object("ab" * 32)
-        download.parent.mkdir(parents=True)
-        download.write_text("")
 
-    def prepare(self, where: repro.Surroundings, place: Path, course: Course) -> None:
-        self.prepared.append(shared(Cache(place / "cache")))
+    def one(
+        self, where: second.Surroundings, place: Path, course: object, target: str, cache: Cache,
+        shared: Sequence[dict[str, Any]],
+    ) -> SimpleNamespace:  # fmt: skip
+        self.shared[target] = {stage["name"] for stage in shared}
+        self.processors[target] = where.processors
+        return SimpleNamespace(
+            target=target, own=Cache(place / "cache"), prepare=lambda checkout: None,
+            build=lambda: self.build(target), give_back=lambda: self.given_back.append(target),
+        )  # fmt: skip
 
-    def build(self, where: repro.Surroundings, place: Path, course: Course, kind: str) -> Mapping[str, Any]:
-        self.built.append(kind)
-        self.shared[kind] = shared(Cache(place / "cache"))
-        return self.second[kind]
-
-    def give_back(self, own: Cache) -> None:
-        assert own.object("ab" * 32).exists() == bool(self.prepared)
-        self.given_back += 1
+    def build(self, target: str) -> Report:
+        if self.error:
+            raise self.error
+        self.built.append(target)
+        return self.second[target]
 
     def run(self, *, fresh: bool = False) -> int:
-        self.built, self.shared, self.prepared = [], {}, []
-        status = repro.run(SimpleNamespace(), fresh=fresh)  # type: ignore[arg-type]
-        assert not (self.cache.root / "repro").exists()
-        return status
+        self.built, self.shared, self.given_back = [], {}, []
+        try:
+            return repro.run(SimpleNamespace(), fresh=fresh)  # type: ignore[arg-type]
+        finally:
+            assert not (self.cache.root / "repro").exists()
 
 
 @pytest.fixture
@@ -306,41 +254,40 @@ def builds(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> Builds:
     return Builds(cache, monkeypatch)
 
 
-IDENTICAL = "identical vm digest course-1.ova\nidentical cuda digest course-1-cuda.oci.tar\n"
+IDENTICAL = ["identical cuda digest course-1-cuda.oci.tar", "identical vm digest course-1.ova"]
 
 
 def test_what_is_proved_is_not_built_again(builds: Builds, capsys: pytest.CaptureFixture[str]) -> None:
     assert builds.run() == 0
-    assert builds.built == ["vm", "cuda"] and builds.prepared == [set()]
-    assert builds.shared["vm"] == set()
-    assert capsys.readouterr().out == IDENTICAL
+    assert sorted(builds.built) == ["cuda", "vm"] and builds.shared == {"vm": set(), "cuda": set()}
+    assert sorted(capsys.readouterr().out.splitlines()) == IDENTICAL
     assert builds.run() == 0
-    assert (builds.built, builds.prepared) == ([], [])
-    assert capsys.readouterr().out == IDENTICAL
+    assert (builds.built, builds.shared) == ([], {})
+    assert sorted(capsys.readouterr().out.splitlines()) == IDENTICAL
     assert builds.run(fresh=True) == 0
-    assert builds.built == ["vm", "cuda"] and builds.shared == {"vm": set(), "cuda": set()}
-    assert capsys.readouterr().out == IDENTICAL
-    assert builds.given_back == 3
+    assert sorted(builds.built) == ["cuda", "vm"] and builds.shared == {"vm": set(), "cuda": set()}
+    assert sorted(capsys.readouterr().out.splitlines()) == IDENTICAL
+    assert sorted(builds.given_back) == ["cuda", "vm"]
 
 
-def test_stages_of_the_first_file_are_shared_with_the_second(builds: Builds) -> None:
+def test_each_second_build_has_a_processor(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repro.os, "sched_getaffinity", lambda pid: {5, 7})
     builds.run()
-    assert builds.shared["cuda"] == {"tools", "packer"}
+    assert builds.processors == {"vm": "5", "cuda": "7"}
+    monkeypatch.setattr(repro.os, "sched_getaffinity", lambda pid: {3})
+    builds.run(fresh=True)
+    assert builds.processors == {"vm": "3", "cuda": "3"}
 
 
-def test_after_an_edit_only_what_follows_is_built_again(
-    builds: Builds, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_after_an_edit_only_what_follows_is_built_again(builds: Builds, capsys: pytest.CaptureFixture[str]) -> None:
     builds.run()
     edited = report("vm", file="edited", course_vm="edited", ova="edited")
     edited["stages"][-2]["key"] = edited["stages"][-1]["key"] = "edited-key"
-    builds.second["vm"] = edited
-    monkeypatch.setattr(repro.report, "report", lambda kind: edited if kind == "vm" else report(kind))
+    builds.first["vm"] = builds.second["vm"] = edited
     capsys.readouterr()
     assert builds.run() == 0
     assert builds.built == ["vm"]
-    assert builds.prepared == [{"tools", "packer"}]
-    assert builds.shared["vm"] == {"tools", "packer", "bootstrap-vm", "system-vm"}
+    assert builds.shared == {"vm": {"tools", "packer", "bootstrap-vm", "system-vm"}}
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines) == ["identical cuda digest course-1-cuda.oci.tar", "identical edited course-1.ova"]
 
@@ -361,14 +308,9 @@ def test_a_build_that_differs_is_not_kept(
     assert builds.built == ["vm"]
 
 
-def test_an_error_of_the_second_build_leaves_no_proof_and_nothing_behind(
-    builds: Builds, proofs: Proofs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(repro, "build", fail)
+def test_an_error_of_the_second_build_leaves_no_proof_and_nothing_behind(builds: Builds, proofs: Proofs) -> None:
+    builds.error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         builds.run()
-    assert not (builds.cache.root / "repro").exists() and builds.given_back == 1
+    assert sorted(builds.given_back) == ["cuda", "vm"]
     assert stages_of(report("vm"), proofs) == [] and proofs.find(claim_of(report("vm"))) is None
