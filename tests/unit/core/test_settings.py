@@ -99,3 +99,10 @@ def test_an_empty_variable_is_not_set_but_an_empty_snapshot_service_is_none(monk
     assert (
         found.debian_snapshot == "" and found.model_copy(update={"debian_snapshot": None}) == Settings.model_construct()
     )
+
+
+def test_the_readme_has_each_variable_in_its_table() -> None:
+    text = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    table = text[text.index("| setting | |") : text.index("Without `STRICT=1`")]
+    named = set(re.findall(r"`([A-Z][A-Z_]*)(?:=1)?`", table))
+    assert named == {name for name, _ in described()}
