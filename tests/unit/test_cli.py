@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from coursebox import cli
+from coursebox import __version__, cli
 from coursebox.core.errors import CourseboxError
+from coursebox.core.paths import CHECKOUT
 
 
 @pytest.fixture
@@ -82,3 +86,39 @@ def test_wrong_usage(verb: pytest.MonkeyPatch, arguments: list[str], capsys: pyt
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage: coursebox" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "coursebox", "--version"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout == f"coursebox {__version__}\n"
+
+
+def test_make_and_the_command_line_have_the_same_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each target of the Makefile, but `help`, hands over its own name."""
+    text = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
+    handed_over = dict(re.findall(r"^([a-z-]+):.*\n\t\$\(call verb,(?:build|test),([a-z-]+)\)$", text, re.MULTILINE))
+    targets = set(re.findall(r"^\.PHONY: (\S+)$", text, re.MULTILINE)) - {"help"}
+    assert handed_over == {name: name for name in targets}
+    with pytest.raises(SystemExit):
+        cli.main(["no-such-verb"])
+    known = re.search(r"choose from (.*)\)", capsys.readouterr().err)
+    assert known is not None and set(re.findall(r"[a-z-]+", known[1])) == targets
+
+
+def test_a_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("ACCEL", "warp")
+    assert cli.main(["targets"]) == 1
+    assert capsys.readouterr().err == (
+        "error: ACCEL=warp is not possible\n  hint: use ACCEL=kvm or ACCEL=tcg, or leave it out\n"
+    )
+
+
+@pytest.mark.parametrize(("named", "said"), [([], "no target is named"), (["floppy"], "there is no target floppy")])
+def test_a_build_of_no_target(
+    named: list[str], said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("TARGETS", raising=False)
+    assert cli.main(["build", *named]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {said}\n  hint: ") and "ova, image-cuda" in printed
