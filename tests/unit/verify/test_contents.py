@@ -130,6 +130,7 @@ EDITS: Mapping[str, tuple[Callable[[Tree], Tree], set[str]]] = {
     "a link of the system": (with_entry("usr/bin/python", link="python2"), {"system"}),
     "an attribute": (with_entry("usr/bin/ping", attributes={"SCHILY.xattr.security.capability": "admin"}), {"system"}),
     "an attribute less": (with_entry("usr/bin/ping", attributes=None), {"system"}),
+    "a kind": (with_entry("etc", kind=tarfile.FIFOTYPE), {"system"}),
     "a path of no rule": (lambda tree: {**tree, "srv/new": Entry()}, {"system"}),
     "a name that is not UTF-8": (lambda tree: {**tree, "srv/\udcff": Entry()}, {"system"}),
     "from the system into a lab": (renamed("etc/passwd", f"{LABS}/07_optimisers/passwd"), {"system", LAB, SHAPE}),
@@ -203,9 +204,9 @@ class Machine:
 
     def parts(
         self, tree: Tree | None = None, *, disk: VmdkInfo = DISK, flipped: int | None = None, size: int = MIB,
-        memory: int = 2048, file: str = "course",
+        memory: int = 2048, file: str = "course", digests: Mapping[str, str] | None = None,
     ) -> dict[str, str]:  # fmt: skip
-        """flipped: place of a byte of the raw disk that is not zero."""
+        """flipped: place of a byte of the raw disk that is not zero. digests: of result files, by their names."""
         self.number += 1
         place = self.folder / str(self.number)
         place.mkdir()
@@ -225,7 +226,8 @@ class Machine:
                 ova.addfile(member, io.BytesIO(content))
 
         def result(stage: str, name: str) -> Result:
-            return Result(stage, "key", place, {name: f"{self.number}"}, {"sha256": f"{self.number}"}, 1.0, reused=True)
+            digest = (digests or {}).get(name, f"{self.number}")
+            return Result(stage, "key", place, {name: digest}, {"sha256": digest}, 1.0, reused=True)
 
         results = (("course-vm", "tree.tar"), ("disk", "disk.raw"), ("ova", f"{file}.ova"))
         return machine_parts(self.stages, *(result(*words) for words in results))
@@ -274,11 +276,17 @@ def test_the_root_partition_is_where_the_disk_has_it() -> None:
 
 
 def test_the_digests_of_a_build_are_made_once(machine: Machine) -> None:
+    def again(**digests: str) -> dict[str, str]:
+        """A build in the same place, with an empty tree and these digests of its files."""
+        (machine.folder / "1").rename(machine.folder / f"{len(machine.stages.results)}-gone")
+        machine.number = 0
+        return machine.parts(tree={}, digests={name.replace("_", "."): digest for name, digest in digests.items()})
+
     machine.parts()
-    machine.number = 0
-    (machine.folder / "1").rename(machine.folder / "gone")
-    assert machine.parts(tree={})["system"] == parts(TREE)["system"]
-    assert [result.reused for result in machine.stages.results] == [False, True]
+    assert again()["system"] == parts(TREE)["system"]
+    for other in ({"tree_tar": "x"}, {"disk_raw": "x"}, {"course_ova": "x"}):
+        assert "system" not in again(**other)
+    assert [result.reused for result in machine.stages.results] == [False, True, False, False, False]
 
 
 # ----------------------------------------------------------------------------------------------- the image
@@ -298,9 +306,10 @@ class Image:
         self.number = 0
 
     def parts(
-        self, tree: Tree | None = None, *, config: Mapping[str, Any] = CONFIG, below: tuple[str, ...] = ("11", "22")
-    ) -> dict[str, str]:
-        """below: digests of the layers of the system."""
+        self, tree: Tree | None = None, *, config: Mapping[str, Any] = CONFIG, below: tuple[str, ...] = ("11", "22"),
+        digests: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:  # fmt: skip
+        """below: digests of the layers of the system. digests: of result files, by the names of their stages."""
         self.number += 1
         place = self.folder / str(self.number)
         place.mkdir()
@@ -312,7 +321,8 @@ class Image:
         facts = {"layers": [{"name": "system", "blob": {"diff_id": digest, "sha256": "packed"}} for digest in below]}
 
         def result(stage: str, *names: str) -> Result:
-            return Result(stage, "key", place, dict.fromkeys(names, f"{self.number}"), facts, 1.0, reused=True)
+            digest = (digests or {}).get(stage, f"{self.number}")
+            return Result(stage, "key", place, dict.fromkeys(names, digest), facts, 1.0, reused=True)
 
         layers = result("system-cuda", "a.gz", "b.gz"), result("layers-course", "course.tar.gz", "data.tar.gz")
         return image_parts(self.stages, layers, result("image", "config.json"))
@@ -329,7 +339,7 @@ def test_the_parts_of_an_image_are_those_of_the_courses_layers_and_its_config(im
     assert set(found) == {*parts(TREE), "config"}
 
 
-@pytest.mark.parametrize("edit", ["content of a lab", "mode of what labs share", "entry point", "a path of no rule"])
+@pytest.mark.parametrize("edit", ["content of a lab", "mode of what labs share", "entry point", "a mode of the system"])
 def test_an_edit_in_the_layers_of_the_course(image: Image, edit: str) -> None:
     change, expected = EDITS[edit]
     assert differences(image.parts(), image.parts(change(TREE))) == expected
@@ -349,3 +359,12 @@ def test_what_an_engine_starts_counts_and_the_list_of_layers_does_not(image: Ima
     layers = {**CONFIG, "rootfs": {"type": "layers", "diff_ids": ["sha256:1", "sha256:3"]}}
     assert differences(before, image.parts(config=layers)) == set()
     assert differences(before, image.parts(config=dict(reversed(CONFIG.items())))) == set()
+
+
+def test_the_digests_of_an_image_are_made_once(image: Image) -> None:
+    image.parts()
+    for digests in ({}, {"system-cuda": "x"}, {"layers-course": "x"}, {"image": "x"}):
+        (image.folder / "1").rename(image.folder / f"{len(image.stages.results)}-gone")
+        image.number = 0
+        image.parts(digests=digests)
+    assert [result.reused for result in image.stages.results] == [False, True, False, False, False]

@@ -85,7 +85,8 @@ def test_another_name_or_another_form_of_record_is_another_claim(
     proofs: Proofs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proofs.keep(CLAIM, TESTS)
-    assert proofs.find(replace(CLAIM, name="container/test_hub.py")) is None
+    other = replace(CLAIM, name="container/test_hub.py")
+    assert proofs.find(other) is None and other.key != CLAIM.key
     monkeypatch.setattr(module, "FORMAT", module.FORMAT + 1)
     assert proofs.find(CLAIM) is None
 
@@ -102,6 +103,7 @@ def test_names_that_only_look_alike_are_kept_apart(proofs: Proofs) -> None:
     for name in names:
         found = proofs.find(Claim(name, {}))
         assert found is not None and list(found.tests) == [name]
+        assert proofs.last(Claim(name, {"another": "edition"})) == found
     assert {path.parent.parent for path in files(proofs)} == {proofs.cache.root / "proofs"}
 
 
@@ -266,6 +268,13 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(
     with pytest.raises(CourseboxError, match="No space left on device"):
         proofs.keep(CLAIM, {"other": 1.0})
     assert files(proofs) == [record] and record.read_bytes() == before
+
+
+def test_a_record_is_replaced_and_not_written_over(proofs: Proofs, record: Path, tmp_path: Path) -> None:
+    before = record.read_bytes()
+    os.link(record, tmp_path / "before")
+    proofs.keep(CLAIM, {"other": 1.0})
+    assert (tmp_path / "before").read_bytes() == before != record.read_bytes()
 
 
 def test_a_record_is_on_the_disk_before_it_has_its_name(proofs: Proofs, monkeypatch: pytest.MonkeyPatch) -> None:
