@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 
 COURSE ?= course.toml
-export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP V
+export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP NAME V
 
 # $(call verb,build|test,arguments of the command line)
 verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox $(2)
@@ -25,6 +25,7 @@ help: ## print this page
 ## STRICT=1     stop where a locked file or a data set has no source any more, instead of replacing it
 ## ACCEL=NAME   kvm or tcg for try, test and bench, instead of what was found to work
 ## CACHE=1      for clean: the stage results in the cache, too
+## NAME=21_x    for lab: the number and the topic of the new lab
 ## FRESH=1      for test and repro: prove anew what is proved already
 ## V=1          show the output of the tools
 
@@ -55,6 +56,10 @@ test: ## build the OVA and the image and prove on those very files what is not p
 .PHONY: test-quick
 test-quick: ## unit tests and linters, less than two minutes
 	$(call verb,test,test-quick)
+
+.PHONY: lab
+lab: ## lay out a new lab, labs/NAME, that passes its own tests
+	$(call verb,build,lab)
 
 .PHONY: solutions
 solutions: ## write the solved labs into dist/solutions, for the instructor

@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     verb("test-quick", _test_quick, "unit tests and linters").add_argument(
         "pytest", nargs="*", metavar="PYTEST", help="further files or options for pytest"
     )
+    verb("lab", _lab, "lay out a new lab").add_argument(
+        "name", nargs="?", default=chosen.name, metavar="NAME", help="number and topic, as in 21_topic (default: $NAME)"
+    )
     verb("solutions", _solutions, "write the solved labs into dist/solutions")
     verb("bench", _bench, "measure the build and the machine")
     verb("repro", _repro, "build twice under different circumstances and compare")
@@ -143,8 +146,15 @@ def _test_quick(options: argparse.Namespace) -> int:
     return hosted.run(["tests/unit", *options.pytest], parallel=True)
 
 
+# What makes labs stands alone: the tests run it inside the trees, where coursebox is not.
+def _lab(options: argparse.Namespace) -> int:
+    if not options.name:
+        raise CourseboxError("the new lab has no name", hint="make lab NAME=21_topic: two digits, _, a topic")
+    command = [sys.executable, f"{CHECKOUT}/tools/new_lab.py", options.name]
+    return subprocess.run(command, cwd=CHECKOUT, check=False).returncode
+
+
 def _solutions(options: argparse.Namespace) -> int:
-    # The generator stands alone: the tests run it inside the trees, where coursebox is not.
     command = [sys.executable, f"{CHECKOUT}/tools/labs.py", "--solve", f"{CHECKOUT}/dist/solutions"]
     return subprocess.run(command, cwd=CHECKOUT, check=False).returncode
 

@@ -84,17 +84,17 @@ def main() -> int:
         sys.exit("Submissions could change or delete your files: this kernel has no Landlock, and you are not root.\n"
                  "Grade in a machine or container made for it, or add --unprotected.")  # fmt: skip
     import torch  # here, since it takes seconds
-    from checking.main import gpu_missing
+    from checking.cli import gpu_missing
     from checking.notebook import load_lab
+    from checking.preload import preload
     from checking.processes import Limits
-    from checking.warm import warm
     from grading.classroom import Classroom
     from grading.nursery import Nursery
     from grading.page import report, table
     from grading.referee import Task
 
     torch.set_num_threads(1)
-    warm("optim, matplotlib")  # once for all submissions
+    preload("optim, matplotlib")  # once for all submissions
     data = os.environ.get("PYTORCH_DATA_DIR")
     # The nursery comes before the seed and the lab's checks: from here on, a child knows more than a student may.
     sandboxes = Nursery(protection, LABS, Path(data).resolve() if data else None)

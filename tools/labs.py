@@ -5,7 +5,7 @@
     python tools/labs.py --check             write nothing; name what is not up to date, and end with status 1
     python tools/labs.py --solve FOLDER      write the solved labs, scripts and notebooks, for an instructor
 
-The source of a lab is solutions/NN_name/lab.py, in jupytext's percent format. `# %%` begins a cell of code for script
+The source of a lab is labs/NN_name/author/lab.py, in jupytext's percent format. `# %%` begins a cell of code for script
 and notebook, `# %% [markdown]` a cell of text for sheet and notebook; `sheet`, `notebook` or `script` behind either
 restricts it. A function or class with a region between `# BEGIN SOLUTION` and `# END SOLUTION` is a part, to be
 written by the student. A program in labs/examples is the source of the notebook beside it. The same sources always
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
-LABS, SOLUTIONS = CHECKOUT / "labs", CHECKOUT / "solutions"
+LABS = CHECKOUT / "labs"
 MARK, BEGIN, END = "# %%", "# BEGIN SOLUTION", "# END SOLUTION"
 PLACES = ("", "sheet", "notebook", "script")
 
@@ -86,18 +86,19 @@ def cells(script: str, name: str) -> list[Cell]:
     return found
 
 
-def notebook(made: list[Cell]) -> str:
-    """The notebook (nbformat 4.5, JSON, without outputs) of these cells."""
+def notebook(made: list[Cell], source: str) -> str:
+    """The notebook (nbformat 4.5, JSON, without outputs) of these cells; its metadata name the source."""
     listed = []
     for number, cell in enumerate(made, start=1):
-        source = cell.text.splitlines(keepends=True)
-        one: dict[str, object] = {"cell_type": cell.kind, "id": f"cell-{number:02d}", "metadata": {}, "source": source}
+        lines = cell.text.splitlines(keepends=True)
+        one: dict[str, object] = {"cell_type": cell.kind, "id": f"cell-{number:02d}", "metadata": {}, "source": lines}
         if cell.kind == "code":
             one |= {"execution_count": None, "outputs": []}
         listed.append(dict(sorted(one.items())))
     whole = {
         "cells": listed,
         "metadata": {
+            "coursebox": {"made from": source, "made by": "tools/labs.py"},
             "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
             "language_info": {"name": "python"},
         },
@@ -130,9 +131,9 @@ class Lab:
     """One lab's source, read; raises SourceError where it is not in order."""
 
     def __init__(self, source: Path) -> None:
-        self.name = source.parent.name
+        self.name = source.parents[1].name
         self.number = self.name[:2]
-        self.label = str(source.relative_to(source.parents[2]))
+        self.label = f"labs/{self.name}/author/{source.name}"
         self.script = source.read_text(encoding="utf-8")
         self.cells = cells(self.script, self.label)
         if self.cells[0].kind != "markdown" or not self.cells[0].lines[0].startswith(f"# {self.number} · "):
@@ -199,11 +200,12 @@ class Lab:
                 blocks.append(cell.text)
             elif cell.kind == "code":
                 blocks += [_section(part, self.script) for part in self._parts_of(cell)]
-        return "\n\n".join(blocks) + "\n"
+        return f"<!-- Made by tools/labs.py from {self.label}. -->\n\n" + "\n\n".join(blocks) + "\n"
 
     def script_of(self, solved: bool = False) -> str:
         """exercise.py, or the solved one."""
-        heading = f'"""Lab {self.number}: {_plain(self.title)}.\n\n'
+        heading = f"# Made by tools/labs.py from {self.label}; write your functions here.\n"
+        heading += f'"""Lab {self.number}: {_plain(self.title)}.\n\n'
         heading += 'What to do is in sheet.md. Check your work with: python check.py\n"""\n'
         blocks = []
         for cell in self.cells:
@@ -229,7 +231,7 @@ class Lab:
             if parts := self._parts_of(cell):
                 made.append(_code(f"check({', '.join(json.dumps(part.name) for part in parts)})"))
         made.append(_code("check(targets=True)"))
-        return notebook(made)
+        return notebook(made, self.label)
 
     def files(self, solved: bool = False) -> dict[str, str]:
         """File name → text, of what is generated."""
@@ -307,19 +309,20 @@ def _section(part: Part, text: str) -> str:
 
 def sources(names: list[str]) -> list[Path]:
     """The sources of the labs whose folder begins with one of `names`; of all without names."""
-    found = sorted(SOLUTIONS.glob("[0-9][0-9]_*/lab.py"))
-    return [path for path in found if not names or any(path.parent.name.startswith(name) for name in names)]
+    found = sorted(LABS.glob("[0-9][0-9]_*/author/lab.py"))
+    return [path for path in found if not names or any(path.parents[1].name.startswith(name) for name in names)]
 
 
 def wanted(names: list[str]) -> Iterator[tuple[Path, str]]:
     """Each file that is made, with its text."""
     for source in sources(names):
         for file, text in Lab(source).files().items():
-            yield LABS / source.parent.name / file, text
+            yield source.parents[1] / file, text
     for script in sorted((LABS / "examples").glob("*.py")) if not names else []:
         text = script.read_text(encoding="utf-8")
         if text.startswith(MARK):
-            yield script.with_suffix(".ipynb"), notebook(cells(text, str(script.relative_to(CHECKOUT))))
+            label = f"labs/examples/{script.name}"
+            yield script.with_suffix(".ipynb"), notebook(cells(text, label), label)
 
 
 def solve(names: list[str], folder: Path) -> None:
@@ -329,10 +332,12 @@ def solve(names: list[str], folder: Path) -> None:
     shutil.copytree(LABS / "checking", folder / "checking", ignore=ignore, dirs_exist_ok=True)
     shutil.copy(LABS / "dlc_practical_prologue.py", folder)
     for source in sources(names):
-        target = folder / source.parent.name
+        lab = source.parents[1]
+        target = folder / lab.name
         target.mkdir(exist_ok=True)
-        for name in ("check.py", "sheet.md"):
-            shutil.copy(LABS / source.parent.name / name, target)
+        for name in ("check.py", "experiments.py", "sheet.md"):
+            if (lab / name).is_file():
+                shutil.copy(lab / name, target)
         for name, text in Lab(source).files(solved=True).items():
             (target / name).write_text(text, encoding="utf-8", newline="\n")
         print(f"wrote {target}")

@@ -37,11 +37,11 @@ from checking import runner
 from checking.notebook import load_lab
 from checking.processes import workers
 from checking.submission import read
-from checking.warm import warm
+from checking.preload import warm
 lab, submission, spent = load_lab(Path(labs) / name), read(Path(script)), {}
 warm(submission.text, lab.file.read_text())
 with workers() as start:
-    for kind in ("check", "target") if targets == "targets" else ("check",):
+    for kind in ("check", "experiment") if targets == "targets" else ("check",):
         begin = time.monotonic()
         plan = runner.Plan(lab, kinds=(kind,), pictures=Path(script).parent)
         results = list(runner.run(plan, submission, start))
@@ -97,7 +97,7 @@ def measure(labs: Path, names: list[str]) -> dict[str, Any]:
         each = {}
         for name, script in scripts.items():
             each[name] = run_lab(labs, script, targets=True)
-            checks, training = each[name]["check"], each[name]["target"]
+            checks, training = each[name]["check"], each[name]["experiment"]
             print(f"  {name:<20} checks {checks:5.1f} s   with training {checks + training:5.1f} s", flush=True)
         begin = time.monotonic()
         with ThreadPoolExecutor(2) as pool:
@@ -107,7 +107,7 @@ def measure(labs: Path, names: list[str]) -> dict[str, Any]:
         return {
             "all function checks, one thread": sum(spent["check"] for spent in each.values()),
             "slowest lab's check": max(spent["check"] for spent in each.values()),
-            "slowest lab with its training": max(spent["check"] + spent["target"] for spent in each.values()),
+            "slowest lab with its training": max(spent["check"] + spent["experiment"] for spent in each.values()),
             "all labs with training, 2 processes": both,
             **({f"grading {CLASS} submissions of lab {GRADED}": grade_class(labs, chosen[0], room)} if chosen else {}),
         }

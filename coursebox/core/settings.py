@@ -62,6 +62,11 @@ class Settings(BaseSettings):
     targets: Words = Field(
         default=(), validation_alias="TARGETS", description="names of targets for build; `make targets` lists them"
     )
+    name: str = Field(
+        default="",
+        validation_alias="NAME",
+        description="number and topic of a new lab, as in 21_topic",
+    )
     mirror: str = Field(
         default="",
         validation_alias="MIRROR",

@@ -140,15 +140,17 @@ def file_digest(path: Path) -> str:
     return sha256_sparse(path) if status.st_blocks * 512 < status.st_size else sha256_file(path)
 
 
-def tree_digest(folder: Path) -> str:
+def tree_digest(folder: Path, skip: Callable[[Path], bool] | None = None) -> str:
     """Digest of the files below `folder`: their paths, whether they are executable, and their bytes.
 
-    Times, owners and the umask of the checkout do not count; caches of tools and editors do not either.
+    Times, owners and the umask of the checkout do not count. skip: tells by its path in `folder` which file does not
+    count either; by default caches of tools and editors.
     """
+    skip = skip or is_litter
     lines = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if path.is_file() and not is_litter(relative):
+        if path.is_file() and not skip(relative):
             executable = "x" if path.stat().st_mode & 0o100 else "-"
             lines.append(f"{sha256_file(path)} {executable} {relative.as_posix()}")
     return sha256_bytes("\n".join(lines).encode())

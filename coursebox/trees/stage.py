@@ -11,9 +11,10 @@ import yaml
 
 from coursebox.core.context import Context
 from coursebox.core.paths import CHECKOUT
-from coursebox.core.stages import Result, is_litter, tree_digest
+from coursebox.core.stages import Result, tree_digest
 from coursebox.trees import provision
 from coursebox.trees.bootstrap import build_bootstrap
+from coursebox.trees.labs import copy_labs, labs_digest
 from coursebox.trees.repository import link_or_copy
 
 ANSIBLE = CHECKOUT / "ansible"
@@ -80,23 +81,9 @@ def course_inputs(context: Context, variables: Mapping[str, Any]) -> dict[str, A
     return {
         "variables": dict(variables),
         "data": context.fetched.data.digest,
-        "labs": tree_digest(context.course.labs.folder),
+        "labs": labs_digest(context.course.labs.folder),
         "roles": role_digests(f"{context.tree}-course"),
     }
-
-
-def copy_labs(source: Path, target: Path) -> None:
-    """The labs as they go into the image: regular files, readable by all, without litter of tools."""
-    target.mkdir(parents=True)
-    for path in sorted(source.rglob("*")):
-        relative = path.relative_to(source)
-        if path.is_file() and not is_litter(relative):
-            copy = target / relative
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-            copy.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-    for folder in [target, *(path for path in target.rglob("*") if path.is_dir())]:
-        folder.chmod(0o755)
 
 
 def role_digests(playbook: str) -> dict[str, str]:

@@ -58,7 +58,7 @@ class Reads:
     files: Sequence[str] = ()
 
 
-ALL = Reads(vm=EVERYTHING, cuda=EVERYTHING, files=(*BUILDER, "labs", "solutions", "tools"))
+ALL = Reads(vm=EVERYTHING, cuda=EVERYTHING, files=(*BUILDER, "labs", "tools"))
 
 NARROW: Mapping[str, Reads] = {
     # Boots, logs in, trains, cuts the power: no file of the twenty labs is opened. content/test_delivered.py compares
@@ -90,9 +90,10 @@ EACH_LAB = ("test_each_lab.py", "test_targets.py")
 # The other ones, the long ones first: two processes share them in this order.
 OF_LABS = (
     "test_selftest_cpu.py", "test_grading.py", "test_selftest_fast.py", "test_checking_notebook.py",
-    "test_examples.py", "test_selftest_gpu_rows.py", "test_checking_runs.py", "test_checking_messages.py",
-    "test_prologue.py", "test_prologue_data.py",
+    "test_new_lab.py", "test_examples.py", "test_selftest_gpu_rows.py", "test_checking_runs.py",
+    "test_checking_messages.py", "test_prologue.py", "test_prologue_data.py",
 )  # fmt: skip
+NEW_LAB = ("tools/new_lab.py", "tools/lab_template")  # test_new_lab.py tests what they write as any lab is tested
 # What a wrong or half-done exercise is told follows from the checks and from torch, not from the tree. So it is tried
 # in one tree, and in the other one only with another torch than that with which all of it was seen to be right there.
 MUTANTS = ("test_a_mutant_is_rejected_and_its_mistake_named", "test_one_part_passes_exactly_its_checks")
@@ -193,25 +194,28 @@ def _labs(kind: str, product: Delivered) -> Lane:
     found = {path.name for path in below("tests/labs") if re.fullmatch(r"test_.*\.py", path.name)}
     if found != {*EACH_LAB, *OF_LABS}:
         raise AssertionError(f"tests/labs and lanes.py name other files: {sorted(found ^ {*EACH_LAB, *OF_LABS})}")
-    names = sorted(path.parent.name for path in below("solutions") if path.name == "lab.py")
+    names = sorted(path.parents[1].name for path in below("labs") if path.match("author/lab.py"))
     helpers = [path for path in below("tests/labs") if path.name not in found]
     mutants = kind == MUTANTS_IN or product.torch != MUTANTS_SEEN
     base = {**_surroundings_inside(), "parts": _of(product, ("system", "labs", "config"))}
 
     def sources(*files: str) -> str:
         own = with_imports([*(tests / file for file in files), *helpers])
-        return files_digest([*own, *below("tools/labs.py", "solutions/labkit.py")])
+        return files_digest([*own, *below("tools/labs.py", "tools/labkit.py")])
 
     def claims() -> Iterator[Claim]:
         for name in names:
             reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
-            yield Claim(f"labs-{kind}/{name}", {**reads, "solution": files_digest(below(f"solutions/{name}"))})
+            yield Claim(f"labs-{kind}/{name}", {**reads, "author": files_digest(below(f"labs/{name}/author"))})
         for file in OF_LABS:
             labs = LABS_READ.get(file, ())
             parts = [*(f"lab:{name}" for name in labs), *([SHAPE] if file in LABS_READ else [])]
             parts += ["selftest"] if SELFTEST_READ.match(file) else []
-            reads = {**base, "tests": sources(file), "more": _of(product, parts)}
-            reads["solutions"] = files_digest(below(*(f"solutions/{name}" for name in labs)))
+            new = file == "test_new_lab.py"
+            tests_read = sources(file, *EACH_LAB) if new else sources(file)
+            reads = {**base, "tests": tests_read, "more": _of(product, parts)}
+            reads["template"] = files_digest(below(*NEW_LAB)) if new else ""
+            reads["authors"] = files_digest(below(*(f"labs/{name}/author" for name in labs)))
             yield Claim(f"labs-{kind}/{file}", reads)
 
     def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:

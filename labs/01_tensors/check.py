@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(__file__, parts=["frame_matrix", "mul_row", "mul_row_fast", "similarity_eigenvalues", "windows", "gemm_rate"])
 
@@ -22,9 +22,9 @@ def _frame(value_of_line=2, blocks=((3, 4), (8, 9)), lines=(1, 6, 11)):
     rows = []
     inside = [n for pair in blocks for n in pair]
     for i in range(13):
-        rows.append([
-            value_of_line if i in lines or j in lines else 3 if i in inside and j in inside else 1 for j in range(13)
-        ])  # fmt: skip
+        rows.append(
+            [value_of_line if i in lines or j in lines else 3 if i in inside and j in inside else 1 for j in range(13)]
+        )
     return torch.tensor(rows, dtype=torch.float32)
 
 
@@ -37,12 +37,17 @@ def every_number_is_right(student, rng):
     no_blocks[no_blocks == 3] = 1.0
     diagonal = _frame()
     diagonal[3:5, 8:10] = diagonal[8:10, 3:5] = 1.0
-    expect(student.frame_matrix(), _frame(), mistakes={
-        "rows and columns are counted from 1, not from 0": _frame(lines=(0, 5, 10), blocks=((2, 3), (7, 8))),
-        "the blocks of threes are missing": no_blocks,
-        "there are four blocks of threes, not two": diagonal,
-        "the blocks begin one row and column too early": _frame(blocks=((2, 3), (7, 8))),
-    }, likely="look at it: print(frame_matrix())")  # fmt: skip
+    expect(
+        student.frame_matrix(),
+        _frame(),
+        mistakes={
+            "rows and columns are counted from 1, not from 0": _frame(lines=(0, 5, 10), blocks=((2, 3), (7, 8))),
+            "the blocks of threes are missing": no_blocks,
+            "there are four blocks of threes, not two": diagonal,
+            "the blocks begin one row and column too early": _frame(blocks=((2, 3), (7, 8))),
+        },
+        likely="look at it: print(frame_matrix())",
+    )
 
 
 # -------------------------------------------------------------------------------------- 2 mul_row, 3 mul_row_fast
@@ -65,12 +70,17 @@ def _rows_multiplied(student_function, rng):
         with case(text):
             n, d = m.shape
             numbers = [[m[i, j].item() * (i + 1) for j in range(d)] for i in range(n)]
-            expect(student_function(m), torch.tensor(numbers, dtype=m.dtype), mistakes={
-                "row i is multiplied by i, not by i + 1": torch.arange(n)[:, None] * m,
-                "the columns are multiplied, not the rows": torch.arange(1, d + 1) * m,
-                "the columns are multiplied, and by j instead of j + 1": torch.arange(d) * m,
-                "that is m itself": m,
-            }, likely="an integer table stays a table of integers" if not m.is_floating_point() else None)  # fmt: skip
+            expect(
+                student_function(m),
+                torch.tensor(numbers, dtype=m.dtype),
+                mistakes={
+                    "row i is multiplied by i, not by i + 1": torch.arange(n)[:, None] * m,
+                    "the columns are multiplied, not the rows": torch.arange(1, d + 1) * m,
+                    "the columns are multiplied, and by j instead of j + 1": torch.arange(d) * m,
+                    "that is m itself": m,
+                },
+                likely="an integer table stays a table of integers" if not m.is_floating_point() else None,
+            )
 
 
 @lab.check("mul_row")
@@ -106,16 +116,29 @@ def eigenvalues_are_those_of_the_diagonal(student, rng):
             m = rng.normal(n, n, dtype=torch.float64) + 3 * torch.eye(n, dtype=torch.float64)
             d = (torch.arange(n, dtype=torch.float64) + rng.number(-2, 0.5))[rng.permutation(n)]
             product = torch.linalg.inv(m) @ torch.diag(d) @ m
-            expect(student.similarity_eigenvalues(d, m), d.sort().values, rtol=1e-5, atol=1e-6, mistakes={
-                "the eigenvalues are not in increasing order": lambda p=product: torch.linalg.eigvals(p).real,
-                "the order is decreasing": d.sort(descending=True).values,
-                "eigvalsh and eigh are for symmetric matrices, this one is not": torch.linalg.eigvalsh(product),
-                "that is Mᵀ · diag(d) · M: the inverse is no transpose":
-                    torch.linalg.eigvals(m.T @ torch.diag(d) @ m).real.sort().values,
-                "diag(d) is missing from the product": torch.ones(n, dtype=torch.float64),
-                "M is multiplied number by number: @ is the product of matrices":
-                    torch.linalg.eigvals(torch.linalg.inv(m) * m * d[:, None]).real.sort().values,
-            }, likely="torch.linalg.eigvals returns complex numbers: take .real")  # fmt: skip
+            expect(
+                student.similarity_eigenvalues(d, m),
+                d.sort().values,
+                rtol=1e-5,
+                atol=1e-6,
+                mistakes={
+                    "the eigenvalues are not in increasing order": lambda p=product: torch.linalg.eigvals(p).real,
+                    "the order is decreasing": d.sort(descending=True).values,
+                    "eigvalsh and eigh are for symmetric matrices, this one is not": torch.linalg.eigvalsh(product),
+                    "that is Mᵀ · diag(d) · M: the inverse is no transpose": torch.linalg.eigvals(
+                        m.T @ torch.diag(d) @ m
+                    )
+                    .real.sort()
+                    .values,
+                    "diag(d) is missing from the product": torch.ones(n, dtype=torch.float64),
+                    "M is multiplied number by number: @ is the product of matrices": torch.linalg.eigvals(
+                        torch.linalg.inv(m) * m * d[:, None]
+                    )
+                    .real.sort()
+                    .values,
+                },
+                likely="torch.linalg.eigvals returns complex numbers: take .real",
+            )
 
 
 @lab.check("similarity_eigenvalues")
@@ -153,15 +176,22 @@ def windows_have_their_values(student, rng):
             right = torch.stack([x[i : i + k] for i in range(len(x) - k + 1)])
             step = x.stride(0)
             memory = x.as_strided((1 + (len(x) - 1) * step,), (1,))
-            expect(student.windows(x, k), right, mistakes={
-                "a stride of 1 is taken for granted: this x has another one": memory.as_strided(right.shape, (1, 1)),
-                "the windows lie side by side: they overlap, each begins one further":
-                    lambda x=x, k=k, s=right.shape: x[: s[0] * k].reshape(s),
-                "rows and columns are exchanged": lambda r=right: r.T,
-            })  # fmt: skip
+            expect(
+                student.windows(x, k),
+                right,
+                mistakes={
+                    "a stride of 1 is taken for granted: this x has another one": memory.as_strided(
+                        right.shape, (1, 1)
+                    ),
+                    "the windows lie side by side: each should begin one further": lambda x=x, k=k, s=right.shape: x[
+                        : s[0] * k
+                    ].reshape(s),
+                    "rows and columns are exchanged": lambda r=right: r.T,
+                },
+            )
 
 
-@beside
+@student_side
 def after_writing(student, x, k, place, value):
     """The windows of a part of a larger tensor, after a number of it has changed."""
     whole = x.clone()
@@ -180,17 +210,22 @@ def windows_are_a_view(student, rng):
     untouched = torch.stack([x[4 + i : 4 + i + k] for i in range(len(changed) - k + 1)])
     from_start = x.clone()
     from_start[4 + place] = 1000.0
-    expect(student.run(after_writing, x, k, place, 1000.0), right, mistakes={
-        "the numbers are copied: clone, contiguous and indexing with a tensor copy": untouched,
-        "the view begins at the start of the storage: give as_strided the storage_offset":
-            from_start.as_strided(right.shape, (1, 1)),
-    })  # fmt: skip
+    expect(
+        student.run(after_writing, x, k, place, 1000.0),
+        right,
+        mistakes={
+            "the numbers are copied: clone, contiguous and indexing with a tensor copy": untouched,
+            "the view begins at the start of the storage: give as_strided the storage_offset": from_start.as_strided(
+                right.shape, (1, 1)
+            ),
+        },
+    )
 
 
 # ------------------------------------------------------------------------------------------------- 6 gemm_rate
 
 
-@beside
+@student_side
 def rates_in_slow_motion(student, n, wait):
     """Some rates that are returned; with each the shape and the seconds of the products that were made for it.
 
@@ -252,83 +287,5 @@ def rate_is_that_of_the_product(student, rng):
                 _compare_rate(*wrong[0], n)
 
 
-# --------------------------------------------------------------------------------------------- measured results
-
-
-@beside
-def seconds_of_both(student, m):
-    """The computing time of the slow version and of the fast one, and their results."""
-    begin = time.thread_time()
-    slow = student.mul_row(m)
-    middle = time.thread_time()
-    fast = student.mul_row_fast(m)
-    first = time.thread_time() - middle
-    again = []
-    for _ in range(20):
-        once_more = time.thread_time()
-        student.mul_row_fast(m)
-        again.append(time.thread_time() - once_more)
-    return middle - begin, min(first, *again), slow, fast
-
-
-@beside
-def rates_of(student, sizes):
-    return [max(student.gemm_rate(n) for _ in range(3)) for n in progress(sizes, "products")]
-
-
-@beside
-def rates_on_a_gpu(student, n):
-    """The best of the student's rates, and the best that is measured here."""
-    one, other = torch.randn(2, n, n, device="cuda")
-    best = 0.0
-    for _ in range(20):
-        torch.cuda.synchronize()
-        before = time.perf_counter()
-        torch.mm(one, other)
-        torch.cuda.synchronize()
-        best = max(best, n**3 / (time.perf_counter() - before))
-    return max(student.gemm_rate(n, "cuda") for _ in range(5)), best
-
-
-@lab.target("mul_row", "mul_row_fast", seconds=2)
-def loops_are_slow(student, goals, data, rng):
-    """the price of a Python loop"""
-    slow, fast, one, other = student.run(seconds_of_both, rng.normal(200, 400))
-    expect(other, one, likely="the two versions differ")
-    goals.seen("loop", 1000 * slow, "ms")
-    goals.seen("tensor operation", 1000 * fast, "ms")
-    goals.at_least("times as fast", slow / fast, 50)
-
-
-@lab.target("frame_matrix", "windows", "gemm_rate", seconds=1)
-def what_tensors_can_do(student, goals, data, rng):
-    """a matrix, a smooth curve, and the speed of this machine"""
-    sizes = [8, 16, 32, 64, 128, 256, 512, 1000]
-    measured = student.run(rates_of, sizes)
-    goals.seen("products per second, n = 1000", measured[-1] / 1e9, "thousand million")
-    time_axis = torch.linspace(0, 12, 400)
-    noisy = torch.sin(time_axis) + 0.4 * rng.normal(400)
-    smooth = student.windows(noisy, 25).mean(1)
-    goals.at_most("noise that is left", float((smooth - torch.sin(time_axis)[12:-12]).std()), 0.2)
-    with goals.picture("tensors.png", size=(9, 2.8)) as figure:
-        left, middle, right = figure.subplots(1, 3, gridspec_kw={"width_ratios": [1, 1.6, 1.4]})
-        left.imshow(student.frame_matrix(), cmap="YlGnBu")
-        left.set_title("frame_matrix()")
-        left.axis("off")
-        middle.plot(time_axis, noisy, ".", color="0.75", markersize=3)
-        middle.plot(time_axis[12:-12], smooth, linewidth=2)
-        middle.set(title="windows(x, 25).mean(1)", xlabel="time")
-        right.loglog(sizes, measured, marker="o")
-        right.set(title="products per second", xlabel="n")
-
-
-@lab.gpu("gemm_rate", seconds=5)
-def rate_of_the_gpu(student, goals, data, rng):
-    """products per second on the GPU, with the clock stopped when the work is done"""
-    rate, right = student.run(rates_on_a_gpu, 4096)
-    _compare_rate(rate, right / 3, 3 * right, 4096)
-    goals.seen("products per second, n = 4096", rate / 1e12, "million million")
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/01_tensors/author/lab.py; write your functions here.
 """Lab 01: Tensors and storage.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -1,13 +1,12 @@
 """The checks of lab 02. Reading them is allowed, and useful."""
 
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 PARTS = ["nearest_classification", "compute_nb_errors", "PCA", "kmeans", "knn_classification", "best_k"]
 lab = Lab(__file__, parts=PARTS)
@@ -38,18 +37,25 @@ def takes_the_class_of_the_nearest_row(student, rng):
                     train = x + torch.tensor([[2.0, -2, 0], [0, 3, 0], [-3, 3, 3]])
                 right = nearest_classification(train, target, x)
                 squares, row = (train - x).square(), train.sub(x).square().sum(1).argmin()
-                expect(student.nearest_classification(train, target, x), right, mistakes={
-                    "argmin ran over the flattened table of N·D numbers: sum over each row first":
-                        target[min(int(squares.argmin()), n - 1)],
-                    "the farthest sample is taken": target[squares.sum(1).argmax()],
-                    "the position of the nearest row is returned, not its class": row,
-                    "the distance is a sum of absolute values (L1), not Euclidean":
-                        target[(train - x).abs().sum(1).argmin()],
-                    "the largest scalar product is no smallest distance": target[(train @ x).argmax()],
-                    "the sum runs over the samples, not over the dimensions":
-                        lambda squares=squares, target=target: target[squares.sum(0).argmin()],
-                    "the differences are added without a square": target[(train - x).sum(1).abs().argmin()],
-                })  # fmt: skip
+                expect(
+                    student.nearest_classification(train, target, x),
+                    right,
+                    mistakes={
+                        "argmin ran over the flattened table of N·D numbers: sum over each row first": target[
+                            min(int(squares.argmin()), n - 1)
+                        ],
+                        "the farthest sample is taken": target[squares.sum(1).argmax()],
+                        "the position of the nearest row is returned, not its class": row,
+                        "the distance is a sum of absolute values (L1), not Euclidean": target[
+                            (train - x).abs().sum(1).argmin()
+                        ],
+                        "the largest scalar product is no smallest distance": target[(train @ x).argmax()],
+                        "the sum runs over samples, not over dimensions": lambda squares=squares, target=target: target[
+                            squares.sum(0).argmin()
+                        ],
+                        "the differences are added without a square": target[(train - x).sum(1).abs().argmin()],
+                    },
+                )
 
 
 @lab.check("nearest_classification")
@@ -74,7 +80,7 @@ def compute_nb_errors(train_input, train_target, test_input, test_target, mean=N
     return errors
 
 
-@beside
+@student_side
 def nearest_of(known, target, x):
     return target[min(range(len(known)), key=lambda n: (known[n] - x).double().norm())]
 
@@ -90,11 +96,15 @@ def counts_errors(student, rng):
         with case(f"{n} training and {m} test samples"):
             sets = _two_sets(rng, n, m, d)
             right = compute_nb_errors(*sets)
-            expect(student.compute_nb_errors(*sets), right, mistakes={
-                "the right answers are counted, not the errors": m - right,
-                "a rate is returned, not a number of errors": right / m,
-                "training and test set are exchanged": lambda sets=sets: compute_nb_errors(*sets[2:], *sets[:2]),
-            })  # fmt: skip
+            expect(
+                student.compute_nb_errors(*sets),
+                right,
+                mistakes={
+                    "the right answers are counted, not the errors": m - right,
+                    "a rate is returned, not a number of errors": right / m,
+                    "training and test set are exchanged": lambda sets=sets: compute_nb_errors(*sets[2:], *sets[:2]),
+                },
+            )
 
 
 @lab.check("compute_nb_errors")
@@ -104,19 +114,24 @@ def subtracts_and_projects(student, rng):
         sets = _two_sets(rng, n, m, d)
         mean, proj = 5 * rng.normal(d), rng.normal(c, d)
         for text, options in (
-            ("mean", {"mean": mean}), ("projection", {"proj": proj}), ("both", {"mean": mean, "proj": proj}),
-        ):  # fmt: skip
+            ("mean", {"mean": mean}),
+            ("projection", {"proj": proj}),
+            ("both", {"mean": mean, "proj": proj}),
+        ):
             with case(f"with {text}, {d} dimensions to {c}"):
                 train, test = sets[0], sets[2]
                 axes, shift = options.get("proj", torch.eye(d)), options.get("mean", torch.zeros(d))
                 only_train = ((train - shift) @ axes.T, sets[1], test @ axes.T, sets[3])
                 only_test = (train @ axes.T, sets[1], (test - shift) @ axes.T, sets[3])
-                expect(student.compute_nb_errors(*sets, **options), compute_nb_errors(*sets, **options), mistakes={
-                    "the mean is subtracted from the training set only":
-                        lambda s=only_train: compute_nb_errors(*s),
-                    "the mean is subtracted from the test set only": lambda s=only_test: compute_nb_errors(*s),
-                    "the projection is not used": lambda s=sets: compute_nb_errors(*s),
-                })  # fmt: skip
+                expect(
+                    student.compute_nb_errors(*sets, **options),
+                    compute_nb_errors(*sets, **options),
+                    mistakes={
+                        "the mean is subtracted from the training set only": lambda s=only_train: compute_nb_errors(*s),
+                        "the mean is subtracted from the test set only": lambda s=only_test: compute_nb_errors(*s),
+                        "the projection is not used": lambda s=sets: compute_nb_errors(*s),
+                    },
+                )
 
 
 # ------------------------------------------------------------------------------------------------------- 3 PCA
@@ -144,13 +159,19 @@ def variances_are_those_along_the_axes(student, rng):
             _, basis, variances = _pca(student, x)
             right = torch.linalg.svdvals((x - x.mean(0)).double()).square() / (n - 1)
             scatter = (x.double().T @ x.double()) / (n - 1)
-            expect(variances, right.float(), rtol=1e-3, atol=1e-4, mistakes={
-                "the variances increase: eigh sorts from the smallest to the largest": right.flip(0),
-                "the sum of squares is divided by N, not by N − 1": right * (n - 1) / n,
-                "the sum of squares is not divided by N − 1": right * (n - 1),
-                "standard deviations are returned, not variances": right.sqrt(),
-                "the mean has not been subtracted": torch.linalg.eigvalsh(scatter).flip(0),
-            })  # fmt: skip
+            expect(
+                variances,
+                right.float(),
+                rtol=1e-3,
+                atol=1e-4,
+                mistakes={
+                    "the variances increase: eigh sorts from the smallest to the largest": right.flip(0),
+                    "the sum of squares is divided by N, not by N − 1": right * (n - 1) / n,
+                    "the sum of squares is not divided by N − 1": right * (n - 1),
+                    "standard deviations are returned, not variances": right.sqrt(),
+                    "the mean has not been subtracted": torch.linalg.eigvalsh(scatter).flip(0),
+                },
+            )
             along = ((x - x.mean(0)) @ basis.T).var(0)
             columns = ((x - x.mean(0)) @ basis).var(0)
             mixed = "the rows of the basis are not the eigenvectors in order: eigh returns them as columns"
@@ -160,8 +181,9 @@ def variances_are_those_along_the_axes(student, rng):
             likely = "the axes are in the order of increasing variance, the variances are not" if reverse else likely
             require(
                 torch.allclose(along, variances, rtol=1e-3, atol=1e-4),
-                f"along axis 0 the data have the variance {along[0]:.4g}, but {variances[0]:.4g} is returned", likely,
-            )  # fmt: skip
+                f"along axis 0 the data have the variance {along[0]:.4g}, but {variances[0]:.4g} is returned",
+                likely,
+            )
 
 
 @lab.check("PCA")
@@ -207,17 +229,29 @@ def ends_at_a_fixed_point(student, rng):
                 likely="the steps end too early, or a centre moved after the last assignment: "
                 "stop only when no assignment changes",
             )
-            means = torch.stack([
-                x[assignment == j].mean(0) if (assignment == j).any() else centres[j] for j in range(k)
-            ])  # fmt: skip
-            expect(centres, means, rtol=1e-3, atol=1e-4, mistakes={"the centres are sums, not means": torch.stack(
-                [x[assignment == j].sum(0) for j in range(k)])},
-                likely="the steps end too early: a centre is not the mean of its samples")  # fmt: skip
+            means = torch.stack(
+                [x[assignment == j].mean(0) if (assignment == j).any() else centres[j] for j in range(k)]
+            )
+            expect(
+                centres,
+                means,
+                rtol=1e-3,
+                atol=1e-4,
+                mistakes={
+                    "the centres are sums, not means": torch.stack([x[assignment == j].sum(0) for j in range(k)])
+                },
+                likely="the steps end too early: a centre is not the mean of its samples",
+            )
             last = _squares(x, centres).gather(1, assignment[:, None]).sum().float()
-            expect(objective[-1], last, rtol=1e-3, mistakes={
-                "distances are added, not their squares": _squares(x, centres).min(1).values.sqrt().sum(),
-                "a mean is returned, not the sum": last / n,
-            })  # fmt: skip
+            expect(
+                objective[-1],
+                last,
+                rtol=1e-3,
+                mistakes={
+                    "distances are added, not their squares": _squares(x, centres).min(1).values.sqrt().sum(),
+                    "a mean is returned, not the sum": last / n,
+                },
+            )
 
 
 @lab.check("kmeans")
@@ -247,12 +281,18 @@ def starts_with_rows_of_x(student, rng):
     first = [_kmeans(student, x, 5, seed)[2][0] for seed in seeds]
     again = [_kmeans(student, x, 5, seed)[2][0] for seed in seeds]
     expect(torch.stack(again), torch.stack(first), likely="two calls with one seed must start alike: use the seed")
-    require(len({round(float(value), 3) for value in first}) > 1, "six seeds give the same start",
-            "the seed is not used: always the same rows are taken")  # fmt: skip
+    require(
+        len({round(float(value), 3) for value in first}) > 1,
+        "six seeds give the same start",
+        "the seed is not used: always the same rows are taken",
+    )
     x = rng.normal(6, 3)
     for seed in seeds:
-        require(_kmeans(student, x, 6, seed)[2][0] < 1e-3, "with as many centres as samples each sample is a centre",
-                "the start must be k different rows of x: draw without repetition")  # fmt: skip
+        require(
+            _kmeans(student, x, 6, seed)[2][0] < 1e-3,
+            "with as many centres as samples each sample is a centre",
+            "the start must be k different rows of x: draw without repetition",
+        )
 
 
 @lab.check("kmeans", seconds=4)
@@ -280,8 +320,11 @@ def _kmeans(student, x, k, seed):
     require(assignment.dtype == torch.int64, f"assignment must be int64, it is {assignment.dtype}")
     require(bool(((assignment >= 0) & (assignment < k)).all()), f"assignment must hold numbers from 0 to {k - 1}")
     is_tensor = isinstance(objective, torch.Tensor)
-    require(is_tensor and objective.dim() == 1 and len(objective) > 0, "objective must be a 1-d tensor",
-            "torch.tensor or torch.stack makes a tensor of a list")  # fmt: skip
+    require(
+        is_tensor and objective.dim() == 1 and len(objective) > 0,
+        "objective must be a 1-d tensor",
+        "torch.tensor or torch.stack makes a tensor of a list",
+    )
     return centres, assignment, objective
 
 
@@ -309,14 +352,18 @@ def the_nearest_vote(student, rng):
             train, target, x = rng.normal(n, d), rng.integers(0, 4, n), rng.normal(m, d)
             distances = (x[:, None] - train[None]).square().sum(2)
             near, far = distances.topk(k, 1, largest=False).indices, distances.topk(k, 1).indices
-            expect(student.knn_classification(train, target, x, k), knn_classification(train, target, x, k), mistakes={
-                "the farthest samples vote: topk(…, largest=False)": target[far].mode(1).values,
-                "only the nearest sample is asked": target[near[:, 0]],
-                "positions are returned, not classes": near.mode(1).values,
-                "the class numbers are averaged, not counted": target[near].float().mean(1).round().long(),
-                "ties go to the largest class": (3 - (3 - target[near]).mode(1).values),
-                "the median class is no majority": target[near].median(1).values,
-            })  # fmt: skip
+            expect(
+                student.knn_classification(train, target, x, k),
+                knn_classification(train, target, x, k),
+                mistakes={
+                    "the farthest samples vote: topk(…, largest=False)": target[far].mode(1).values,
+                    "only the nearest sample is asked": target[near[:, 0]],
+                    "positions are returned, not classes": near.mode(1).values,
+                    "the class numbers are averaged, not counted": target[near].float().mean(1).round().long(),
+                    "ties go to the largest class": (3 - (3 - target[near]).mode(1).values),
+                    "the median class is no majority": target[near].median(1).values,
+                },
+            )
 
 
 # ---------------------------------------------------------------------------------------------------- 6 best_k
@@ -342,99 +389,27 @@ def cross_validation_chooses(student, rng):
             seen = [float((knn_classification(x, which, x, k) != which).float().mean()) for k in ks]
             got = student.best_k(x, which, ks, folds)
             require(isinstance(got, tuple) and len(got) == 2, "expected two results: the best k, the error rates")
-            expect(got[1], rates, mistakes={
-                "numbers of errors are returned, not rates": rates * n,
-                "the held-out fold is in the training set": seen,
-                "the rates are summed over the folds, not divided by N": rates * folds,
-                "folds are blocks: sample i belongs to fold i mod folds":
-                    lambda a=(x, which, folds, blocks): [_cross_validation(*a[:2], k, *a[2:]) for k in ks],  # noqa: B023
-            })  # fmt: skip
-            expect(got[0], ks[int(rates.argmin())], mistakes={
-                "the position in ks is returned, not the k": int(rates.argmin()),
-                "the worst k is returned": ks[int(rates.argmax())],
-            })  # fmt: skip
-
-
-# --------------------------------------------------------------------------------------------- measured results
-
-
-@lab.target("nearest_classification", "compute_nb_errors", "PCA", seconds=4)
-def neighbours_on_mnist(student, goals, data, rng):
-    """1-NN on 1000 digits, raw and projected"""
-    sets = data.mnist()
-    mean, basis, _ = student.PCA(sets[0])
-    goals.equal("errors on raw pixels", student.compute_nb_errors(*sets), 172)
-    wanted = {100: 164, 50: 155, 10: 214, 3: 597}
-    errors = {c: student.compute_nb_errors(*sets, mean=mean, proj=basis[:c]) for c in wanted}
-    for c, right in wanted.items():
-        goals.within(f"errors with PCA to {c}", errors[c], right - 3, right + 3)
-    proj = torch.randn(100, 784, generator=torch.Generator().manual_seed(rng.seed()))
-    goals.within("errors with 100 random directions", student.compute_nb_errors(*sets, proj=proj), 190, 230)
-    with goals.picture("eigendigits.png", size=(9, 3.2)) as figure:
-        axes = figure.subplots(2, 9, gridspec_kw={"wspace": 0.05})
-        sample = sets[2][0]
-        shown = [("mean", mean)] + [(f"axis {n + 1}", basis[n]) for n in range(8)]
-        for (title, image), place in zip(shown, axes[0], strict=True):
-            scale = float(image.abs().max())
-            low, colours = (0, "gray_r") if title == "mean" else (-scale, "RdBu")
-            place.imshow(image.view(28, 28), cmap=colours, vmin=low, vmax=scale)
-            place.set_title(title)
-        for c, place in zip((1, 3, 10, 30, 50, 100, 200, 400, 784), axes[1], strict=True):
-            place.imshow((mean + (sample - mean) @ basis[:c].T @ basis[:c]).view(28, 28), vmin=0, vmax=255)
-            place.set_title(f"{c} {'axis' if c == 1 else 'axes'}")
-        for place in axes.flat:
-            place.axis("off")
-
-
-@lab.target("kmeans", seconds=1)
-def kmeans_finds_digits(student, goals, data, rng):
-    """ten groups of digits, without labels"""
-    x, target, _, _ = data.mnist()
-    centres, assignment, objective = student.kmeans(x, 10, 0)
-    right = sum(int(torch.bincount(target[assignment == j]).max()) for j in range(10) if (assignment == j).any())
-    goals.at_least("purity", right / len(x), 0.50)
-    goals.seen("steps", len(objective))
-    with goals.picture("kmeans.png", size=(9, 1.5)) as figure:
-        for j, place in enumerate(figure.subplots(1, 10)):
-            place.imshow(centres[j].view(28, 28), vmin=0, vmax=255)
-            place.set_title(f"{int((assignment == j).sum())}")
-            place.axis("off")
-
-
-@lab.target("knn_classification", "best_k", seconds=2)
-def cross_validation_on_mnist(student, goals, data, rng):
-    """the best number of neighbours"""
-    x, target, test, truth = data.mnist()
-    ks = [1, 2, 3, 5, 7, 10, 15, 25]
-    k, rates = student.best_k(x, target, ks, 5)
-    goals.seen("best k", k)
-    errors = int((student.knn_classification(x, target, test, k) != truth).sum())
-    goals.within("errors with it on the test set", errors, 130, 190)
-    with goals.picture("best_k.png", size=(4.5, 3)) as figure:
-        place = figure.subplots()
-        place.plot(ks, 100 * rates, marker="o")
-        place.axvline(k, color="0.6", linestyle=":")
-        place.set(xlabel="neighbours k", ylabel="cross-validation error (%)", title="How many neighbours?")
-
-
-@beside
-def errors_on_all_digits(student):
-    """The errors of the nearest neighbour on the whole test set, on the GPU, in blocks that fit into its memory."""
-    sets = [tensor.cuda() for tensor in data.mnist(full=True)]  # noqa: F821
-    blocks = zip(sets[2].split(1000), sets[3].split(1000), strict=True)
-    begin = time.perf_counter()
-    wrong = [(student.knn_classification(*sets[:2], x, 1) != truth).sum() for x, truth in progress(blocks)]
-    torch.cuda.synchronize()
-    return int(sum(wrong)), time.perf_counter() - begin
-
-
-@lab.gpu("knn_classification", seconds=10)
-def all_of_mnist_on_the_gpu(student, goals, data, rng):
-    """the nearest neighbour on all 70 000 digits"""
-    errors, seconds = student.run(errors_on_all_digits)
-    goals.within("errors of 10 000", errors, 305, 313)
-    goals.seen("time", seconds, "s")
+            expect(
+                got[1],
+                rates,
+                mistakes={
+                    "numbers of errors are returned, not rates": rates * n,
+                    "the held-out fold is in the training set": seen,
+                    "the rates are summed over the folds, not divided by N": rates * folds,
+                    "folds are blocks: sample i is in fold i mod folds": lambda a=(x, which, folds, blocks), ks=ks: [
+                        _cross_validation(*a[:2], k, *a[2:]) for k in ks
+                    ],
+                },
+            )
+            expect(
+                got[0],
+                ks[int(rates.argmin())],
+                mistakes={
+                    "the position in ks is returned, not the k": int(rates.argmin()),
+                    "the worst k is returned": ks[int(rates.argmax())],
+                },
+            )
 
 
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

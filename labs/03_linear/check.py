@@ -7,22 +7,25 @@ import torch
 import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(
     __file__,
     parts=[
-        "fit_least_squares", "perceptron", "logsumexp", "softmax_loss_grad", "hinge_loss_grad", "sgd_epoch",
-        "confusion_matrix", "roc_curve",
+        "fit_least_squares",
+        "perceptron",
+        "logsumexp",
+        "softmax_loss_grad",
+        "hinge_loss_grad",
+        "sgd_epoch",
+        "confusion_matrix",
+        "roc_curve",
     ],
-)  # fmt: skip
+)
 AUTOGRAD = ["backward", "autograd", "func.grad"]
-lab.forbid("logsumexp", names=["logsumexp", "log_softmax", "logaddexp"],
-           why="the function is the exercise")  # fmt: skip
-lab.forbid("softmax_loss_grad", names=[*AUTOGRAD, "cross_entropy"],
-           why="loss and gradient are to be written by hand")  # fmt: skip
-lab.forbid("hinge_loss_grad", names=[*AUTOGRAD, "multi_margin_loss"],
-           why="loss and gradient are to be written by hand")  # fmt: skip
+lab.forbid("logsumexp", names=["logsumexp", "log_softmax", "logaddexp"], why="the function is the exercise")
+lab.forbid("softmax_loss_grad", names=[*AUTOGRAD, "cross_entropy"], why="loss and gradient are to be written by hand")
+lab.forbid("hinge_loss_grad", names=[*AUTOGRAD, "multi_margin_loss"], why="loss and gradient are to be written by hand")
 
 F64 = torch.float64
 
@@ -45,11 +48,12 @@ def wrong_squares(x, t, penalty):
     return {
         "there is no bias in the fit": lambda: (torch.linalg.lstsq(x, t).solution.T, torch.zeros_like(t[0])),
         "the penalty holds for the bias, too": lambda: normal_equations(x, t, penalty, bias_too=True),
-        "the squares are averaged, so that the penalty weighs N times as much":
-            lambda: normal_equations(x, t, penalty, mean=True),
+        "the squares are averaged, so that the penalty weighs N times as much": lambda: normal_equations(
+            x, t, penalty, mean=True
+        ),
         "the penalty is squared: the rows to append are √penalty · I": lambda: normal_equations(x, t, penalty**2),
         "the penalty is not used": lambda: normal_equations(x, t, 0.0),
-    }  # fmt: skip
+    }
 
 
 @lab.check("fit_least_squares")
@@ -94,8 +98,14 @@ def types_are_kept(student, rng):
         w, b = normal_equations(x - 1000, t, 0.5)
         b = b - 1000 * w.sum(1)
         got = student.fit_least_squares(x, t, 0.5)
-        expect(got, (w.float(), b.float()), names=("w", "b"), rtol=1e-3, atol=1e-3,
-               likely="digits are lost: compute in float64 and convert at the end")  # fmt: skip
+        expect(
+            got,
+            (w.float(), b.float()),
+            names=("w", "b"),
+            rtol=1e-3,
+            atol=1e-3,
+            likely="digits are lost: compute in float64 and convert at the end",
+        )
 
 
 # ------------------------------------------------------------------------------------------------ perceptron
@@ -132,12 +142,13 @@ def plain(result):
 
 def wrong_corrections(x, t, epochs):
     return {
-        "a score of zero is a mistake, too: from w = 0 nothing would ever move":
-            lambda: rosenblatt(x, t, epochs, strict=True),
+        "a score of zero is a mistake, too: from w = 0 nothing would ever move": lambda: rosenblatt(
+            x, t, epochs, strict=True
+        ),
         "the bias is not corrected": lambda: rosenblatt(x, t, epochs, bias=False),
         "every sample corrects, also those that are right": lambda: rosenblatt(x, t, epochs, always=True),
         "only one epoch is made": lambda: rosenblatt(x, t, 1),
-    }  # fmt: skip
+    }
 
 
 @lab.check("perceptron")
@@ -168,8 +179,11 @@ def bound_of_novikoff(student, rng):
         bound = float(ones.norm(dim=1).max() / margin) ** 2
         with case(f"{len(x)} samples with margin {margin:g}"):
             w, b, corrections = plain(student.perceptron(x, t, 10_000))
-            require(((x @ w + b) * t > 0).all(), "some samples are on the wrong side at the end",
-                    likely="it stops before an epoch without mistakes")  # fmt: skip
+            require(
+                ((x @ w + b) * t > 0).all(),
+                "some samples are on the wrong side at the end",
+                likely="it stops before an epoch without mistakes",
+            )
             require(corrections <= bound, f"{corrections} corrections, Novikoff's bound is {bound:.0f}")
             expect((w, b, corrections), rosenblatt(x, t, 10_000), names=("w", "b", "corrections"))
 
@@ -264,8 +278,9 @@ def scores_of_a_thousand(student, rng):
     w = torch.tensor([[1000.0, 0.0], [-1000.0, 500.0], [0.0, 2.0]], dtype=F64)
     b, x, t = rng.normal(3, dtype=F64), rng.normal(9, 2, dtype=F64), rng.integers(0, 3, 9)
     with case("scores of ±1000", likely="the logarithm of a probability that was rounded to 0: subtract logsumexp"):
-        expect(student.softmax_loss_grad(w, b, x, t), derivative(F.cross_entropy, w, b, x, t),
-               names=("loss", "dw", "db"))  # fmt: skip
+        expect(
+            student.softmax_loss_grad(w, b, x, t), derivative(F.cross_entropy, w, b, x, t), names=("loss", "dw", "db")
+        )
 
 
 @lab.check("softmax_loss_grad")
@@ -310,17 +325,21 @@ def wrong_margins(w, b, x, t, margin):
 
     right, n = by_autograd(margin=margin), len(t)
     return {
-        "the right class counts as a violation of its own margin":
-            lambda: (by_autograd(margin=margin, own=True)[0], right[1], right[2]),
+        "the right class counts as a violation of its own margin": lambda: (
+            by_autograd(margin=margin, own=True)[0],
+            right[1],
+            right[2],
+        ),
         "the margin is always 1": lambda: by_autograd(margin=1.0),
         "only the worst class of each sample counts": lambda: by_autograd(margin=margin, worst=True),
         "the sum over the batch, where the mean is wanted": lambda: tuple(n * part for part in right),
         "the loss is a mean, but the gradient is that of the sum": lambda: (right[0], n * right[1], n * right[2]),
         "divided by the number of classes": lambda: derivative(mean_over_classes, w, b, x, t),
-        "the row of the right class is pulled once, not once for each violation":
-            lambda: pulled_once(w, b, x, t, margin, right[0]),
+        "the row of the right class is pulled once, not once for each violation": lambda: pulled_once(
+            w, b, x, t, margin, right[0]
+        ),
         "the row of the right class is not pulled at all": lambda: pulled_once(w, b, x, t, margin, right[0], 0.0),
-    }  # fmt: skip
+    }
 
 
 @lab.check("hinge_loss_grad")
@@ -349,14 +368,14 @@ def silent_when_satisfied(student, rng):
 # ------------------------------------------------------------------------------------------------ descent
 
 
-@beside
+@student_side
 def pull(w, b, x, t):
     """A loss that any two samples give other values for, with its gradient (no softmax, no hinge)."""
     miss = x @ w.T + b - t.to(x.dtype).unsqueeze(1)
     return (miss**2).sum(1).mean(), 2 * miss.T @ x / len(t), 2 * miss.mean(0)
 
 
-@beside
+@student_side
 def passes(student, w, b, x, t, orders, batch_size, rate):
     """Several epochs; what each returned, the weights at the end, and the batches that the loss was asked for."""
     w, b, asked = w.clone(), b.clone(), []
@@ -516,138 +535,12 @@ def only_the_order_counts(student, rng):
     """any increasing function of the score leaves the curve as it is"""
     score, t = rng.normal(31), rng.integers(0, 2, 31)
     t[:2] = torch.tensor([0, 1])
-    expect(student.roc_curve(score.exp() * 1000 - 7, t), (*thresholds(score, t), chance_of_order(score, t)),
-           names=("false alarms", "hits", "area"))  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ targets
-
-SIZES = [50, 100, 200, 300, 400, 500, 550, 600, 700, 800, 1000, 1500, 2000, 3000, 5000]
-
-
-def percent_wrong(w, b, x, t):
-    return 100 * ((x @ w.T + b).argmax(1) != t).float().mean().item()
-
-
-@beside
-def fits(student, sizes, penalties):
-    """Weights fitted to the first n training images, with the penalty and without; targets −1 and +1."""
-    x, t, *_ = data.mnist(full=True, one_hot=True)  # noqa: F821
-    x /= 255
-    return [
-        [student.fit_least_squares(x[:n], t[:n], penalty) for n in progress(sizes, f"penalty {penalty:g}")]
-        for penalty in penalties
-    ]
-
-
-@lab.target("fit_least_squares", seconds=6)
-def more_samples_more_errors(student, goals, data, rng):
-    """least squares on MNIST, from 50 to 5000 samples, with a penalty and without"""
-    *_, x, t = data.mnist(full=True)
-    plain_fits, penalised = student.run(fits, SIZES, [0.0, 10.0])
-    free = [percent_wrong(w, b, x / 255, t) for w, b in plain_fits]
-    tamed = [percent_wrong(w, b, x / 255, t) for w, b in penalised]
-    goals.at_most("test errors with 200 samples", free[SIZES.index(200)], 48, unit="%")
-    goals.at_least("… with 550 samples", free[SIZES.index(550)], 60, unit="%")
-    goals.at_most("… with 5000 samples", free[SIZES.index(5000)], 20, unit="%")
-    goals.at_most("… with 550 samples and penalty 10", tamed[SIZES.index(550)], 25, unit="%")
-    with goals.picture("more_samples.png", size=(7, 4)) as figure:
-        axes = figure.subplots()
-        axes.plot(SIZES, free, "o-", color="firebrick", label="no penalty")
-        axes.plot(SIZES, tamed, "o-", color="steelblue", label="penalty 10")
-        axes.axvline(784, color="grey", linestyle=":")
-        axes.text(810, 80, "784 unknowns", color="grey")
-        axes.set(xscale="log", ylim=(0, 100), xlabel="training samples", ylabel="test errors (%)",
-                 title="Least squares on MNIST: more samples, more errors")  # fmt: skip
-        axes.legend(frameon=False)
-
-
-@beside
-def corrected(student, negative, positive, epochs):
-    """The perceptron on two digits of the full training set."""
-    x, t, *_ = data.mnist(full=True)  # noqa: F821
-    chosen = (t == negative) | (t == positive)
-    sign = (t[chosen] == positive).float() * 2 - 1
-    return student.perceptron(x[chosen] / 255, sign, epochs)
-
-
-@lab.target("perceptron", seconds=2)
-def zeros_and_ones(student, goals, data, rng):
-    """the perceptron on two digits, five epochs"""
-    *_, x, t = data.mnist(full=True)
-    for negative, positive, bound in (0, 1, 0.6), (4, 9, 8.0):
-        w, b, corrections = plain(student.run(corrected, negative, positive, 5))
-        chosen = (t == negative) | (t == positive)
-        sign = (t[chosen] == positive).float() * 2 - 1
-        wrong = 100 * ((x[chosen] / 255 @ w + b) * sign <= 0).float().mean().item()
-        goals.at_most(f"test errors, {negative} against {positive}", wrong, bound, unit="%")
-        goals.seen(f"corrections, {negative} against {positive}", corrections)
-
-
-@beside
-def descended(student, part, rate, epochs, full, seed):
-    """Weights after some epochs with one of the two losses, and the loss of each epoch."""
-    x, t, *_ = data.mnist(full=full)  # noqa: F821
-    w, b, shuffle = torch.zeros(10, 784), torch.zeros(10), torch.Generator().manual_seed(seed)
-    x, losses = x / 255, []
-    for _ in progress(range(epochs), part.split("_")[0]):
-        order = torch.randperm(len(t), generator=shuffle)
-        losses.append(student.sgd_epoch(w, b, x, t, order, getattr(student, part), 100, rate))
-    return w, b, [float(loss) for loss in losses]
-
-
-@lab.target(
-    "logsumexp", "softmax_loss_grad", "hinge_loss_grad", "sgd_epoch", "confusion_matrix", "roc_curve", seconds=6
-)
-def ten_templates(student, goals, data, rng):
-    """logistic regression and margins on MNIST"""
-    *_, x, t = data.mnist(full=True)
-    x = x / 255
-    w, b, _ = student.run(descended, "softmax_loss_grad", 0.2, 30, False, rng.seed())
-    goals.at_most("test errors, cross-entropy, 1000 samples", percent_wrong(w, b, x[:1000], t[:1000]), 18, unit="%")
-    w, b, losses = student.run(descended, "softmax_loss_grad", 0.5, 5, True, rng.seed())
-    w_hinge, b_hinge, _ = student.run(descended, "hinge_loss_grad", 0.05, 5, True, rng.seed())
-    goals.at_most("test errors, cross-entropy, all samples", percent_wrong(w, b, x, t), 10, unit="%")
-    goals.at_most("test errors, margin, all samples", percent_wrong(w_hinge, b_hinge, x, t), 10, unit="%")
-    goals.at_most("cross-entropy of the fifth epoch", losses[-1], 0.32)
-
-    scores = torch.addmm(b, x, w.T)
-    table = student.confusion_matrix(t, scores.argmax(1), 10)
-    mixed = table - table.diag().diag()
-    worst = divmod(int(mixed.argmax()), 10)
-    goals.seen(f"most frequent confusion: {worst[0]} taken for {worst[1]}, times", mixed.max().item())
-    log_p = scores.log_softmax(1)
-    sure = {"0, by log P": (log_p, 0), "8, by log P": (log_p, 8), "8, by its score alone": (scores, 8)}
-    curves = {name: student.roc_curve(by[:, k], (t == k).long()) for name, (by, k) in sure.items()}
-    goals.at_least("area under the curve for 8, by log P", curves["8, by log P"][2].item(), 0.97)
-    goals.seen("… by its score alone", curves["8, by its score alone"][2].item())
-    with goals.picture("templates.png", size=(11, 6.4)) as figure:
-        draw_templates(figure, w, w_hinge, mixed, curves)
-
-
-def draw_templates(figure, w, w_hinge, mixed, curves):
-    """What the ten classes look for, what they confuse, and what a threshold trades."""
-    top, bottom = figure.subfigures(2, 1, height_ratios=(1.1, 1.5))
-    grid = top.subplots(2, 10)
-    for name, rows, line in ("cross-entropy", w, grid[0]), ("margin", w_hinge, grid[1]):
-        for axes, row in zip(line, rows, strict=True):
-            reach = row.abs().quantile(0.995).item()
-            axes.imshow(row.view(28, 28).numpy(), cmap="RdBu", vmin=-reach, vmax=reach)
-            axes.set(xticks=[], yticks=[])
-        line[0].set_ylabel(name)
-    left, right = bottom.subplots(1, 2)
-    left.imshow(mixed.numpy(), cmap="magma_r")
-    left.grid(False)
-    left.set(xticks=range(10), yticks=range(10), xlabel="taken for", ylabel="digit", title="errors on the test set")
-    for i, j in (mixed >= 20).nonzero().tolist():
-        left.text(j, i, mixed[i, j].item(), ha="center", va="center", fontsize=7, color="white")
-    for name, (alarms, hits, area) in curves.items():
-        right.plot(alarms.numpy(), hits.numpy(), label=f"{name}: area {area.item():.4f}")
-    right.set(
-        xscale="log", xlim=(1e-4, 1), xlabel="false alarms", ylabel="hits", title="ROC curves: is it a 0, is it an 8?"
+    expect(
+        student.roc_curve(score.exp() * 1000 - 7, t),
+        (*thresholds(score, t), chance_of_order(score, t)),
+        names=("false alarms", "hits", "area"),
     )
-    right.legend(loc="lower right")
 
 
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/03_linear/author/lab.py; write your functions here.
 """Lab 03: Linear models.
 
 What to do is in sheet.md. Check your work with: python check.py

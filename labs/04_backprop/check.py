@@ -1,15 +1,13 @@
 """The checks of lab 04. Reading them is allowed and useful."""
 
 import itertools
-import math
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 PARTS = ["prepare_data", "dsigma", "dloss", "forward_pass", "backward_pass", "Linear", "ReLU", "Sequential"]
 lab = Lab(__file__, parts=PARTS)
@@ -39,17 +37,22 @@ def wrong_data(train_input, train_target, test_input, classes):
     x, t, x_test = prepared(*arguments)
     return {
         "the inputs are multiplied by 0.9, not the targets": (0.9 * x, t / 0.9, 0.9 * x_test),
-        "the test set is normalised with its own mean: a single test image could not be classified":
-            lambda: prepared(*arguments, own=True),
-        "each column has a mean of its own: one mean and one deviation for everything":
-            lambda: prepared(*arguments, by_column=True),
+        "the test set is normalised with its own mean: a single test image could not be classified": lambda: prepared(
+            *arguments, own=True
+        ),
+        "each column has a mean of its own: one mean and one deviation for everything": lambda: prepared(
+            *arguments, by_column=True
+        ),
         "the test set is divided by 255, not treated like the training set": (x, t, test_input / 255),
         "the other columns hold 0, not −0.9": (x, t.clamp(min=0), x_test),
         "the targets are 0 and 1": lambda: prepared(*arguments, low=0.0),
         "the targets are −1 and +1": (x, t / 0.9, x_test),
-        "divided by the variance, not by the standard deviation":
-            (x / train_input.std(), t, x_test / train_input.std()),
-    }  # fmt: skip
+        "divided by the variance, not by the standard deviation": (
+            x / train_input.std(),
+            t,
+            x_test / train_input.std(),
+        ),
+    }
 
 
 @lab.check("prepare_data")
@@ -184,16 +187,19 @@ def wrong_gradients(weights, t, states, held):
     arguments = (weights, t, states, held)
     return {
         "nothing has arrived: an assignment makes a new tensor, add_ or += change the one that is there": held,
-        "the accumulators are overwritten: what they held must stay in the sum":
-            lambda: backwards(*arguments, kept=False),
-        "the derivative of sigma is taken at x, not at s":
-            lambda: backwards(weights, t, (states[0], states[2], states[2], states[4], states[4]), held),
-        "the derivative of sigma at the hidden layer is taken at x1, not at s1":
-            lambda: backwards(weights, t, (states[0], states[2], *states[2:]), held),
+        "the accumulators are overwritten: what they held must stay in the sum": lambda: backwards(
+            *arguments, kept=False
+        ),
+        "the derivative of sigma is taken at x, not at s": lambda: backwards(
+            weights, t, (states[0], states[2], states[2], states[4], states[4]), held
+        ),
+        "the derivative of sigma at the hidden layer is taken at x1, not at s1": lambda: backwards(
+            weights, t, (states[0], states[2], *states[2:]), held
+        ),
         "the derivative of sigma at the output is missing": lambda: backwards(*arguments, outer=False),
         "no derivative of sigma anywhere": lambda: backwards(*arguments, slope=torch.ones_like),
         "the mean over the batch: the loss is a sum": lambda: backwards(*arguments, mean=True),
-    }  # fmt: skip
+    }
 
 
 @lab.check("backward_pass")
@@ -233,7 +239,7 @@ def twice_is_double(student, rng):
 # ------------------------------------------------------------------------------------------------ blocks
 
 
-@beside
+@student_side
 def linear(student, weight, bias, batches):
     """A Linear with these weights: outputs, derivatives and accumulators batch after batch."""
     with torch.no_grad():
@@ -248,7 +254,7 @@ def linear(student, weight, bias, batches):
         return seen
 
 
-@beside
+@student_side
 def moved(student, weight, bias, x, d_out):
     """The output after one step of gradient descent by way of `param` alone, and the gradients after zeroing them."""
     with torch.no_grad():
@@ -274,11 +280,15 @@ def wrong_layers(weight, bias, x, d_out, held):
         "the weights are not transposed": lambda: (x @ weight + bias, d_out @ weight, *added),
         "backward multiplies by the transposed weights": lambda: (out, d_out @ weight.T, *added),
         "the gradients are overwritten: add to them": lambda: (out, d_out @ weight, d_out.T @ x, d_out.sum(0)),
-        "the gradients are averaged over the batch":
-            lambda: (out, d_out @ weight, d_weight + d_out.T @ x / len(x), d_bias + d_out.mean(0)),
+        "the gradients are averaged over the batch": lambda: (
+            out,
+            d_out @ weight,
+            d_weight + d_out.T @ x / len(x),
+            d_bias + d_out.mean(0),
+        ),
         "the gradients are not written": lambda: (out, d_out @ weight, *held),
         "the gradient of the weights is transposed": lambda: (out, d_out @ weight, d_weight + x.T @ d_out, added[1]),
-    }  # fmt: skip
+    }
 
 
 @lab.check("Linear")
@@ -325,11 +335,15 @@ def param_is_alive(student, rng):
             "the bias does not move": torch.addmm(bias, x, weight_after.T),
         },
     )
-    expect((d_weight, d_bias), (0 * weight, 0 * bias), names=("d_weight", "d_bias"),
-           likely="param hands out copies: the gradients of the layer were not set to zero")  # fmt: skip
+    expect(
+        (d_weight, d_bias),
+        (0 * weight, 0 * bias),
+        names=("d_weight", "d_bias"),
+        likely="param hands out copies: the gradients of the layer were not set to zero",
+    )
 
 
-@beside
+@student_side
 def rectified(student, batches):
     with torch.no_grad():
         block = student.ReLU()
@@ -353,14 +367,17 @@ def half_of_it(student, rng):
                 mistakes={
                     "at 0 the derivative is 0 here": lambda x=x, d=d_out: (x.relu(), d * (x >= 0), []),
                     "the derivative is not multiplied by d_out": lambda x=x: (x.relu(), (x > 0).double(), []),
-                    "the sign of d_out decides, where that of the input should":
-                        lambda x=x, d=d_out: (x.relu(), d.relu(), []),
+                    "the sign of d_out decides, where that of the input should": lambda x=x, d=d_out: (
+                        x.relu(),
+                        d.relu(),
+                        [],
+                    ),
                     "the derivative is multiplied by the input": lambda x=x, d=d_out: (x.relu(), d * x.relu(), []),
                 },
-            )  # fmt: skip
+            )
 
 
-@beside
+@student_side
 class Shift:
     """A block whose place in the order shows: forward a x + c, backward a d + c."""
 
@@ -377,7 +394,7 @@ class Shift:
         return [(torch.tensor(self.a), torch.tensor(self.c))]
 
 
-@beside
+@student_side
 def chained(student, blocks, x, d_out):
     chain = student.Sequential(*(Shift(a, c) for a, c in blocks))
     return chain.forward(x), chain.backward(d_out), chain.param()
@@ -399,16 +416,21 @@ def there_and_back(student, rng):
             pairs = [(torch.tensor(a), torch.tensor(c)) for a, c in blocks]
             got = student.run(chained, blocks, x, d_out)
             forward, backward = in_order(blocks, x), in_order(blocks[::-1], d_out)
-            expect(got[:2], (forward, backward), names=("forward", "backward"), mistakes={
-                "backward goes through the blocks in the order of forward": (forward, in_order(blocks, d_out)),
-                "forward goes through the blocks backwards": {0: in_order(blocks[::-1], x)},
-                "only the first block is used": (in_order(blocks[:1], x), in_order(blocks[:1], d_out)),
-                "only the last block is used": (in_order(blocks[-1:], x), in_order(blocks[-1:], d_out)),
-            })  # fmt: skip
+            expect(
+                got[:2],
+                (forward, backward),
+                names=("forward", "backward"),
+                mistakes={
+                    "backward goes through the blocks in the order of forward": (forward, in_order(blocks, d_out)),
+                    "forward goes through the blocks backwards": {0: in_order(blocks[::-1], x)},
+                    "only the first block is used": (in_order(blocks[:1], x), in_order(blocks[:1], d_out)),
+                    "only the last block is used": (in_order(blocks[-1:], x), in_order(blocks[-1:], d_out)),
+                },
+            )
             expect(got[2], pairs, likely="param: one list with the pairs of all blocks, in their order")
 
 
-@beside
+@student_side
 def stack(student, weights, x, t):
     """Derivatives of a five-block network, parameters and input, by the student's blocks."""
     with torch.no_grad():
@@ -438,146 +460,13 @@ def blocks_together(student, rng):
     out = torch.addmm(b3, torch.addmm(b2, torch.addmm(b1, point, w1.T).tanh(), w2.T).relu(), w3.T)
     d_in, *gradients = torch.autograd.grad(((out - t) ** 2).sum(), leaves)
     got = student.run(stack, weights, x, t)
-    expect(got, (out.detach(), d_in, gradients), names=("forward", "backward", "gradients"),
-           likely="each block alone may be right: is what backward returns that for the input?")  # fmt: skip
-
-
-# ------------------------------------------------------------------------------------------------ targets
-
-HIDDEN = 50
-
-
-@beside
-def by_hand(student, steps, scale, seed):
-    """Full-batch gradient descent on 1000 digits, from weights of this scale: loss and both errors, and w1."""
-    train, target, test, test_target = data.mnist()  # noqa: F821
-    x, t, x_test = student.prepare_data(train, target, test, 10)
-    torch.manual_seed(seed)
-    weights = [scale * torch.randn(shape) for shape in ((HIDDEN, 784), (HIDDEN,), (10, HIDDEN), (10,))]
-    gradients = [torch.zeros_like(w) for w in weights]
-    losses, errors = [], []
-    for step in progress(range(steps), f"{steps} steps"):
-        states = student.forward_pass(*weights, x)
-        losses.append(student.loss(states[4], t).item())
-        for gradient in gradients:
-            gradient.zero_()
-        student.backward_pass(*weights, t, *states, *gradients)
-        for w, gradient in zip(weights, gradients, strict=True):
-            w -= 0.1 / len(x) * gradient
-        if step % 10 == 9:
-            guesses = states[4].argmax(1), student.forward_pass(*weights, x_test)[4].argmax(1)
-            pairs = zip(guesses, (target, test_target), strict=True)
-            errors.append([100 * (guess != right).float().mean().item() for guess, right in pairs])
-    return losses, errors, weights[0]
-
-
-@beside
-def seconds_of_a_step(student, one_by_one):
-    """One gradient of 1000 samples, with one call or with a thousand."""
-    train, target, test, _ = data.mnist()  # noqa: F821
-    x, t, _ = student.prepare_data(train, target, test, 10)
-    torch.manual_seed(0)
-    weights = [0.1 * torch.randn(shape) for shape in ((HIDDEN, 784), (HIDDEN,), (10, HIDDEN), (10,))]
-    gradients = [torch.zeros_like(w) for w in weights]
-    begin = time.thread_time()
-    for rows in range(len(x)) if one_by_one else [slice(None)]:
-        part = x[rows].view(-1, 784), t[rows].view(-1, 10)
-        student.backward_pass(*weights, part[1], *student.forward_pass(*weights, part[0]), *gradients)
-    return time.thread_time() - begin, gradients
-
-
-@lab.target("prepare_data", "dsigma", "dloss", "forward_pass", "backward_pass", seconds=9)
-def digits_by_hand(student, goals, data, rng):
-    """50 hidden units on 1000 digits of MNIST, 1000 steps with all of them"""
-    data.mnist()
-    losses, errors, w1 = student.run(by_hand, 1000, 1e-6, rng.seed())
-    stuck, stuck_errors, _ = student.run(by_hand, 100, 0.0, 0)
-    goals.at_most("training errors", errors[-1][0], 3, unit="%")
-    goals.at_most("test errors", errors[-1][1], 18, unit="%")
-    goals.at_least("test errors from weights of exactly zero", stuck_errors[-1][1], 80, unit="%")
-    slow, one = student.run(seconds_of_a_step, True)
-    fast, all_at_once = student.run(seconds_of_a_step, False)
-    gap = max((a - b).abs().max().item() / b.abs().max().item() for a, b in zip(one, all_at_once, strict=True))
-    goals.at_most("relative difference, sample by sample and all at once", gap, 1e-3)
-    goals.seen("times faster all at once", round(slow / fast, 1))
-    with goals.picture("digits.png", size=(11.5, 3.8)) as figure:
-        draw_digits(figure, losses, stuck, errors, w1)
-
-
-def draw_digits(figure, losses, stuck, errors, w1):
-    """The loss with its plateau, the errors, and what the hidden units look at."""
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.45))
-    axes = left.subplots(2, 1, sharex=True)
-    axes[0].plot(range(1, len(stuck) + 1), stuck, color="grey", label="from weights of exactly 0")
-    axes[0].plot(range(1, len(losses) + 1), losses, label="from weights of 0.000001")
-    axes[0].set(xscale="log", yscale="log", ylabel="loss")
-    axes[0].legend(loc="lower left")
-    for place, name in enumerate(("training", "test")):
-        axes[1].plot([10 * n for n in range(1, len(errors) + 1)], [e[place] for e in errors], label=name)
-    axes[1].set(xlabel="step", ylabel="errors (%)", ylim=(0, 60))
-    axes[1].legend(loc="lower left")
-    mosaic = torch.full((5 * 30, 10 * 30), float("nan"))
-    for place, row in enumerate(w1[w1.norm(dim=1).argsort(descending=True)]):
-        top, side = 30 * (place // 10), 30 * (place % 10)
-        mosaic[top + 1 : top + 29, side + 1 : side + 29] = (row / row.abs().max()).view(28, 28)
-    tiles = right.subplots()
-    tiles.imshow(mosaic.numpy(), cmap="RdBu", vmin=-1, vmax=1)
-    tiles.set(title="what the 50 hidden units look at, largest weights first")
-    tiles.axis("off")
-
-
-@beside
-def on_the_disc(student, block, seed, epochs):
-    """Three hidden layers of 25 units on the disc: test errors, the output on a grid, the loss of each epoch."""
-    shuffle = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    points = torch.rand(2000, 2, generator=shuffle)
-    sign = 2.0 * ((points - 0.5).pow(2).sum(1) < 1 / (2 * math.pi)).float().unsqueeze(1) - 1
-    mean, std = points[:1000].mean(), points[:1000].std()
-    x = (points - mean) / std
-    layers = [student.Linear(2, 25)]
-    for outputs in 25, 25, 1:
-        layers += [getattr(student, block)(), student.Linear(25, outputs)]
-    model, criterion, losses = student.Sequential(*layers), student.LossMSE(), []
-    for _ in progress(range(epochs), f"disc, {block}"):
-        total = 0.0
-        for rows in torch.randperm(1000, generator=shuffle).split(25):
-            for _, gradient in model.param():
-                gradient.zero_()
-            out = model.forward(x[rows])
-            total += criterion.forward(out, sign[rows]).item() / 1000
-            model.backward(criterion.backward(out, sign[rows]))
-            for parameter, gradient in model.param():
-                parameter -= 0.05 / 25 * gradient
-        losses.append(total)
-    wrong = 100 * (model.forward(x[1000:]) * sign[1000:] <= 0).float().mean().item()
-    line = torch.linspace(0, 1, 101)
-    grid = torch.cartesian_prod(line, line)
-    surface = model.forward((grid - mean) / std).view(101, 101).T
-    return wrong, surface, losses, points[1000:], sign[1000:]
-
-
-@lab.target("dsigma", "dloss", "Linear", "ReLU", "Sequential", seconds=6)
-def disc_with_blocks(student, goals, data, rng):
-    """three hidden layers of your blocks: which points lie in the disc?"""
-    seed = rng.seed()
-    seen = {block: student.run(on_the_disc, block, seed, 100) for block in ("Tanh", "ReLU")}
-    for block, (wrong, *_) in seen.items():
-        goals.at_most(f"test errors, {block}", wrong, 6, unit="%")
-    with goals.picture("disc.png", size=(10, 3.4)) as figure:
-        axes = figure.subplots(1, 3)
-        for plot, (block, (wrong, surface, losses, points, sign)) in zip(axes, seen.items(), strict=False):
-            shown = surface.clamp(-1.2, 1.2).numpy()
-            plot.imshow(shown, origin="lower", extent=(0, 1, 0, 1), cmap="RdBu", vmin=-1.6, vmax=1.6)
-            plot.contour(surface.numpy(), levels=[0.0], extent=(0, 1, 0, 1), colors="black", linewidths=1)
-            for side, colour in (1, "#0b3c7a"), (-1, "#8c1a11"):
-                x, y = points[sign[:, 0] == side].T.numpy()
-                plot.plot(x, y, ".", markersize=2, color=colour)
-            plot.set(xticks=[], yticks=[], title=f"{block}: {wrong:.1f} % errors")
-            axes[2].plot(losses, label=block)
-        axes[2].set(xlabel="epoch", ylim=(0, 1.1), title="loss per sample")
-        axes[2].legend()
+    expect(
+        got,
+        (out.detach(), d_in, gradients),
+        names=("forward", "backward", "gradients"),
+        likely="each block alone may be right: is what backward returns that for the input?",
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/04_backprop/author/lab.py; write your functions here.
 """Lab 04: Back-propagation by hand.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -2,17 +2,23 @@
 
 import math
 import sys
-import time
 from pathlib import Path
 
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 PARTS = [
-    "unbroadcast", "mul_vjp", "matmul_vjp", "sum_vjp", "topological_order", "backward", "gradcheck", "Softplus",
-]  # fmt: skip
+    "unbroadcast",
+    "mul_vjp",
+    "matmul_vjp",
+    "sum_vjp",
+    "topological_order",
+    "backward",
+    "gradcheck",
+    "Softplus",
+]
 lab = Lab(__file__, parts=PARTS)
 lab.forbid("unbroadcast", names=["sum_to_size"], why="the function is the exercise")
 for part in "mul_vjp", "matmul_vjp", "sum_vjp", "backward":
@@ -73,9 +79,10 @@ def copies_are_summed(student, rng):
             mistakes = {
                 "everything was summed: sum(()) sums over all dimensions": g.sum(),
                 "the mean over the copies, where the sum is wanted": want * want.numel() / g.numel(),
-                "one copy was taken, where all must be summed":
-                    g[(0,) * (g.dim() - len(shape)) + tuple(slice(n) for n in shape)],
-            }  # fmt: skip
+                "one copy was taken, where all must be summed": g[
+                    (0,) * (g.dim() - len(shape)) + tuple(slice(n) for n in shape)
+                ],
+            }
             expect(student.unbroadcast(g, tuple(shape)), want, mistakes=mistakes)
 
 
@@ -188,7 +195,7 @@ def topological_order(root):
     return children_first[::-1]
 
 
-@beside
+@student_side
 def orders(student, graphs):
     """The order of each graph, as numbers of its variables; a graph is the list of the parents of each variable."""
     found = []
@@ -212,12 +219,18 @@ def examine_order(parents, order):
             reachable.add(n)
             waiting += parents[n]
     twice = {n for n in order if order.count(n) > 1}
-    require(not twice, f"{len(twice)} of {len(reachable)} variables are there more than once",
-            likely="remember which variables were seen")  # fmt: skip
+    require(
+        not twice,
+        f"{len(twice)} of {len(reachable)} variables are there more than once",
+        likely="remember which variables were seen",
+    )
     require(set(order) <= reachable, "there is a variable that root was not computed from")
     missing = len(reachable) - len(order)
-    require(not missing, f"{missing} of {len(reachable)} variables are missing",
-            likely="root itself belongs to the list" if missing == 1 and root not in order else None)  # fmt: skip
+    require(
+        not missing,
+        f"{missing} of {len(reachable)} variables are missing",
+        likely="root itself belongs to the list" if missing == 1 and root not in order else None,
+    )
     place = {n: k for k, n in enumerate(order)}
     late = [(n, p) for n in order for p in parents[n] if place[p] > place[n]]
     require(
@@ -279,7 +292,7 @@ def backward(root):
             node.grad = sums[node] + (0 if node.grad is None else node.grad)
 
 
-@beside
+@student_side
 def compute(values, program):
     """Do the steps of a program to a list of values, Vars or tensors; every step appends one."""
     for name, first, second in program:
@@ -297,7 +310,7 @@ def compute(values, program):
     return values[-1]
 
 
-@beside
+@student_side
 def differentiated(student, jobs):
     """For each job (leaves, which of them need a gradient, program, calls): the result, and what each leaf holds."""
     answers = []
@@ -332,8 +345,10 @@ def small_graphs(student, rng):
         "tanh(x) * y": (([x, y], [True, True], [("tanh", 0, None), ("mul", 2, 1)], 1), {}),
         "x * x + x: x is used three times": (
             ([x], [True], [("mul", 0, 0), ("add", 1, 0)], 1),
-            {"the parts of a variable that is used several times must be added": [torch.ones_like(x)],
-             "only the last part that arrives is kept: add them": [x]},
+            {
+                "the parts of a variable that is used several times must be added": [torch.ones_like(x)],
+                "only the last part that arrives is kept: add them": [x],
+            },
         ),
         "u + u * u with u = tanh(x)": (
             ([x], [True], [("tanh", 0, None), ("mul", 1, 1), ("add", 1, 2)], 1),
@@ -345,14 +360,17 @@ def small_graphs(student, rng):
         ),
         "two calls of backward on tanh(x) * y": (
             ([x, y], [True, True], [("tanh", 0, None), ("mul", 2, 1)], 2),
-            {"the second call replaces what the first has found": [y * (1 - t**2), t],
-             "results on the way have kept what they got in the first call": [3 * y * (1 - t**2), 2 * t]},
+            {
+                "the second call replaces what the first has found": [y * (1 - t**2), t],
+                "results on the way have kept what they got in the first call": [3 * y * (1 - t**2), 2 * t],
+            },
         ),
         "x * c, where c is a constant": (([x, c], [True, False], [("mul", 0, 1)], 1), {}),
         "sum over rows of x + y, y used twice, broadcast": (
-            ([x, y[0].clone()], [True, True], [("add", 0, 1), ("mul", 2, 1), ("sum", 3, 1)], 1), {},
+            ([x, y[0].clone()], [True, True], [("add", 0, 1), ("mul", 2, 1), ("sum", 3, 1)], 1),
+            {},
         ),
-    }  # fmt: skip
+    }
     for text, (job, mistakes) in jobs.items():
         with case(text):
             ((value, gradients, held),) = student.run(differentiated, [job])
@@ -411,13 +429,13 @@ def fifty_programs(student, rng):
 # ------------------------------------------------------------------------------------------------ differences
 
 
-@beside
+@student_side
 def smooth(v, w, b):
     """A function of three inputs that has second and third derivatives everywhere; w enters twice."""
     return ((v @ w).tanh() * b + (w * w).sum()).sum(1)
 
 
-@beside
+@student_side
 def gaps(student, inputs, factor):
     """What gradcheck says of a right function, of one that ignores an input, and of one with a wrong rule."""
 
@@ -454,18 +472,23 @@ def finds_what_is_wrong(student, rng):
     for gap, at, scale in (wrong, inputs[2], 1.0), (first, inputs[0], 3.0):
         with case("a rule that is wrong by a factor of 1.3"):
             want = (scale * (factor - 1) * (1 - at.tanh() ** 2)).abs()
-            expect(gap, want.max().item(), rtol=1e-4, mistakes={
-                "the last difference, not the largest": want.flatten()[-1].item(),
-                "the mean difference, not the largest": want.mean().item(),
-                "the difference is relative, not absolute": (factor - 1) / factor,
-                "no difference is found: is the data that f sees really moved?": 0.0,
-            })  # fmt: skip
+            expect(
+                gap,
+                want.max().item(),
+                rtol=1e-4,
+                mistakes={
+                    "the last difference, not the largest": want.flatten()[-1].item(),
+                    "the mean difference, not the largest": want.mean().item(),
+                    "the difference is relative, not absolute": (factor - 1) / factor,
+                    "no difference is found: is the data that f sees really moved?": 0.0,
+                },
+            )
 
 
 # ------------------------------------------------------------------------------------------------ PyTorch's engine
 
 
-@beside
+@student_side
 def derivatives(student, x, g):
     """Softplus, its derivative times g, and the derivative of that with respect to x and to g."""
     x, g = x.clone().requires_grad_(), g.clone().requires_grad_()
@@ -519,163 +542,5 @@ def far_out(student, rng):
             expect(slope, torch.tensor([0.0, math.exp(-50), 0.5, 1.0, 1.0], dtype=dtype), atol=1e-30)
 
 
-# ------------------------------------------------------------------------------------------------ targets
-
-
-@beside
-def weights_of(seed):
-    """Weights of 2–25–25–25–1, float64."""
-    chosen, sizes = torch.Generator().manual_seed(seed), (2, 25, 25, 25, 1)
-    shapes = [shape for size in zip(sizes, sizes[1:]) for shape in (size, (size[1],))]  # noqa: B905, RUF007
-    return [torch.randn(shape, generator=chosen, dtype=torch.float64) * shape[0] ** -0.5 for shape in shapes]
-
-
-@beside
-def disc(seed):
-    """2000 points in [−1, 1]², and +1 for those within √(2/π) of the middle, −1 for the others."""
-    points = 2 * torch.rand(2000, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
-    return points, 2.0 * (points.square().sum(1, keepdim=True) < 2 / math.pi).double() - 1
-
-
-@beside
-def network(x, weights):
-    """Linear layers with tanh between them, for Vars and for tensors."""
-    for number in range(0, len(weights), 2):
-        x = x @ weights[number] + weights[number + 1]
-        x = x.tanh() if number + 2 < len(weights) else x
-    return x
-
-
-@beside
-def trained(student, seed, epochs, own):
-    """Weights and losses after some epochs on 1000 points, with the student's engine or with PyTorch's; seconds."""
-    points, sign = disc(seed)
-    shuffle = torch.Generator().manual_seed(seed)
-    weights, losses = weights_of(seed), []
-    leaves = [student.Var(w, True) if own else w.requires_grad_() for w in weights]
-    begin = time.thread_time()
-    for epoch in progress(range(epochs), "your engine" if own else "PyTorch"):
-        total, rate = 0.0, 0.05 / 25 * (1 - epoch / epochs)
-        for rows in torch.randperm(1000, generator=shuffle).split(25):
-            if own:
-                miss = network(student.Var(points[rows]), leaves) - student.Var(sign[rows])
-                loss = (miss * miss).sum()
-                student.backward(loss)
-                for leaf in leaves:
-                    leaf.data = leaf.data - rate * leaf.grad
-                    leaf.grad = None
-                total += loss.data.item()
-            else:
-                loss = (network(points[rows], leaves) - sign[rows]).square().sum()
-                loss.backward()
-                with torch.no_grad():
-                    for leaf in leaves:
-                        leaf -= rate * leaf.grad
-                        leaf.grad = None
-                total += loss.item()
-        losses.append(total / 1000)
-    seconds = time.thread_time() - begin
-    return [leaf.data if own else leaf for leaf in leaves], losses, seconds
-
-
-@beside
-def portrait(student):
-    """The graph of a small network's loss, in the student's order: name, shape, needs_grad, names of the parents."""
-    names = {}
-
-    def call(name, var):
-        names[id(var)] = name
-        return var
-
-    x, t = call("x", student.Var(torch.ones(25, 2))), student.Var(torch.zeros(25, 1))
-    w1, b1 = call("w₁", student.Var(torch.ones(2, 8), True)), call("b₁", student.Var(torch.ones(8), True))
-    w2, b2 = call("w₂", student.Var(torch.ones(8, 1), True)), call("b₂", student.Var(torch.ones(1), True))
-    hidden = call("tanh", call("+", call("@", x @ w1) + b1).tanh())
-    miss = call("−", call("+ ", call("@ ", hidden @ w2) + b2) + call("−t", t * -1.0))
-    root = call("sum", call("²", miss * miss).sum())
-    return [
-        (names[id(v)], list(v.data.shape), v.needs_grad, [names[id(p)] for p in v.parents])
-        for v in student.topological_order(root)
-    ]
-
-
-@beside
-def gap_by_step(student, inputs, steps):
-    return [student.gradcheck(smooth, inputs, step) for step in steps]
-
-
-@lab.target(*PARTS[:6], seconds=3)
-def your_engine_learns(student, goals, data, rng):
-    """a network of four layers on the disc, trained by your engine"""
-    seed = rng.seed()
-    weights, _, _ = student.run(trained, seed, 120, True)
-    student.run(trained, seed, 1, False)  # what PyTorch does once must not count
-    same, _, seconds = student.run(trained, seed, 5, False)
-    early, _, own_seconds = student.run(trained, seed, 5, True)
-    points, sign = disc(seed)
-    wrong = 100 * (network(points[1000:], weights) * sign[1000:] <= 0).double().mean().item()
-    goals.at_most("test errors", wrong, 6, unit="%")
-    gap = max((a - b).abs().max().item() for a, b in zip(early, same, strict=True))
-    goals.at_most("difference from PyTorch's weights after 200 steps", gap, 1e-8)
-    goals.seen("time of a step, as a multiple of PyTorch's", round(own_seconds / seconds, 2))
-    with goals.picture("engine.png", size=(11.5, 3.9)) as figure:
-        left, right = figure.subplots(1, 2, width_ratios=(2.15, 1))
-        draw_graph(left, student.run(portrait))
-        draw_disc(right, weights, points[1000:], sign[1000:], wrong)
-
-
-PLACES = {
-    "x": (0, 0), "w₁": (0, 1), "@": (1, 0), "b₁": (1, 1), "+": (2, 0), "tanh": (3, 0), "w₂": (3, 1), "@ ": (4, 0),
-    "b₂": (4, 1), "+ ": (5, 0), "−": (6, 0), "²": (7, 0), "sum": (8, 0), "−t": (5, -1),
-}  # fmt: skip
-
-
-def draw_graph(axes, nodes):
-    """Every variable with its number in the order; blue leaves get a gradient, grey ones are constants."""
-    for number, (name, shape, needs_grad, parents) in enumerate(nodes):
-        x, y = PLACES[name]
-        for parent in set(parents):
-            arrow = {"arrowstyle": "-|>", "color": "#4a5568", "shrinkA": 17, "shrinkB": 17, "lw": 1}
-            axes.annotate("", (x, y), PLACES[parent], arrowprops=arrow)
-        colour = "#f7fafc" if parents else "#bcd7f5" if needs_grad else "#e2e8f0"
-        edge = "#2b6cb0" if needs_grad else "#a0aec0"
-        axes.text(x, y, name.strip(), ha="center", va="center", fontsize=10,
-                  bbox={"boxstyle": "circle,pad=0.55", "fc": colour, "ec": edge})  # fmt: skip
-        axes.text(x, y - 0.42, f"{number}: {text_of(shape)}", ha="center", va="center", fontsize=7, color="#4a5568")
-    axes.set(xlim=(-0.5, 8.6), ylim=(-1.6, 1.5), title="what record remembers: number in your order, and shape")
-    axes.axis("off")
-
-
-def draw_disc(axes, weights, points, sign, wrong):
-    line = torch.linspace(-1, 1, 121, dtype=F64)
-    surface = network(torch.cartesian_prod(line, line), weights).view(121, 121).T.numpy()
-    axes.imshow(surface.clip(-1.2, 1.2), origin="lower", extent=(-1, 1, -1, 1), cmap="RdBu", vmin=-1.6, vmax=1.6)
-    axes.contour(surface, levels=[0.0], extent=(-1, 1, -1, 1), colors="black", linewidths=1)
-    for side, colour in (1, "#0b3c7a"), (-1, "#8c1a11"):
-        x, y = points[sign[:, 0] == side].T.numpy()
-        axes.plot(x, y, ".", markersize=2, color=colour)
-    axes.set(xticks=[], yticks=[], title=f"learned by your engine: {wrong:.1f} % errors")
-
-
-@lab.target(*PARTS[:7], seconds=2)
-def which_step(student, goals, data, rng):
-    """gradcheck with steps from 1 down to a trillionth"""
-    inputs = [rng.normal(3, 4, dtype=F64), rng.normal(4, 2, dtype=F64), rng.normal(2, dtype=F64)]
-    steps = [10 ** (-k / 3) for k in range(37)]
-    gaps_found = student.run(gap_by_step, inputs, steps)
-    best = min(range(len(steps)), key=gaps_found.__getitem__)
-    goals.at_most("smallest difference", gaps_found[best], 1e-8)
-    goals.within("the step that gives it", steps[best], 1e-7, 1e-3)
-    goals.at_least("difference with the smallest step", gaps_found[-1], 1e-6)
-    with goals.picture("steps.png", size=(6, 3.8)) as figure:
-        axes = figure.subplots()
-        axes.loglog(steps, gaps_found, "o-", markersize=4)
-        axes.loglog(steps[:16], [gaps_found[3] * (h / steps[3]) ** 2 for h in steps[:16]], "--", color="grey", lw=1)
-        axes.text(3e-3, 1e-7, "∝ h²", color="grey")
-        axes.loglog(steps[16:], [gaps_found[-4] * steps[-4] / h for h in steps[16:]], "--", color="grey", lw=1)
-        axes.text(2e-9, 1e-9, "∝ 1/h", color="grey")
-        axes.set(xlabel="step h", ylabel="largest difference", title="Central differences: too far, too close")
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/05_autograd/author/lab.py; write your functions here.
 """Lab 05: Autograd from scratch.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -1,7 +1,6 @@
 """The checks of lab 06. Reading them is allowed and useful."""
 
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -10,15 +9,21 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(
     __file__,
     parts=[
-        "conv2d_naive", "im2col", "conv2d_im2col", "conv2d_backward", "max_pool2d_with_grad",
-        "Net", "train_model", "compute_nb_errors",
+        "conv2d_naive",
+        "im2col",
+        "conv2d_im2col",
+        "conv2d_backward",
+        "max_pool2d_with_grad",
+        "Net",
+        "train_model",
+        "compute_nb_errors",
     ],
-)  # fmt: skip
+)
 LIBRARY = ["conv2d", "functional.unfold"]
 HERE = "it is what you are writing"
 lab.forbid("conv2d_naive", names=LIBRARY, why=HERE)
@@ -54,26 +59,30 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
 
 def convolution_mistakes(x, w, b, s, p, k):
     return {
-        "the filters are flipped, as in signal processing; here they are not":
-            lambda: F.conv2d(x, w.flip(2, 3), b, s, p, k),
+        "the filters are flipped, as in signal processing; here they are not": lambda: F.conv2d(
+            x, w.flip(2, 3), b, s, p, k
+        ),
         "the bias is missing": lambda: F.conv2d(x, w, None, s, p, k),
         "the padding is missing": lambda: F.conv2d(x, w, b, s, 0, k),
         "the stride is ignored": lambda: F.conv2d(x, w, b, 1, p, k),
         "the dilation is ignored": lambda: F.conv2d(x, w, b, s, p, 1),
         "stride and dilation are exchanged": lambda: F.conv2d(x, w, b, k, p, s),
-        "only the first channel counts: a filter is a sum over all channels":
-            lambda: F.conv2d(x[:, :1], w[:, :1], b, s, p, k),
-        "the border is repeated; the padding is with zeros":
-            lambda: F.conv2d(F.pad(x, (p, p, p, p), "replicate"), w, b, s, 0, k),
-    }  # fmt: skip
+        "only the first channel counts: a filter is a sum over all channels": lambda: F.conv2d(
+            x[:, :1], w[:, :1], b, s, p, k
+        ),
+        "the border is repeated; the padding is with zeros": lambda: F.conv2d(
+            F.pad(x, (p, p, p, p), "replicate"), w, b, s, 0, k
+        ),
+    }
 
 
 def check_convolution(convolve, rng):
     for name, (images, filters, (s, p, k)) in GEOMETRIES.items():
         with case(name):
             x, w, b = problem(rng, images, filters)
-            expect(convolve(x, w, b, s, p, k), F.conv2d(x, w, b, s, p, k),
-                   mistakes=convolution_mistakes(x, w, b, s, p, k))  # fmt: skip
+            expect(
+                convolve(x, w, b, s, p, k), F.conv2d(x, w, b, s, p, k), mistakes=convolution_mistakes(x, w, b, s, p, k)
+            )
     with case("stride, padding and dilation not given, float64, rows and columns exchanged by transpose"):
         x, w, b = problem(rng, (2, 3, 6, 8), (3, 2, 4), torch.float64)
         x = x.transpose(2, 3)
@@ -97,11 +106,16 @@ def shifts(student, rng):
         with case(f"the one is in row {i}, column {j}"):
             w = torch.zeros(1, 1, 3, 3)
             w[0, 0, i, j] = 1
-            expect(student.conv2d_naive(x, w, torch.zeros(1)), x[:, :, i : i + 4, j : j + 3], mistakes={
-                "the filters are flipped, as in signal processing; here they are not":
-                    lambda i=i, j=j: x[:, :, 2 - i : 6 - i, 2 - j : 5 - j],
-                "rows and columns are exchanged": lambda i=i, j=j: x[:, :, j : j + 4, i : i + 3],
-            })  # fmt: skip
+            expect(
+                student.conv2d_naive(x, w, torch.zeros(1)),
+                x[:, :, i : i + 4, j : j + 3],
+                mistakes={
+                    "the filters are flipped, as in signal processing; here they are not": lambda i=i, j=j: x[
+                        :, :, 2 - i : 6 - i, 2 - j : 5 - j
+                    ],
+                    "rows and columns are exchanged": lambda i=i, j=j: x[:, :, j : j + 4, i : i + 3],
+                },
+            )
 
 
 def column_mistakes(x, want, kh, kw, s, p, k):
@@ -109,17 +123,20 @@ def column_mistakes(x, want, kh, kw, s, p, k):
     h, v = ((size + 2 * p - k * (side - 1) - 1) // s + 1 for size, side in zip(x.shape[2:], (kh, kw), strict=True))
     return {
         "a window has become a row, it should be a column": want.mT,
-        "in a column the channels come last: it should be channel by channel":
-            want.reshape(n, c, kh * kw, h * v).transpose(1, 2).reshape(want.shape),
-        "in a column the pixels go downwards first: it should be row after row":
-            want.reshape(n, c, kh, kw, h * v).transpose(2, 3).reshape(want.shape),
-        "the windows go downwards first: they should go from left to right, then downwards":
-            want.reshape(n, -1, h, v).mT.reshape(want.shape),
+        "in a column the channels come last: it should be channel by channel": want.reshape(n, c, kh * kw, h * v)
+        .transpose(1, 2)
+        .reshape(want.shape),
+        "in a column the pixels go downwards first: it should be row after row": want.reshape(n, c, kh, kw, h * v)
+        .transpose(2, 3)
+        .reshape(want.shape),
+        "the windows go downwards first: they should go from left to right, then downwards": want.reshape(
+            n, -1, h, v
+        ).mT.reshape(want.shape),
         "the padding is missing": lambda: im2col(x, (kh, kw), s, 0, k),
         "stride and dilation are exchanged": lambda: im2col(x, (kh, kw), k, p, s),
         "the stride is ignored": lambda: im2col(x, (kh, kw), 1, p, k),
         "the dilation is ignored": lambda: im2col(x, (kh, kw), s, p, 1),
-    }  # fmt: skip
+    }
 
 
 @lab.check("im2col")
@@ -169,8 +186,12 @@ def against_autograd(student, rng):
                 x, w, b = problem(rng, images, filters, torch.float64)
                 dl_dy = rng.normal(*F.conv2d(x, w, b, s, p).shape, dtype=torch.float64)
                 want = derivatives(x, w, b, dl_dy, s, p)
-                expect(student.conv2d_backward(x, w, dl_dy, s, p), want, names=("dl_dx", "dl_dw", "dl_db"),
-                       mistakes=derivative_mistakes(x, w, b, dl_dy, s, p, want))  # fmt: skip
+                expect(
+                    student.conv2d_backward(x, w, dl_dy, s, p),
+                    want,
+                    names=("dl_dx", "dl_dw", "dl_db"),
+                    mistakes=derivative_mistakes(x, w, b, dl_dy, s, p, want),
+                )
 
 
 @lab.check("conv2d_backward")
@@ -202,14 +223,15 @@ def pooling_mistakes(x, k, dl_dy):
     spread = torch.zeros_like(x)
     spread[:, :, : h * k, : w * k] = dl_dy.repeat_interleave(k, 2).repeat_interleave(k, 3)
     return {
-        "the blocks are mixed: reshape alone does not bring the pixels of a block together":
-            {0: x[:, :, : h * k, : w * k].reshape(n, c, h, w, -1).amax(4)},
+        "the blocks are mixed: reshape alone does not bring the pixels of a block together": {
+            0: x[:, :, : h * k, : w * k].reshape(n, c, h, w, -1).amax(4)
+        },
         "the largest value starts from 0: pixels may be negative": {0: y.clamp(min=0)},
         "that is average-pooling": {0: F.avg_pool2d(x, k), 1: spread / k**2},
         "the block at the end that is not complete should be left out": {0: F.max_pool2d(x, k, ceil_mode=True)},
         "every pixel of a block gets the derivative, only the largest should": {1: spread},
         "the derivative is 1 at the largest pixel: multiply by dl_dy": {1: (dl_dx != 0).float()},
-    }  # fmt: skip
+    }
 
 
 @lab.check("max_pool2d_with_grad")
@@ -227,8 +249,12 @@ def largest_pixels(student, rng):
                 # a permutation: all values differ, so that the largest pixel is clear
                 x = (rng.permutation(n * c * h * w).reshape(shape) / 8 + shift).float()
                 dl_dy = rng.normal(n, c, h // k, w // k)
-                expect(student.max_pool2d_with_grad(x, k, dl_dy), pooled(x, k, dl_dy), names=("y", "dl_dx"),
-                       mistakes=pooling_mistakes(x, k, dl_dy))  # fmt: skip
+                expect(
+                    student.max_pool2d_with_grad(x, k, dl_dy),
+                    pooled(x, k, dl_dy),
+                    names=("y", "dl_dx"),
+                    mistakes=pooling_mistakes(x, k, dl_dy),
+                )
 
 
 @lab.check("max_pool2d_with_grad")
@@ -244,18 +270,21 @@ def equal_pixels(student, rng):
             largest = y.repeat_interleave(2, 2).repeat_interleave(2, 3)
             require(not dl_dx[x != largest].any(), "a pixel that is not the largest of its block has a derivative")
             receivers = 4 * F.avg_pool2d((dl_dx != 0).float(), 2)
-            require(receivers.eq(1).all(), "not exactly one pixel of each block has a derivative",
-                    likely="it goes to every pixel that equals the largest, it should go to one of them")  # fmt: skip
+            require(
+                receivers.eq(1).all(),
+                "not exactly one pixel of each block has a derivative",
+                likely="it goes to every pixel that equals the largest, it should go to one of them",
+            )
             expect(4 * F.avg_pool2d(dl_dx, 2), dl_dy, likely="what goes in at a block must come out of it")
 
 
-@beside
+@student_side
 def sizes_of(student, *nb_hidden):
     model = student.Net(*nb_hidden)
     return {name: "×".join(map(str, p.shape)) for name, p in model.named_parameters()}
 
 
-@beside
+@student_side
 def scores_of(student, nb_hidden, weights, x):
     model = student.Net(nb_hidden)
     model.load_state_dict(weights)
@@ -264,9 +293,15 @@ def scores_of(student, nb_hidden, weights, x):
 
 def shapes(nb_hidden):
     return {
-        "conv1.weight": (32, 1, 5, 5), "conv1.bias": (32,), "conv2.weight": (64, 32, 5, 5), "conv2.bias": (64,),
-        "fc1.weight": (nb_hidden, 256), "fc1.bias": (nb_hidden,), "fc2.weight": (10, nb_hidden), "fc2.bias": (10,),
-    }  # fmt: skip
+        "conv1.weight": (32, 1, 5, 5),
+        "conv1.bias": (32,),
+        "conv2.weight": (64, 32, 5, 5),
+        "conv2.bias": (64,),
+        "fc1.weight": (nb_hidden, 256),
+        "fc1.bias": (nb_hidden,),
+        "fc2.weight": (10, nb_hidden),
+        "fc2.bias": (10,),
+    }
 
 
 @lab.check("Net")
@@ -276,8 +311,11 @@ def layers(student, rng):
         with case(f"Net({', '.join(map(str, arguments))})"):
             nb_hidden = arguments[0] if arguments else 200
             want = {name: "×".join(map(str, shape)) for name, shape in shapes(nb_hidden).items()}
-            expect(student.run(sizes_of, *arguments), want,
-                   likely="the sizes follow from the table; nb_hidden is the width between fc1 and fc2")  # fmt: skip
+            expect(
+                student.run(sizes_of, *arguments),
+                want,
+                likely="the sizes follow from the table; nb_hidden is the width between fc1 and fc2",
+            )
 
 
 def forward(weights, x, pools=(3, 2), relus=(1, 1, 1)):
@@ -309,18 +347,23 @@ def scores(student, rng):
     for n in 5, 1:
         with case(f"{n} images" if n > 1 else "one image"):
             x = rng.normal(n, 1, 28, 28)
-            expect(student.run(scores_of, 11, weights, x), forward(weights, x), rtol=1e-3, atol=1e-3,
-                   mistakes=score_mistakes(weights, x))  # fmt: skip
+            expect(
+                student.run(scores_of, 11, weights, x),
+                forward(weights, x),
+                rtol=1e-3,
+                atol=1e-3,
+                mistakes=score_mistakes(weights, x),
+            )
 
 
-@beside
+@student_side
 def little_model(weights):
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
     vector_to_parameters(weights.clone(), model.parameters())
     return model
 
 
-@beside
+@student_side
 def trained(student, weights, loss, *arguments):
     model = little_model(weights)
     student.train_model(model, getattr(nn, loss)(), *arguments)
@@ -357,19 +400,24 @@ def steps(student, rng):
             t = rng.normal(n, 2, dtype=torch.float64) if loss == "MSELoss" else rng.integers(0, 2, n)
             setting = (weights, loss, x, t, size, epochs, *rest)
             got = student.run(trained, *setting)
-            expect(got, descend(*setting), mistakes={
-                "nothing has changed: are the steps made on copies of the parameters?": weights,
-                "the derivatives of all batches add up: zero_grad is missing":
-                    lambda s=setting: descend(*s, add_up=True),
-                "the short batch at the end is left out": lambda s=setting: descend(*s, keep=False),
-                "there is one step for each epoch, not for each batch": lambda s=setting: descend(*s, once=True),
-                "there is one epoch, whatever nb_epochs says": lambda s=setting: descend(*s[:5], 1, *s[6:]),
-                "lr is ignored": lambda s=setting: descend(*s[:6]),
-                "the steps go uphill": lambda s=setting: descend(*s[:6], -(s[6] if len(s) > 6 else 0.1)),
-            })  # fmt: skip
+            expect(
+                got,
+                descend(*setting),
+                mistakes={
+                    "nothing has changed: are the steps made on copies of the parameters?": weights,
+                    "the derivatives of all batches add up: zero_grad is missing": lambda s=setting: descend(
+                        *s, add_up=True
+                    ),
+                    "the short batch at the end is left out": lambda s=setting: descend(*s, keep=False),
+                    "there is one step for each epoch, not for each batch": lambda s=setting: descend(*s, once=True),
+                    "there is one epoch, whatever nb_epochs says": lambda s=setting: descend(*s[:5], 1, *s[6:]),
+                    "lr is ignored": lambda s=setting: descend(*s[:6]),
+                    "the steps go uphill": lambda s=setting: descend(*s[:6], -(s[6] if len(s) > 6 else 0.1)),
+                },
+            )
 
 
-@beside
+@student_side
 class Watched(nn.Linear):
     """A linear model that notes what comes in."""
 
@@ -378,7 +426,7 @@ class Watched(nn.Linear):
         return super().forward(x)
 
 
-@beside
+@student_side
 def errors_of(student, weight, x, t, size):
     model = Watched(weight.shape[1], weight.shape[0], bias=False)
     model.weight.data, model.seen = weight.clone(), []
@@ -398,125 +446,24 @@ def every_sample_counts(student, rng):
             t = torch.where(wrong, (right + 1) % 4, right)
             full = n - n % size
             count, seen = student.run(errors_of, weight, x, t, size)
-            expect(count, int(wrong.sum()), mistakes={
-                "the short batch at the end is left out": int(wrong[:full].sum()),
-                "that is the number of right answers": int((~wrong).sum()),
-                "only the first batch counts": int(wrong[:size].sum()),
-                "only the last batch counts": int(wrong[full - size if full == n else full :].sum()),
-            })  # fmt: skip
+            expect(
+                count,
+                int(wrong.sum()),
+                mistakes={
+                    "the short batch at the end is left out": int(wrong[:full].sum()),
+                    "that is the number of right answers": int((~wrong).sum()),
+                    "only the first batch counts": int(wrong[:size].sum()),
+                    "only the last batch counts": int(wrong[full - size if full == n else full :].sum()),
+                },
+            )
             require(max(length for length, _ in seen) <= size, f"more than {size} samples go through the model at once")
             require(sum(length for length, _ in seen) == n, "not every sample goes through the model exactly once")
-            require(not any(recorded for _, recorded in seen), "the model's work is recorded for autograd",
-                    likely="torch.no_grad() is missing")  # fmt: skip
-
-
-@beside
-def seconds_of(student, functions, x, w, b):
-    """Seconds of computing, the fewest of several runs: other work on the machine makes single ones slower."""
-
-    def seconds(function):
-        found, until = [], time.thread_time() + 0.5
-        while len(found) < 3 or (len(found) < 50 and time.thread_time() < until):
-            start = time.thread_time()
-            function(x, w, b)
-            found.append(time.thread_time() - start)
-        return min(found)
-
-    return [seconds(getattr(student, name)) for name in functions]
-
-
-@lab.target("conv2d_naive", "im2col", "conv2d_im2col", seconds=1)
-def speed(student, goals, data, rng):
-    """a 64 × 64 colour image, 32 filters of 5 × 5"""
-    x, w, b = problem(rng, (1, 3, 64, 64), (32, 5, 5))
-    naive, fast = student.run(seconds_of, ["conv2d_naive", "conv2d_im2col"], x, w, b)
-    goals.seen("by the definition", 1000 * naive, unit="ms")
-    goals.seen("by im2col", 1000 * fast, unit="ms")
-    goals.at_least("how many times faster", naive / fast, 5)
-
-
-@beside
-def digit_reader(student, loss, nb_epochs):
-    """Test errors after each epoch, the filters, what they make of a digit, and the scores of all test digits."""
-    x, t, test_x, test_t = data.mnist(normalize=True, flatten=False, one_hot=loss == "MSELoss")  # noqa: F821
-    classes = test_t.argmax(1) if loss == "MSELoss" else test_t
-    model, errors = student.Net(), []
-    for _ in progress(range(nb_epochs), loss):
-        student.train_model(model, getattr(nn, loss)(), x, t, 100, 1)
-        errors.append(student.compute_nb_errors(model, test_x, classes, 100))
-    return errors, model.conv1.weight[:, 0], F.relu(model.conv1(test_x[:1]))[0], model(test_x)
-
-
-def mosaic(tiles, columns):
-    """N × h × w tiles in one picture, with a line of nan between them."""
-    padded = F.pad(tiles, (0, 1, 0, 1), value=float("nan"))
-    n, h, w = padded.shape
-    return padded.reshape(n // columns, columns, h, w).transpose(1, 2).reshape(n // columns * h, columns * w)[:-1, :-1]
-
-
-@lab.target("Net", "train_model", "compute_nb_errors", seconds=18)
-def digits(student, goals, data, rng):
-    """1000 digits, 25 epochs"""
-    _, _, images, classes = data.mnist(flatten=False)
-    curves = {}
-    for name, loss, bound in (("mean square error", "MSELoss", 16), ("cross-entropy", "CrossEntropyLoss", 10)):
-        errors, filters, maps, scores = student.run(digit_reader, loss, 25)
-        curves[name] = [100 * n / len(classes) for n in errors]
-        goals.at_most(f"test error, {name}", curves[name][-1], bound, unit="%")
-    wrong = (scores.argmax(1) != classes).nonzero().flatten()
-    wrong = wrong[: 4 * min(5, len(wrong) // 4)]
-    with goals.picture("digits.png", size=(13, 5)) as figure:
-        grid = figure.add_gridspec(2, 3, width_ratios=[1.1, 1.2, 1])
-        axes = figure.add_subplot(grid[:, 0])
-        for name, values in curves.items():
-            axes.plot(range(1, len(values) + 1), values, label=f"{name}: {values[-1]:.1f} %")
-        axes.set(xlabel="epoch", ylabel="test error / %", ylim=(0, 60))
-        axes.legend()
-        high = filters.abs().max().item()
-        maps = maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-6)
-        for place, picture, title, colours, *limits in (
-            (
-                grid[0, 1],
-                mosaic(filters, 8),
-                "the 32 filters of conv1: red adds, blue subtracts",
-                "RdBu_r",
-                -high,
-                high,
-            ),
-            (grid[1, 1], mosaic(maps, 8), f"what each of them sees in a {classes[0]}", "magma", 0, 1),
-            (grid[:, 2], mosaic(images[wrong, 0], 4), "wrong answers of the second network", "gray_r", 0, 255),
-        ):
-            axes = figure.add_subplot(place)
-            axes.imshow(picture, cmap=colours, vmin=limits[0], vmax=limits[1])
-            axes.set_title(title)
-            axes.axis("off")
-        for n, answer in enumerate(scores[wrong].argmax(1).tolist()):
-            axes.text(29 * (n % 4) + 1, 29 * (n // 4) + 2, answer, color="#c2571a", fontsize=11, va="top")
-
-
-@beside
-def reader_on_gpu(student, nb_epochs):
-    x, t, test_x, test_t = (part.cuda() for part in data.mnist(full=True, normalize=True, flatten=False))  # noqa: F821
-    model = student.Net().cuda()
-    student.train_model(student.Net().cuda(), nn.CrossEntropyLoss(), x[:1000], t[:1000], 100, 1)  # cuDNN starts here
-    torch.cuda.synchronize()
-    start, errors = time.perf_counter(), []
-    for _ in progress(range(nb_epochs), "60 000 digits"):
-        student.train_model(model, nn.CrossEntropyLoss(), x, t, 100, 1)
-    torch.cuda.synchronize()  # a GPU works on after the last call has returned
-    seconds = time.perf_counter() - start
-    errors = student.compute_nb_errors(model, test_x, test_t, 1000)
-    return errors, len(test_x), seconds, torch.cuda.get_device_name()
-
-
-@lab.gpu("Net", "train_model", "compute_nb_errors", seconds=40)
-def digits_on_gpu(student, goals, data, rng):
-    """60 000 digits, 10 epochs: the experiment of the first lecture"""
-    data.mnist(full=True)  # where they are missing, this says so
-    errors, count, seconds, device = student.run(reader_on_gpu, 10)
-    goals.at_most("test error", 100 * errors / count, 1.3, unit="%")
-    goals.seen(f"{device} (a GTX 1080 took 7 s)", seconds, unit="s")
+            require(
+                not any(recorded for _, recorded in seen),
+                "the model's work is recorded for autograd",
+                likely="torch.no_grad() is missing",
+            )
 
 
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/06_convolutions/author/lab.py; write your functions here.
 """Lab 06: Convolutional networks.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 RULES = ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"]
 lab = Lab(__file__, parts=[*RULES, "cosine_schedule", "best_heavy_ball"])
@@ -22,7 +22,7 @@ NAMES = ["3×2 parameter", "parameter of 4", "parameter of one number"]
 # ------------------------------------------------------------------------------------------------ runs
 
 
-@beside
+@student_side
 def runs(student, name, start, sequence, options):
     """Two trainings from one start with the same gradients: the parameters step by step; whether any was replaced."""
     histories, replaced = [], False
@@ -122,10 +122,17 @@ def downhill(student, rng):
         "the weight decay is not used": plain,
         "the weight decay pushes outwards": lambda w, g, memory, t, o: w - o["rate"] * (g - o["decay"] * w),
         "the decay is not multiplied by the rate": lambda w, g, memory, t, o: w - o["rate"] * g - o["decay"] * w,
-    }  # fmt: skip
+    }
     for decay in 0.0, 0.3:
-        compare(student, rng, "sgd", torch.optim.SGD, lambda o: {"lr": o["rate"], "weight_decay": o["decay"]},
-                wrong if decay else {}, decay=decay)  # fmt: skip
+        compare(
+            student,
+            rng,
+            "sgd",
+            torch.optim.SGD,
+            lambda o: {"lr": o["rate"], "weight_decay": o["decay"]},
+            wrong if decay else {},
+            decay=decay,
+        )
 
 
 def rolling(w, g, memory, t, o, keep=None, damp=1.0, inside=False, ahead=False):
@@ -152,14 +159,19 @@ def heavy_ball(student, rng):
     """against torch.optim.SGD with momentum"""
     for m in 0.9, 0.5:
         compare(
-            student, rng, "momentum", torch.optim.SGD, lambda o: {"lr": o["rate"], "momentum": o["m"]},
+            student,
+            rng,
+            "momentum",
+            torch.optim.SGD,
+            lambda o: {"lr": o["rate"], "momentum": o["m"]},
             {
                 **{sentence: rolled(keep=keep) for sentence, keep in SHARED.items()},
                 "the gradient is multiplied by 1 − m: that is an average, here it is a sum": rolled(damp=1 - m),
                 "the rate is inside the velocity: old steps keep their old rate": rolled(inside=True),
                 "that is Nesterov's step": rolled(ahead=True),
-            }, m=m,
-        )  # fmt: skip
+            },
+            m=m,
+        )
 
 
 @lab.check("nesterov")
@@ -167,15 +179,20 @@ def looking_ahead(student, rng):
     """against torch.optim.SGD with Nesterov's momentum"""
     for m in 0.9, 0.5:
         compare(
-            student, rng, "nesterov", torch.optim.SGD,
+            student,
+            rng,
+            "nesterov",
+            torch.optim.SGD,
             lambda o: {"lr": o["rate"], "momentum": o["m"], "nesterov": True},
             {
                 **{sentence: rolled(keep=keep, ahead=True) for sentence, keep in SHARED.items()},
                 "that is the heavy ball: g + m v needs the new v, with the old one it is v itself": rolled(),
-                "the gradient is multiplied by 1 − m: that is an average, here it is a sum":
-                    rolled(damp=1 - m, ahead=True),
-            }, m=m,
-        )  # fmt: skip
+                "the gradient is multiplied by 1 − m: that is an average, here it is a sum": rolled(
+                    damp=1 - m, ahead=True
+                ),
+            },
+            m=m,
+        )
 
 
 def scaled(w, g, memory, t, o, old=1.0, new=1.0, root=True, inside=False, size=torch.square):
@@ -194,15 +211,20 @@ def sum_of_squares(student, rng):
     """against torch.optim.Adagrad; ε of the usual size, and large"""
     for eps in 1e-10, 0.1:
         compare(
-            student, rng, "adagrad", torch.optim.Adagrad, lambda o: {"lr": o["rate"], "eps": o["eps"]},
+            student,
+            rng,
+            "adagrad",
+            torch.optim.Adagrad,
+            lambda o: {"lr": o["rate"], "eps": o["eps"]},
             {
                 "the squares are forgotten between the steps: keep their sum in state": divided(old=0.0),
                 "ε is inside the root": divided(inside=True),
                 "the root is missing": divided(root=False),
                 "the gradients are summed, not their squares": divided(size=torch.clone),
                 "the absolute values are summed, not the squares": divided(size=torch.abs),
-            }, eps=eps,
-        )  # fmt: skip
+            },
+            eps=eps,
+        )
 
 
 @lab.check("rmsprop")
@@ -210,7 +232,10 @@ def fading_squares(student, rng):
     """against torch.optim.RMSprop; ε of the usual size, and large"""
     for a, eps in (0.99, 1e-8), (0.7, 0.1):
         compare(
-            student, rng, "rmsprop", torch.optim.RMSprop,
+            student,
+            rng,
+            "rmsprop",
+            torch.optim.RMSprop,
             lambda o: {"lr": o["rate"], "alpha": o["a"], "eps": o["eps"]},
             {
                 "that is AdaGrad: old squares must fade": divided(),
@@ -219,8 +244,10 @@ def fading_squares(student, rng):
                 "the squares are forgotten between the steps: keep s in state": divided(old=0.0, new=1 - a),
                 "ε is inside the root": divided(old=a, new=1 - a, inside=True),
                 "the root is missing": divided(old=a, new=1 - a, root=False),
-            }, a=a, eps=eps,
-        )  # fmt: skip
+            },
+            a=a,
+            eps=eps,
+        )
 
 
 def adaptive(w, g, memory, t, o, right=(True, True), everyone=False, inside=False, swap=False, late=False, decay="L2"):
@@ -265,10 +292,16 @@ def two_averages(student, rng):
             "that is AdamW: here the decay enters the gradient": adapted(decay="decoupled"),
         }
         compare(
-            student, rng, "adam", torch.optim.Adam,
+            student,
+            rng,
+            "adam",
+            torch.optim.Adam,
             lambda o: {"lr": o["rate"], "betas": o["betas"], "eps": o["eps"], "weight_decay": o["decay"]},
-            wrong_adams("L2", other if decay else {}), betas=betas, eps=eps, decay=decay,
-        )  # fmt: skip
+            wrong_adams("L2", other if decay else {}),
+            betas=betas,
+            eps=eps,
+            decay=decay,
+        )
 
 
 @lab.check("adam")
@@ -279,10 +312,17 @@ def decay_apart(student, rng):
         "the decay enters the gradient: decoupled means that it does not": adapted(decay="L2"),
     }
     compare(
-        student, rng, "adam", torch.optim.AdamW,
+        student,
+        rng,
+        "adam",
+        torch.optim.AdamW,
         lambda o: {"lr": o["rate"], "betas": o["betas"], "eps": o["eps"], "weight_decay": o["decay"]},
-        wrong_adams("decoupled", other), betas=(0.9, 0.99), eps=1e-8, decay=0.4, decoupled=True,
-    )  # fmt: skip
+        wrong_adams("decoupled", other),
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        decay=0.4,
+        decoupled=True,
+    )
 
 
 @lab.check("adam")
@@ -290,11 +330,18 @@ def first_step(student, rng):
     """the first step moves every component by the rate, whatever its gradient"""
     g = torch.tensor([0.1, -1.0, 10.0, -1000.0], dtype=F64)
     histories, _ = student.run(runs, "adam", [torch.zeros_like(g)], [[g]], [{"rate": 0.01}])
-    expect(histories[0][0][0], -0.01 * g.sign(), rtol=1e-4, mistakes={
-        "without correction for the start at zero the first step is 3.16 times too long":
-            -0.01 * g.sign() * 0.1 / 0.001**0.5,
-        "uphill: the step goes against the gradient": 0.01 * g.sign(),
-    })  # fmt: skip
+    expect(
+        histories[0][0][0],
+        -0.01 * g.sign(),
+        rtol=1e-4,
+        mistakes={
+            "without correction for the start at zero the first step is 3.16 times too long": -0.01
+            * g.sign()
+            * 0.1
+            / 0.001**0.5,
+            "uphill: the step goes against the gradient": 0.01 * g.sign(),
+        },
+    )
 
 
 # ------------------------------------------------------------------------------------------------ theory
@@ -321,16 +368,22 @@ def up_and_down(student, rng):
 
             got = [student.cosine_schedule(step, total, warmup, top, bottom) for step in steps]
             middle = [(top - bottom) / 2 * (rate - bottom) / (top - bottom) for rate in rates()]
-            expect(torch.tensor(got, dtype=F64), torch.tensor(rates(), dtype=F64), mistakes={
-                "the warm-up begins at 0: step 0 would do nothing": torch.tensor(rates(early=1), dtype=F64),
-                "the warm-up has one step too many": torch.tensor(rates(long=1), dtype=F64) if warmup else None,
-                "the cosine counts from step 0, not from the end of the warm-up":
-                    torch.tensor(rates(whole=True), dtype=F64),
-                "after the last step the rate rises again": torch.tensor(rates(stay=False), dtype=F64),
-                "half of what it should be": torch.tensor(middle, dtype=F64),
-                "the floor is not used":
-                    torch.tensor([schedule(step, total, warmup, top, 0.0) for step in steps], dtype=F64),
-            })  # fmt: skip
+            expect(
+                torch.tensor(got, dtype=F64),
+                torch.tensor(rates(), dtype=F64),
+                mistakes={
+                    "the warm-up begins at 0: step 0 would do nothing": torch.tensor(rates(early=1), dtype=F64),
+                    "the warm-up has one step too many": torch.tensor(rates(long=1), dtype=F64) if warmup else None,
+                    "the cosine counts from step 0, not from the end of the warm-up": torch.tensor(
+                        rates(whole=True), dtype=F64
+                    ),
+                    "after the last step the rate rises again": torch.tensor(rates(stay=False), dtype=F64),
+                    "half of what it should be": torch.tensor(middle, dtype=F64),
+                    "the floor is not used": torch.tensor(
+                        [schedule(step, total, warmup, top, 0.0) for step in steps], dtype=F64
+                    ),
+                },
+            )
     with case("one step", likely="the rate is a float"):
         expect(student.cosine_schedule(3, 10, 2, 0.5), schedule(3, 10, 2, 0.5, 0.0))
 
@@ -349,13 +402,20 @@ def fastest_of_all(student, rng):
         with case(f"curvatures from {low:g} to {high:g}"):
             a, b = low**0.5, high**0.5
             got = student.best_heavy_ball(low, high)
-            expect(got, ((2 / (a + b)) ** 2, 1 - 4 * a * b / (a + b) ** 2), names=("rate", "momentum"), mistakes={
-                "curvatures were taken where their roots belong":
-                    (4 / (low + high) ** 2, ((high - low) / (high + low)) ** 2),
-                "2 / (L + μ) is the best rate of gradient descent": {0: 2 / (low + high)},
-                "(√κ − 1) / (√κ + 1) is √m, the factor of a step; m is its square": {1: (b - a) / (b + a)},
-                "the rate is 1/L": {0: 1 / high},
-            })  # fmt: skip
+            expect(
+                got,
+                ((2 / (a + b)) ** 2, 1 - 4 * a * b / (a + b) ** 2),
+                names=("rate", "momentum"),
+                mistakes={
+                    "curvatures were taken where their roots belong": (
+                        4 / (low + high) ** 2,
+                        ((high - low) / (high + low)) ** 2,
+                    ),
+                    "2 / (L + μ) is the best rate of gradient descent": {0: 2 / (low + high)},
+                    "(√κ − 1) / (√κ + 1) is √m, the factor of a step; m is its square": {1: (b - a) / (b + a)},
+                    "the rate is 1/L": {0: 1 / high},
+                },
+            )
             curvatures = torch.linspace(low, high, 200, dtype=F64)
             best = slowest(*got, curvatures)
             for rate, m in (1.03, 1.0), (0.97, 1.0), (1.0, 1.03), (1.0, 0.97):
@@ -365,148 +425,5 @@ def fastest_of_all(student, rng):
         expect(student.best_heavy_ball(4.0, 4.0), (0.25, 0.0), names=("rate", "momentum"))
 
 
-# ------------------------------------------------------------------------------------------------ targets
-
-
-@beside
-def on_a_quadratic(student, name, options, rotate, limit):
-    """The distance from the minimum after each step, relative to the start; 100 curvatures from 0.01 to 1."""
-    curvature = torch.logspace(-2, 0, 100, dtype=torch.float64)
-    turn = torch.linalg.qr(torch.randn(100, 100, generator=torch.Generator().manual_seed(3), dtype=torch.float64)).Q
-    matrix = turn @ curvature.diag() @ turn.T if rotate else curvature.diag()
-    w = turn @ torch.ones(100, dtype=torch.float64) if rotate else torch.ones(100, dtype=torch.float64)
-    state, distances = {}, []
-    for _ in range(limit):
-        getattr(student, name)([w], [matrix @ w], state, **options)
-        distances.append(w.norm().item() / 10)
-        if distances[-1] <= 1e-6:
-            break
-    return distances
-
-
-@lab.target("sgd", "momentum", "adagrad", "best_heavy_ball", seconds=1)
-def a_hundred_curvatures(student, goals, data, rng):
-    """steps to a millionth of the distance on a quadratic with κ = 100"""
-    rate, m = student.best_heavy_ball(0.01, 1.0)
-    descent = student.run(on_a_quadratic, "sgd", {"rate": 2 / 1.01}, True, 2000)
-    ball = student.run(on_a_quadratic, "momentum", {"rate": rate, "m": m}, True, 2000)
-    along = student.run(on_a_quadratic, "adagrad", {"rate": 1.0}, False, 2000)
-    across = student.run(on_a_quadratic, "adagrad", {"rate": 1.0}, True, 2000)
-    goals.within("gradient descent with its best rate", len(descent), 500, 900)
-    goals.within("heavy ball with its best rate and momentum", len(ball), 60, 130)
-    goals.at_most("the second as a fraction of the first", round(len(ball) / len(descent), 3), 0.25)
-    goals.at_most("AdaGrad, valley along the axes", len(along), 2)
-    goals.at_least("AdaGrad, the same valley rotated", len(across), 100)
-    with goals.picture("quadratic.png", size=(6.5, 3.8)) as figure:
-        axes = figure.subplots()
-        for line, text in (
-            (descent, "gradient descent"),
-            (ball, "heavy ball"),
-            (across, "AdaGrad"),
-            ([1.0, *along], "AdaGrad, along the axes"),
-        ):
-            axes.semilogy(range(1, len(line) + 1), line, label=text)
-        rounds = range(0, len(descent), 5)
-        axes.semilogy(rounds, [(99 / 101) ** k for k in rounds], ":", color="grey", lw=1)
-        axes.semilogy(rounds[:30], [k * (9 / 11) ** k if k else 1 for k in rounds[:30]], ":", color="grey", lw=1)
-        axes.set(ylim=(5e-7, 2), xlabel="step", ylabel="distance from the minimum", xlim=(0, 700),
-                 title="κ = 100; dotted: theory")  # fmt: skip
-        axes.legend(loc="upper right")
-
-
-VALLEY = [
-    ("sgd", {"rate": 0.004}), ("momentum", {"rate": 0.004}), ("nesterov", {"rate": 0.004}),
-    ("adagrad", {"rate": 0.4}), ("rmsprop", {"rate": 0.02}), ("adam", {"rate": 0.1}),
-]  # fmt: skip
-
-
-@beside
-def down_the_valley(student, name, options, steps):
-    """The path of a rule on (1 − x)² + 20 (y − x²)² from (−1.4, 1.6)."""
-    w, state, path = torch.tensor([-1.4, 1.6]), {}, [torch.tensor([-1.4, 1.6])]
-    for _ in range(steps):
-        x, y = w
-        slope = torch.stack((2 * (x - 1) - 80 * x * (y - x * x), 40 * (y - x * x)))
-        getattr(student, name)([w], [slope], state, **options)
-        path.append(w.clone())
-    return torch.stack(path)
-
-
-DIGITS = [
-    ("sgd", {"rate": 0.1}), ("momentum", {"rate": 0.1}), ("nesterov", {"rate": 0.1}), ("adagrad", {"rate": 0.03}),
-    ("rmsprop", {"rate": 0.003}), ("adam", {"rate": 0.003}),
-]  # fmt: skip
-
-
-@beside
-def on_digits(student, entries, seed):
-    """Two epochs on 10 000 digits, 784–100–10, for each rule: the loss of each of 200 steps, and the test errors."""
-    x, t, x_test, t_test = data.mnist(full=True)  # noqa: F821
-    x, t, x_test = x[:10_000] / 255, t[:10_000], x_test / 255
-    answers = []
-    for name, options, scheduled in entries:
-        torch.manual_seed(seed)
-        net = torch.nn.Sequential(torch.nn.Linear(784, 100), torch.nn.ReLU(), torch.nn.Linear(100, 10))
-        parameters, state, losses = list(net.parameters()), {}, []
-        batches = [rows for _ in range(2) for rows in torch.randperm(len(x)).split(100)]
-        for step, rows in enumerate(progress(batches, name)):
-            loss = torch.nn.functional.cross_entropy(net(x[rows]), t[rows])
-            gradients = list(torch.autograd.grad(loss, parameters))
-            rate = options["rate"]
-            if scheduled:
-                rate = student.cosine_schedule(step, len(batches), 10, rate)
-            with torch.no_grad():
-                getattr(student, name)(parameters, gradients, state, **{**options, "rate": rate})
-            losses.append(loss.item())
-        with torch.no_grad():
-            answers.append((losses, 100 * (net(x_test).argmax(1) != t_test).float().mean().item()))
-    return answers
-
-
-@lab.target(*RULES, "cosine_schedule", seconds=8)
-def the_race(student, goals, data, rng):
-    """two epochs on 10 000 digits with each rule, and a curved valley"""
-    data.mnist()
-    paths = {name: student.run(down_the_valley, name, options, 150) for name, options in VALLEY}
-    entries = [(name, options, False) for name, options in DIGITS] + [("adam", {"rate": 0.01}, True)]
-    answers = student.run(on_digits, entries, rng.seed())
-    names = [*RULES, "adam with warm-up and cosine"]
-    lines = {name: losses for name, (losses, _) in zip(names, answers, strict=True)}
-    ends = {name: sum(losses[-50:]) / 50 for name, losses in lines.items()}
-    goals.seen("sgd: loss of the last 50 steps", round(ends["sgd"], 3))
-    for name in RULES[1:]:
-        goals.at_most(f"{name}: the same, relative to sgd", round(ends[name] / ends["sgd"], 3), 0.85)
-    for name, (_, errors) in zip(RULES, answers, strict=False):
-        goals.seen(f"{name}: test errors", errors, unit="%")
-    goals.at_most("adam with warm-up and cosine: test errors", answers[-1][1], 9, unit="%")
-    with goals.picture("race.png", size=(11.5, 4.4)) as figure:
-        draw_race(figure, paths, lines)
-
-
-def draw_race(figure, paths, lines):
-    """The paths down the valley, and the losses on MNIST."""
-    left, right = figure.subfigures(1, 2, width_ratios=(1.25, 1))
-    x, y = torch.linspace(-1.9, 1.9, 400), torch.linspace(-0.6, 2.6, 400)
-    height = (1 - x) ** 2 + 20 * (y[:, None] - x**2) ** 2
-    for axes, (name, path) in zip(left.subplots(2, 3).flat, paths.items(), strict=True):
-        axes.imshow(
-            (height + 0.05).log().numpy(), origin="lower", extent=(-1.9, 1.9, -0.6, 2.6), cmap="bone", alpha=0.8
-        )
-        axes.plot(*path.clamp(-3, 4).T.numpy(), ".-", color="#c2571a", lw=0.9, ms=3)
-        axes.plot(1, 1, "*", ms=11, color="gold", markeredgecolor="black", mew=0.6, zorder=5)
-        axes.grid(False)
-        axes.set(xlim=(-1.9, 1.9), ylim=(-0.6, 2.6), xticks=[], yticks=[], title=name)
-    left.suptitle("150 steps down a curved valley", fontsize=10)
-    plot = right.subplots()
-    for name, losses in lines.items():
-        smooth = torch.tensor(losses).unfold(0, 15, 1).mean(1)
-        style = {"color": "black", "linestyle": "--"} if " " in name else {}
-        plot.plot(range(15, len(losses) + 1), smooth.numpy(), lw=1.3, label=name, **style)
-    plot.set(yscale="log", xlabel="step", title="loss on 10 000 digits, mean of 15 steps")
-    plot.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
-    plot.minorticks_off()
-    plot.legend(fontsize=8)
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/07_optimisers/author/lab.py; write your functions here.
 """Lab 07: Optimisers.
 
 What to do is in sheet.md. Check your work with: python check.py

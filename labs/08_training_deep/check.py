@@ -2,7 +2,6 @@
 
 import math
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(
     __file__,
@@ -34,12 +33,17 @@ def inside_is_one(student, rng):
             expect(points * 0, torch.zeros(nb, 2))
             squares = points.double().square().sum(1)
             sure = (squares - 2 / math.pi).abs() > 1e-6  # on the circle itself a rounding may decide
-            expect(classes * sure, (squares < 2 / math.pi).long() * sure, mistakes={
-                "class 1 should be inside of the disc, not outside": (squares > 2 / math.pi).long() * sure,
-                "the radius is √(2/π): compare the squared distance with 2/π": (squares < (2 / math.pi) ** 2) * sure,
-                "the distance is compared with 2/π, not with its root": (squares.sqrt() < 2 / math.pi) * sure,
-                "the disc of radius 1 has more than half of the area": (squares < 1) * sure,
-            })  # fmt: skip
+            expect(
+                classes * sure,
+                (squares < 2 / math.pi).long() * sure,
+                mistakes={
+                    "class 1 should be inside of the disc, not outside": (squares > 2 / math.pi).long() * sure,
+                    "the radius is √(2/π): compare the squared distance with 2/π": (squares < (2 / math.pi) ** 2)
+                    * sure,
+                    "the distance is compared with 2/π, not with its root": (squares.sqrt() < 2 / math.pi) * sure,
+                    "the disc of radius 1 has more than half of the area": (squares < 1) * sure,
+                },
+            )
 
 
 @lab.check("generate_disc_set")
@@ -71,21 +75,26 @@ def check_scale(student, name, rng, variance):
             expect(result, after, likely="what is returned should be w itself")
             d, c, kernel = shape[0], shape[1], math.prod(shape[2:])
             right = variance(c * kernel, d * kernel)
-            expect(after.double().std().item(), math.sqrt(right), rtol=0.03, mistakes={
-                "normal_ wants a standard deviation, that is a variance": right,
-                "fan_in and fan_out are exchanged": math.sqrt(variance(d * kernel, c * kernel)),
-                "a convolution adds up kh·kw pixels of each channel": math.sqrt(variance(c, d)),
-                "the variance has 1 instead of 2 above": math.sqrt(right / 2),
-                "that is 2 / fan_in": math.sqrt(2 / (c * kernel)),
-                "that is 2 / (fan_in + fan_out)": math.sqrt(2 / (c * kernel + d * kernel)),
-                "that is 2 / fan_out": math.sqrt(2 / (d * kernel)),
-            })  # fmt: skip
+            expect(
+                after.double().std().item(),
+                math.sqrt(right),
+                rtol=0.03,
+                mistakes={
+                    "normal_ wants a standard deviation, that is a variance": right,
+                    "fan_in and fan_out are exchanged": math.sqrt(variance(d * kernel, c * kernel)),
+                    "a convolution adds up kh·kw pixels of each channel": math.sqrt(variance(c, d)),
+                    "the variance has 1 instead of 2 above": math.sqrt(right / 2),
+                    "that is 2 / fan_in": math.sqrt(2 / (c * kernel)),
+                    "that is 2 / (fan_in + fan_out)": math.sqrt(2 / (c * kernel + d * kernel)),
+                    "that is 2 / fan_out": math.sqrt(2 / (d * kernel)),
+                },
+            )
             z = (after.double() - after.double().mean()) / after.double().std()
             require(2.7 < z.pow(4).mean() < 3.3, "the numbers are not normal", likely="uniform_ instead of normal_")
             require(abs(after.mean()) < 5 * math.sqrt(right / w.numel()), "the mean is not 0")
 
 
-@beside
+@student_side
 def on_parameter(student, name, *shape):
     w = nn.Parameter(torch.zeros(shape))
     result = getattr(student, name)(w)
@@ -124,7 +133,7 @@ def kaiming_of_parameter(student, rng):
     check_parameter(student, "kaiming_")
 
 
-@beside
+@student_side
 def mean_squares(student, x, depth):
     found = []
     for _ in range(depth):
@@ -140,14 +149,17 @@ def signal_keeps_its_size(student, rng):
     """the mean square of a signal through 20 layers with ReLU"""
     found = student.run(mean_squares, rng.normal(20, 1000), 20)
     last = found[-1]
-    require(1 / 3 < last < 3, f"it is {last:.2g} after 20 layers, it should stay near 1",
-            likely="the signal vanishes" if last < 1 else "the signal explodes")  # fmt: skip
+    require(
+        1 / 3 < last < 3,
+        f"it is {last:.2g} after 20 layers, it should stay near 1",
+        likely="the signal vanishes" if last < 1 else "the signal explodes",
+    )
 
 
 # --------------------------------------------------------------------------------------------------------- 4 Dropout
 
 
-@beside
+@student_side
 def dropped(student, p, training, x, dl_dy):
     layer = student.Dropout(p)
     layer.training = training
@@ -165,22 +177,38 @@ def zeros_in_training(student, rng):
             x = rng.uniform(n, d, low=1, high=2, dtype=dtype) * (2 * rng.integers(0, 2, n, d) - 1)
             y, _, again = student.run(dropped, p, True, x, x)
             kept = (y != 0).to(dtype)
-            expect(y, x * kept / (1 - p), mistakes={
-                "what is kept should be divided by 1 − p": x * kept,
-                "what is kept is multiplied by 1 − p, it should be divided": x * kept * (1 - p),
-                "what is kept is divided by p": lambda x=x, kept=kept, p=p: x * kept / p,
-            })  # fmt: skip
+            expect(
+                y,
+                x * kept / (1 - p),
+                mistakes={
+                    "what is kept should be divided by 1 − p": x * kept,
+                    "what is kept is multiplied by 1 − p, it should be divided": x * kept * (1 - p),
+                    "what is kept is divided by p": lambda x=x, kept=kept, p=p: x * kept / p,
+                },
+            )
             if p > 0:
                 for dim, what in (1, "whole samples"), (0, "the same values of all samples"):
                     usual = p * (1 - p) / kept.shape[dim]
-                    require(kept.mean(dim).var() < 3 * usual, f"{what} become zero together",
-                            likely="each value needs a random number of its own")  # fmt: skip
-                require(not torch.equal(again, y), "two passes have the same zeros",
-                        likely="the mask must be drawn in forward")  # fmt: skip
+                    require(
+                        kept.mean(dim).var() < 3 * usual,
+                        f"{what} become zero together",
+                        likely="each value needs a random number of its own",
+                    )
+                require(
+                    not torch.equal(again, y),
+                    "two passes have the same zeros",
+                    likely="the mask must be drawn in forward",
+                )
             share = 1 - kept.mean().item()
-            expect(share, p, atol=5 * math.sqrt(p * (1 - p) / (n * d)) + 1e-9, rtol=0.0, mistakes={
-                "p is the probability of a zero, not of being kept": 1 - p,
-            })  # fmt: skip
+            expect(
+                share,
+                p,
+                atol=5 * math.sqrt(p * (1 - p) / (n * d)) + 1e-9,
+                rtol=0.0,
+                mistakes={
+                    "p is the probability of a zero, not of being kept": 1 - p,
+                },
+            )
 
 
 @lab.check("Dropout")
@@ -191,12 +219,17 @@ def same_mask_backward(student, rng):
             x, dl_dy = rng.uniform(17, 31, low=1, high=2), rng.normal(17, 31)
             y, dl_dx, _ = student.run(dropped, p, True, x, dl_dy)
             kept = (y != 0).float()
-            expect(dl_dx, dl_dy * kept / (1 - p), mistakes={
-                "the scale 1 / (1 − p) is missing": dl_dy * kept,
-                "the mask is missing": dl_dy,
-                "the mask is the other way round": dl_dy * (1 - kept) / (1 - p),
-                "the derivative is multiplied with y": dl_dy * y,
-            }, likely="backward needs the mask of the last forward pass, not a new one")  # fmt: skip
+            expect(
+                dl_dx,
+                dl_dy * kept / (1 - p),
+                mistakes={
+                    "the scale 1 / (1 − p) is missing": dl_dy * kept,
+                    "the mask is missing": dl_dy,
+                    "the mask is the other way round": dl_dy * (1 - kept) / (1 - p),
+                    "the derivative is multiplied with y": dl_dy * y,
+                },
+                likely="backward needs the mask of the last forward pass, not a new one",
+            )
 
 
 @lab.check("Dropout")
@@ -204,16 +237,21 @@ def nothing_outside_training(student, rng):
     """the identity when training is False"""
     x, dl_dy = rng.normal(5, 7, dtype=torch.float64), rng.normal(5, 7, dtype=torch.float64)
     y, dl_dx, _ = student.run(dropped, 0.4, False, x, dl_dy)
-    expect(y, x, likely="without training there are no zeros", mistakes={
-        "without training there is nothing to scale: training does it": 0.6 * x,
-    })  # fmt: skip
+    expect(
+        y,
+        x,
+        likely="without training there are no zeros",
+        mistakes={
+            "without training there is nothing to scale: training does it": 0.6 * x,
+        },
+    )
     expect(dl_dx, dl_dy, likely="without training the derivative passes as it is")
 
 
 # ------------------------------------------------------------------------------------------------------- 5 BatchNorm
 
 
-@beside
+@student_side
 def normalised(student, batches, later, weight, bias, options):
     """Training passes, then one outside of training; the running values before and after the last."""
     layer = student.BatchNorm(weight.numel(), **options)
@@ -255,16 +293,23 @@ def output_in_training(student, rng):
             batches, later, weight, bias = norm_problem(rng, n, d)
             eps = options.get("eps", 1e-5)
             for x, y in zip(batches, student.run(normalised, batches, later, weight, bias, options)[0], strict=True):
-                expect(y, F.batch_norm(x, None, None, weight, bias, True, 0.1, eps), mistakes={
-                    "the normalisation divides by N, not by N − 1": batch_norm(x, weight, bias, eps, 1),
-                    "eps belongs under the root": weight * (x - x.mean(0)) / (x.std(0, correction=0) + eps) + bias,
-                    "the root is missing": weight * (x - x.mean(0)) / (x.var(0, correction=0) + eps) + bias,
-                    "mean and variance run over the features; each column has its own":
-                        batch_norm(x, weight, bias, eps, dim=1),
-                    "weight and bias are missing": batch_norm(x, 1, 0, eps),
-                    "the running values are used, in training it is the batch's own":
-                        weight * x / math.sqrt(1 + eps) + bias,
-                })  # fmt: skip
+                expect(
+                    y,
+                    F.batch_norm(x, None, None, weight, bias, True, 0.1, eps),
+                    mistakes={
+                        "the normalisation divides by N, not by N − 1": batch_norm(x, weight, bias, eps, 1),
+                        "eps belongs under the root": weight * (x - x.mean(0)) / (x.std(0, correction=0) + eps) + bias,
+                        "the root is missing": weight * (x - x.mean(0)) / (x.var(0, correction=0) + eps) + bias,
+                        "mean and variance run over the features; each column has its own": batch_norm(
+                            x, weight, bias, eps, dim=1
+                        ),
+                        "weight and bias are missing": batch_norm(x, 1, 0, eps),
+                        "the running values are used, in training it is the batch's own": weight
+                        * x
+                        / math.sqrt(1 + eps)
+                        + bias,
+                    },
+                )
 
 
 @lab.check("BatchNorm")
@@ -275,14 +320,18 @@ def running_values(student, rng):
             batches, later, weight, bias = norm_problem(rng, n, d)
             momentum = options.get("momentum", 0.1)
             found = student.run(normalised, batches, later, weight, bias, options)[1]
-            expect(found, running(batches, momentum), names=("running_mean", "running_var"), mistakes={
-                "running_var takes the variance with N − 1": running(batches, momentum, 0),
-                "momentum and 1 − momentum are exchanged": running(batches, 1 - momentum),
-                "only the last batch counts: the old running values are lost":
-                    running(batches[1:], momentum),
-                "the running values are not updated": running([], momentum),
-                "they are the last batch's mean and variance": running(batches[1:], 1),
-            })  # fmt: skip
+            expect(
+                found,
+                running(batches, momentum),
+                names=("running_mean", "running_var"),
+                mistakes={
+                    "running_var takes the variance with N − 1": running(batches, momentum, 0),
+                    "momentum and 1 − momentum are exchanged": running(batches, 1 - momentum),
+                    "only the last batch counts: the old running values are lost": running(batches[1:], momentum),
+                    "the running values are not updated": running([], momentum),
+                    "they are the last batch's mean and variance": running(batches[1:], 1),
+                },
+            )
 
 
 @lab.check("BatchNorm")
@@ -294,16 +343,26 @@ def outside_training(student, rng):
             eps, momentum = options.get("eps", 1e-5), options.get("momentum", 0.1)
             _, before, y, after = student.run(normalised, batches, later, weight, bias, options)
             mean, variance = before
-            expect(y, weight * (later - mean) / (variance + eps).sqrt() + bias, mistakes={
-                "the batch's own mean and variance are used": batch_norm(later, weight, bias, eps),
-                "running_var is a variance: its root is missing": weight * (later - mean) / (variance + eps) + bias,
-            })  # fmt: skip
-            expect(after, before, names=("running_mean", "running_var"), mistakes={
-                "outside of training the running values must not move": running([*batches, later], momentum),
-            }, likely="outside of training the running values must not move")  # fmt: skip
+            expect(
+                y,
+                weight * (later - mean) / (variance + eps).sqrt() + bias,
+                mistakes={
+                    "the batch's own mean and variance are used": batch_norm(later, weight, bias, eps),
+                    "running_var is a variance: its root is missing": weight * (later - mean) / (variance + eps) + bias,
+                },
+            )
+            expect(
+                after,
+                before,
+                names=("running_mean", "running_var"),
+                mistakes={
+                    "outside of training the running values must not move": running([*batches, later], momentum),
+                },
+                likely="outside of training the running values must not move",
+            )
 
 
-@beside
+@student_side
 def norm_derivatives(student, x, dl_dy, weight, bias):
     layer = student.BatchNorm(weight.numel())
     layer.weight, layer.bias = weight, bias
@@ -324,18 +383,27 @@ def derivatives(student, rng):
             want = torch.autograd.grad(y, leaves, dl_dy)
             factor = 1 / (x.var(0, correction=0) + 1e-5).sqrt()
             z, g = (x - x.mean(0)) * factor, weight * dl_dy
-            expect(student.run(norm_derivatives, x, dl_dy, weight, bias), want,
-                   names=("dl_dx", "dl_dweight", "dl_dbias"), rtol=1e-6, atol=1e-8, mistakes={
-                "mean and variance depend on x, too: they are treated as constants": {0: factor * g},
-                "the variance depends on x, too: only the mean is differentiated": {0: factor * (g - g.mean(0))},
-                "the mean depends on x, too: only the variance is differentiated":
-                    {0: factor * (g - z * (g * z).mean(0))},
-                "the weight is missing": {0: factor * (dl_dy - dl_dy.mean(0) - z * (dl_dy * z).mean(0))},
-                "the division by the standard deviation is missing": {0: g - g.mean(0) - z * (g * z).mean(0)},
-                "dl_dweight goes with the normalised x, not with x": {1: (dl_dy * x).sum(0)},
-                "the derivatives of weight and bias are sums over the batch":
-                    {1: (dl_dy * z).mean(0), 2: dl_dy.mean(0)},
-            })  # fmt: skip
+            expect(
+                student.run(norm_derivatives, x, dl_dy, weight, bias),
+                want,
+                names=("dl_dx", "dl_dweight", "dl_dbias"),
+                rtol=1e-6,
+                atol=1e-8,
+                mistakes={
+                    "mean and variance depend on x, too: they are treated as constants": {0: factor * g},
+                    "the variance depends on x, too: only the mean is differentiated": {0: factor * (g - g.mean(0))},
+                    "the mean depends on x, too: only the variance is differentiated": {
+                        0: factor * (g - z * (g * z).mean(0))
+                    },
+                    "the weight is missing": {0: factor * (dl_dy - dl_dy.mean(0) - z * (dl_dy * z).mean(0))},
+                    "the division by the standard deviation is missing": {0: g - g.mean(0) - z * (g * z).mean(0)},
+                    "dl_dweight goes with the normalised x, not with x": {1: (dl_dy * x).sum(0)},
+                    "the derivatives of weight and bias are sums over the batch": {
+                        1: (dl_dy * z).mean(0),
+                        2: dl_dy.mean(0),
+                    },
+                },
+            )
 
 
 # ------------------------------------------------------------------------------------- 6 and 7, residual networks
@@ -384,13 +452,13 @@ def block_weights(rng, c, k, norm, prefix=""):
     return {prefix + name: 0.4 * rng.normal(*shape) for name, shape in shapes.items()}
 
 
-@beside
+@student_side
 def block_sizes(student, *arguments):
     model = student.ResNetBlock(*arguments)
     return {name: "×".join(map(str, p.shape)) for name, p in model.named_parameters()}
 
 
-@beside
+@student_side
 def block_output(student, x, weights, *arguments):
     model = student.ResNetBlock(*arguments)
     model.load_state_dict(weights, strict=False)
@@ -415,14 +483,15 @@ def flags_make_layers(student, rng):
 
 def block_mistakes(x, weights, skip, norm):
     return {
-        "the input is added after the last ReLU, it should be before":
-            lambda: block(x, weights, skip, norm, added="after"),
+        "the input is added after the last ReLU, it should be before": lambda: block(
+            x, weights, skip, norm, added="after"
+        ),
         "the input is added before bn2, it should be after": lambda: block(x, weights, skip, norm, added="inside"),
         "the first ReLU is missing": lambda: block(x, weights, skip, norm, first_relu=False),
         "the last ReLU is missing": lambda: block(x, weights, skip, norm, last_relu=False),
         "skip_connections is ignored": lambda: block(x, weights, not skip, norm),
         "batch_normalization is ignored": lambda: block(x, weights, skip, False),
-    }  # fmt: skip
+    }
 
 
 @lab.check("ResNetBlock")
@@ -432,8 +501,13 @@ def output_of_a_block(student, rng):
         for n, c, k, h, w in (3, 4, 3, 6, 5), (1, 2, 5, 7, 7), (2, 3, 1, 2, 3):
             with case(f"{flags_text(skip, norm)}, {n} × {c} × {h} × {w}, kernel_size={k}"):
                 x, weights = rng.normal(n, c, h, w), block_weights(rng, c, k, norm)
-                expect(student.run(block_output, x, weights, c, k, skip, norm), block(x, weights, skip, norm),
-                       mistakes=block_mistakes(x, weights, skip, norm), rtol=1e-3, atol=1e-4)  # fmt: skip
+                expect(
+                    student.run(block_output, x, weights, c, k, skip, norm),
+                    block(x, weights, skip, norm),
+                    mistakes=block_mistakes(x, weights, skip, norm),
+                    rtol=1e-3,
+                    atol=1e-4,
+                )
 
 
 @lab.check("ResNetBlock")
@@ -445,14 +519,18 @@ def nothing_added_is_the_input(student, rng):
             for name in weights:
                 if name.startswith("bn2" if norm else "conv2"):
                     weights[name] = torch.zeros_like(weights[name])
-            expect(student.run(block_output, x, weights, 4, 3, skip, norm), x.relu(), mistakes={
-                "the last ReLU is missing": x,
-                "the input is added after the last ReLU": x,
-                "the input is not added": torch.zeros_like(x),
-            })  # fmt: skip
+            expect(
+                student.run(block_output, x, weights, 4, 3, skip, norm),
+                x.relu(),
+                mistakes={
+                    "the last ReLU is missing": x,
+                    "the input is added after the last ReLU": x,
+                    "the input is not added": torch.zeros_like(x),
+                },
+            )
 
 
-@beside
+@student_side
 def stats_with(student, weights, *arguments):
     """get_stats with networks whose weights are ours, whatever it draws."""
     names = student.get_stats.__globals__
@@ -503,15 +581,17 @@ def stats_mistakes(images, labels, weights, skip, norm, nb_blocks):
     return {
         "the two flags do not reach the network": lambda: norms(*problem, True, True, nb_blocks),
         "the two flags are exchanged": lambda: norms(*problem, norm, skip, nb_blocks),
-        "the derivatives of the images add up: zero_grad is missing":
-            lambda: norms(*problem, skip, norm, nb_blocks, add_up=True),
-        "all images go through the network together, it should be one at a time":
-            whole[:, None].expand(-1, len(images)),
+        "the derivatives of the images add up: zero_grad is missing": lambda: norms(
+            *problem, skip, norm, nb_blocks, add_up=True
+        ),
+        "all images go through the network together, it should be one at a time": whole[:, None].expand(
+            -1, len(images)
+        ),
         "the square of the norm": want**2,
         "that is the derivative of conv1.bias": lambda: norms(*problem, skip, norm, nb_blocks, "conv1.bias"),
         "that is the derivative of conv2.weight": lambda: norms(*problem, skip, norm, nb_blocks, "conv2.weight"),
         "a row is a block, a column is an image": want.T,
-    }  # fmt: skip
+    }
 
 
 @lab.check("get_stats")
@@ -527,8 +607,13 @@ def norms_of_each_block(student, rng):
                 images, labels = rng.normal(n, 3, 6, 5), rng.integers(0, 10, n)
                 got = student.run(stats_with, weights, skip, norm, images, labels, nb_blocks)
                 full = block_full(rng, weights, nb_blocks)
-                expect(got, norms(images, labels, weights, skip, norm, nb_blocks), rtol=1e-3, atol=1e-4,
-                       mistakes=stats_mistakes(images, labels, full, skip, norm, nb_blocks))  # fmt: skip
+                expect(
+                    got,
+                    norms(images, labels, weights, skip, norm, nb_blocks),
+                    rtol=1e-3,
+                    atol=1e-4,
+                    mistakes=stats_mistakes(images, labels, full, skip, norm, nb_blocks),
+                )
 
 
 def block_full(rng, weights, nb_blocks):
@@ -538,111 +623,5 @@ def block_full(rng, weights, nb_blocks):
     return {f"blocks.{b}.{name}": t for b in range(nb_blocks) for name, t in fresh.items()} | weights
 
 
-# ----------------------------------------------------------------------------------------------------------- targets
-
-
-@beside
-def fully_connected(sizes, norm):
-    layers = []
-    for here, there in pairwise(sizes[:-1]):
-        layers += [nn.Linear(here, there), *([nn.BatchNorm1d(there)] if norm else []), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
-
-
-@beside
-def initialise(student, model, scheme):
-    """By a part of the lab, by normal numbers of one size, or (None) as torch does it."""
-    for layer in model:
-        if isinstance(layer, nn.Linear) and scheme is not None:
-            if isinstance(scheme, str):
-                getattr(student, scheme)(layer.weight)
-                nn.init.zeros_(layer.bias)
-            else:
-                nn.init.normal_(layer.weight, 0, scheme)
-                nn.init.normal_(layer.bias, 0, scheme)
-
-
-@beside
-def disc_networks(student, text, sizes, norm, schemes, side):
-    """For each initialisation: the test error, and the probability of class 1 in side × side places of the square."""
-    points, classes = student.generate_disc_set(1000)
-    test_points, test_classes = student.generate_disc_set(1000)
-    mean, std = points.mean(), points.std()
-    ticks = torch.linspace(-1, 1, side)
-    square = torch.cartesian_prod(ticks, ticks).flip(1)
-    errors, maps = [], []
-    for scheme in progress(schemes, text):
-        model = fully_connected(sizes, norm)
-        initialise(student, model, scheme)
-        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-        for _ in range(100):
-            for x, t in zip(((points - mean) / std).split(100), classes.split(100), strict=True):
-                optimizer.zero_grad()
-                F.cross_entropy(model(x), t).backward()
-                optimizer.step()
-        model.eval()
-        errors.append(model((test_points - mean) / std).argmax(1).ne(test_classes).float().mean().item() * 100)
-        maps.append(model((square - mean) / std).softmax(1)[:, 1].reshape(side, side))
-    return errors, maps
-
-
-@lab.target("generate_disc_set", "xavier_", "kaiming_", seconds=13)
-def discs(student, goals, data, rng):
-    """three networks on the disc, six initialisations, 100 epochs"""
-    schemes = {
-        "N(0, 0.001²)": 0.001, "N(0, 0.1²)": 0.1, "N(0, 1)": 1.0,
-        "torch's default": None, "xavier_": "xavier_", "kaiming_": "kaiming_",
-    }  # fmt: skip
-    deep = [2, 4, 8, 16, 32, 64, 128, 2]
-    networks = {"two layers": ([2, 128, 2], False), "seven layers": (deep, False), "seven, batch norm": (deep, True)}
-    errors, maps = {}, {}
-    for name, (sizes, norm) in networks.items():
-        found = student.run(disc_networks, name, sizes, norm, list(schemes.values()), 61)
-        errors[name], maps[name] = (dict(zip(schemes, values, strict=True)) for values in found)
-    goals.at_most("two layers, torch's default", errors["two layers"]["torch's default"], 4, unit="%")
-    goals.at_most("seven layers, torch's default", errors["seven layers"]["torch's default"], 20, unit="%")
-    goals.at_most("seven layers, kaiming_", errors["seven layers"]["kaiming_"], 20, unit="%")
-    goals.at_least("seven layers, N(0, 0.001²)", errors["seven layers"]["N(0, 0.001²)"], 45, unit="%")
-    goals.at_most("the same with batch norm", errors["seven, batch norm"]["N(0, 0.001²)"], 10, unit="%")
-    with goals.picture("discs.png", size=(11, 5.8)) as figure:
-        turn = torch.linspace(0, 2 * math.pi, 200)
-        radius = math.sqrt(2 / math.pi)
-        grid = figure.subplots(len(networks), len(schemes))
-        for row, name in zip(grid, networks, strict=True):
-            for axes, scheme in zip(row, schemes, strict=True):
-                axes.imshow(maps[name][scheme], extent=(-1, 1, -1, 1), origin="lower", cmap="RdBu_r", vmin=0, vmax=1)
-                axes.plot(radius * turn.cos(), radius * turn.sin(), color="black", linewidth=0.8, linestyle=":")
-                axes.set(xticks=[], yticks=[])
-                axes.set_xlabel(f"{errors[name][scheme]:.1f} %", labelpad=2)
-                axes.spines[:].set_visible(False)
-            row[0].set_ylabel(name)
-        for axes, scheme in zip(grid[0], schemes, strict=True):
-            axes.set_title(scheme)
-
-
-@lab.target("ResNetBlock", "get_stats", seconds=6)
-def derivatives_by_depth(student, goals, data, rng):
-    """the derivatives in 30 blocks, for 50 images of CIFAR-10"""
-    images, labels, _, _ = data.cifar(normalize=True, flatten=False)
-    curves = {}
-    for skip, norm in FLAGS:
-        name = " + ".join([*(["skip"] if skip else []), *(["batch norm"] if norm else [])]) or "neither"
-        curves[name] = student.get_stats(skip, norm, images[:50], labels[:50])
-    ratio = {name: (stats[0].mean() / stats[-1].mean()).item() for name, stats in curves.items()}
-    goals.within("first / last block, skip + batch norm", ratio["skip + batch norm"], 1, 200)
-    goals.within("first / last block, skip", ratio["skip"], 0.02, 20)
-    goals.at_least("first / last block, batch norm", ratio["batch norm"], 1000)
-    goals.at_most("first / last block, neither", ratio["neither"], 1e-6)
-    with goals.picture("derivatives.png", size=(7, 3.8)) as figure:
-        axes = figure.subplots()
-        for name, stats in curves.items():
-            stats, blocks = stats.clamp(min=1e-12), range(1, len(stats) + 1)
-            low, middle, high = stats.quantile(torch.tensor([0.1, 0.5, 0.9]), 1)
-            axes.semilogy(blocks, middle, label=name)
-            axes.fill_between(blocks, low, high, alpha=0.18, linewidth=0)
-        axes.set(xlabel="block", ylabel="norm of the derivatives of conv1", ylim=(1e-9, 1e5), xlim=(1, 30))
-        axes.legend(loc="lower left")
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

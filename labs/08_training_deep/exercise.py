@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/08_training_deep/author/lab.py; write your functions here.
 """Lab 08: Training deep networks.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -11,17 +11,23 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(
     __file__,
     parts=[
-        "replace_head", "freeze", "train_mode", "extract_features", "make_loader", "save_checkpoint", "load_checkpoint",
+        "replace_head",
+        "freeze",
+        "train_mode",
+        "extract_features",
+        "make_loader",
+        "save_checkpoint",
+        "load_checkpoint",
     ],
-)  # fmt: skip
+)
 
 
-@beside
+@student_side
 class Nested(nn.Module):
     """A model with modules in modules, names that begin alike, and a layer that works in place."""
 
@@ -37,7 +43,7 @@ class Nested(nn.Module):
         return self.out["head"](self.tail(self.norm(self.fc10(self.fc1(x)))))
 
 
-@beside
+@student_side
 def build(kind, weights=None):
     """A model; its parameters are taken from `weights`, one after the other."""
     flat = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
@@ -47,7 +53,7 @@ def build(kind, weights=None):
     return model
 
 
-@beside
+@student_side
 def nb_hooks(model):
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
@@ -60,7 +66,7 @@ def problem(rng, n=9):
 # ---------------------------------------------------------------------------------------------------- 1 replace_head
 
 
-@beside
+@student_side
 def operated(student, kind, weights, nb_classes):
     model = build(kind, weights)
     for p in model.parameters():
@@ -84,15 +90,23 @@ def a_new_last_layer(student, rng):
                 names = [f"{head}.weight", f"{head}.bias"] if bias else [f"{head}.weight"]
                 want = {name: t for name, t in before.items() if name not in names}
                 sizes, old = ({k: "×".join(map(str, t.shape)) for k, t in state.items()} for state in (new, before))
-                expect({k: size for k, size in sizes.items() if not k.startswith(head)},
-                       {k: size for k, size in old.items() if not k.startswith(head)},
-                       likely=f"the last linear layer, {head}, is to be replaced and no other one")  # fmt: skip
+                expect(
+                    {k: size for k, size in sizes.items() if not k.startswith(head)},
+                    {k: size for k, size in old.items() if not k.startswith(head)},
+                    likely=f"the last linear layer, {head}, is to be replaced and no other one",
+                )
                 head_sizes = {names[0]: f"{nb_classes}×{width}"} | ({names[1]: f"{nb_classes}"} if bias else {})
-                expect({k: size for k, size in sizes.items() if k.startswith(head)}, head_sizes,
-                       likely="the new layer has nb_classes outputs, a bias only if the old one had it")  # fmt: skip
+                expect(
+                    {k: size for k, size in sizes.items() if k.startswith(head)},
+                    head_sizes,
+                    likely="the new layer has nb_classes outputs, a bias only if the old one had it",
+                )
                 expect({name: new[name] for name in want}, want, likely="only the head is new, all else is a copy")
-                require(new[names[0]].std(correction=0) > 0, "the new weights are all the same",
-                        likely="nn.Linear draws its weights")  # fmt: skip
+                require(
+                    new[names[0]].std(correction=0) > 0,
+                    "the new weights are all the same",
+                    likely="nn.Linear draws its weights",
+                )
                 expect(recording, sorted(names), likely="a new layer requires gradients, even in a frozen model")
 
 
@@ -104,8 +118,11 @@ def the_model_stays(student, rng):
             weights, _ = problem(rng)
             before, after, new, shared, _ = student.run(operated, kind, weights, 3)
             expect(after, before, likely="the model itself was changed: copy.deepcopy comes first")
-            require(shared == 0, f"model and copy share {shared} parameters",
-                    likely="copy.copy copies only the outermost module; copy.deepcopy copies all")  # fmt: skip
+            require(
+                shared == 0,
+                f"model and copy share {shared} parameters",
+                likely="copy.copy copies only the outermost module; copy.deepcopy copies all",
+            )
             head = "3.weight" if kind == "flat" else "out.head.weight"
             require(not torch.equal(new[head], before[head]), "the head still has the old weights")
 
@@ -113,7 +130,7 @@ def the_model_stays(student, rng):
 # ---------------------------------------------------------------------------------------------------------- 2 freeze
 
 
-@beside
+@student_side
 def frozen(student, kind, trainable, start):
     model = build(kind)
     for p in model.parameters():
@@ -133,21 +150,30 @@ def who_learns(student, rng):
                 careless = [name for name in sizes if any(name.startswith(module) for module in trainable)]
                 others = [name for name in sizes if name not in want]
                 count, learning = student.run(frozen, "nested", trainable, start)
-                expect(learning, ", ".join(want), mistakes={
-                    "“fc1” is taken for “fc10”, too: compare with “fc1.”": ", ".join(careless),
-                    "that is the other way round": ", ".join(others),
-                }, likely="those that are not named stop, those that are named learn, whatever was before")  # fmt: skip
-                expect(count, sum(sizes[name] for name in want), mistakes={
-                    "that is the number of tensors, not of numbers": len(want),
-                    "that is the number of all parameters": sum(sizes.values()),
-                    "that is how many are frozen": sum(sizes[name] for name in others),
-                })  # fmt: skip
+                expect(
+                    learning,
+                    ", ".join(want),
+                    mistakes={
+                        "“fc1” is taken for “fc10”, too: compare with “fc1.”": ", ".join(careless),
+                        "that is the other way round": ", ".join(others),
+                    },
+                    likely="those that are not named stop, those that are named learn, whatever was before",
+                )
+                expect(
+                    count,
+                    sum(sizes[name] for name in want),
+                    mistakes={
+                        "that is the number of tensors, not of numbers": len(want),
+                        "that is the number of all parameters": sum(sizes.values()),
+                        "that is how many are frozen": sum(sizes[name] for name in others),
+                    },
+                )
 
 
 # ------------------------------------------------------------------------------------------------------ 3 train_mode
 
 
-@beside
+@student_side
 def modes(student, learning, start):
     model = build("nested").train(start)
     for name, parameter in model.named_parameters():
@@ -160,21 +186,30 @@ def modes(student, learning, start):
 def mode_of_each_module(student, rng):
     """every module in training mode, but for frozen batch normalisations"""
     everything = ["fc1", "fc10", "norm", "tail", "out"]
-    for learning, asleep in (everything, []), (["tail", "out"], ["norm"]), (["fc1", "norm"], ["tail.1.1"]), (
-        [], ["norm", "tail.1.1"]
-    ):  # fmt: skip
+    for learning, asleep in (
+        (everything, []),
+        (["tail", "out"], ["norm"]),
+        (["fc1", "norm"], ["tail.1.1"]),
+        ([], ["norm", "tail.1.1"]),
+    ):
         for start in True, False:
             with case(
                 f"{', '.join(learning) or 'nothing'} learns, the model was {'' if start else 'not '}in training mode"
             ):
                 names = [name or "the model" for name, _ in build("nested").named_modules()]
-                expect(student.run(modes, learning, start), {name: name not in asleep for name in names}, mistakes={
-                    "a frozen batch normalisation is in training mode: its mean and variance will move":
-                        dict.fromkeys(names, True),
-                }, likely="dropout and all other modules train; only frozen batch normalisations do not")  # fmt: skip
+                expect(
+                    student.run(modes, learning, start),
+                    {name: name not in asleep for name in names},
+                    mistakes={
+                        "a frozen batch normalisation is in training mode: its statistics will move": dict.fromkeys(
+                            names, True
+                        ),
+                    },
+                    likely="dropout and all other modules train; only frozen batch normalisations do not",
+                )
 
 
-@beside
+@student_side
 def after_training(student, weights, x, t, learning):
     model = build("nested", weights)
     student.freeze(model, learning)
@@ -206,7 +241,7 @@ def frozen_to_the_bit(student, rng):
 # ------------------------------------------------------------------------------------------------ 4 extract_features
 
 
-@beside
+@student_side
 class Broken(nn.Module):
     """A layer that cannot do what it should."""
 
@@ -214,7 +249,7 @@ class Broken(nn.Module):
         raise ZeroDivisionError("the model itself has failed")
 
 
-@beside
+@student_side
 def features(student, weights, x, layer, training):
     model = build("nested", weights).train(training)
     model.norm.running_mean += 1.0
@@ -256,7 +291,7 @@ def output_of_a_layer(student, rng):
                 require(hooks == 0, f"{hooks} hooks are still there", likely="hook.remove() is missing")
 
 
-@beside
+@student_side
 def hooks_after_failure(student, x):
     model = nn.Sequential(nn.Linear(6, 5), Broken())
     try:
@@ -277,7 +312,7 @@ def removes_its_hook(student, rng):
 # ----------------------------------------------------------------------------------------------------- 5 make_loader
 
 
-@beside
+@student_side
 def batches(student, n, batch_size, seed, epoch, elsewhere):
     torch.manual_seed(elsewhere)
     before = torch.get_rng_state()
@@ -309,30 +344,39 @@ def every_sample_once(student, rng):
 def order_from_seed_and_epoch(student, rng):
     """the same order for the same seed and epoch, another for any other"""
     reference = order(student, 40, 1, 2)
-    expect(order(student, 40, 1, 2, elsewhere=7), reference,
-           likely="the order depends on the global random numbers: give the loader a generator")  # fmt: skip
+    expect(
+        order(student, 40, 1, 2, elsewhere=7),
+        reference,
+        likely="the order depends on the global random numbers: give the loader a generator",
+    )
     for seed, epoch, why in (
         (1, 3, "every epoch has the same order: the epoch is not used"),
         (2, 2, "every seed has the same order: the seed is not used"),
         (2, 1, "seed + epoch is the same for seed 1, epoch 2 and for seed 2, epoch 1"),
         (3, 0, "seed + epoch is the same for seed 1, epoch 2 and for seed 3, epoch 0"),
     ):
-        require(order(student, 40, seed, epoch) != reference,
-                f"seed {seed}, epoch {epoch} has the order of seed 1, epoch 2", likely=why)  # fmt: skip
+        require(
+            order(student, 40, seed, epoch) != reference,
+            f"seed {seed}, epoch {epoch} has the order of seed 1, epoch 2",
+            likely=why,
+        )
 
 
 @lab.check("make_loader")
 def leaves_the_global_numbers(student, rng):
     """the global random numbers are where they were"""
     _, before, after = student.run(batches, 9, 2, 5, 0, 11)
-    require(torch.equal(before, after), "the global random numbers have moved",
-            likely="shuffling without a generator of its own, or torch.manual_seed")  # fmt: skip
+    require(
+        torch.equal(before, after),
+        "the global random numbers have moved",
+        likely="shuffling without a generator of its own, or torch.manual_seed",
+    )
 
 
 # ------------------------------------------------------------------------------------------------- 6 and 7 checkpoints
 
 
-@beside
+@student_side
 def started_run(weights, x, t):
     """A model and an optimiser that have made two steps."""
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Dropout(0.4), nn.Linear(5, 3))
@@ -342,7 +386,7 @@ def started_run(weights, x, t):
     return model, optimizer
 
 
-@beside
+@student_side
 def go_on(model, optimizer, x, t, steps):
     for _ in range(steps):
         optimizer.zero_grad()
@@ -350,13 +394,13 @@ def go_on(model, optimizer, x, t, steps):
         optimizer.step()
 
 
-@beside
+@student_side
 def everything(model, optimizer, epoch):
     state = {"model": dict(model.state_dict()), "optimizer": optimizer.state_dict(), "epoch": epoch}
     return state | {"rng": torch.get_rng_state()}
 
 
-@beside
+@student_side
 def stored(student, weights, x, t, epoch):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.pt"
@@ -386,7 +430,7 @@ def all_that_matters(student, rng):
     expect(rng_after, truth["rng"], likely="saving has moved the random numbers")
 
 
-@beside
+@student_side
 def interrupted(student, weights, x, t):
     """Save twice; the second time the disk is full."""
     with tempfile.TemporaryDirectory() as folder:
@@ -424,7 +468,7 @@ def interrupted_in_the_middle(student, rng):
     require(same, "the older checkpoint is damaged", likely="write under another name first, then os.replace")
 
 
-@beside
+@student_side
 def restored(student, weights, x, t, epoch):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.pt"
@@ -453,7 +497,7 @@ def back_to_the_stored_state(student, rng):
             expect(found[key], truth[key], likely=likely)
 
 
-@beside
+@student_side
 class Trap:
     """Data that make a folder when they are read without care."""
 
@@ -464,7 +508,7 @@ class Trap:
         return os.mkdir, (self.folder,)
 
 
-@beside
+@student_side
 def trapped(student, weights, x, t):
     with tempfile.TemporaryDirectory() as folder:
         path, trace = Path(folder) / "run.pt", Path(folder) / "trace"
@@ -487,7 +531,7 @@ def runs_no_code(student, rng):
     require(error == "UnpicklingError", f"the file was not refused ({error or 'no error'})")
 
 
-@beside
+@student_side
 def resumed(student, weights, x, t):
     """Six steps at a stretch; and three, then a checkpoint, then three with everything new."""
     with tempfile.TemporaryDirectory() as folder:
@@ -516,149 +560,5 @@ def resumed_run(student, rng):
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ target
-
-
-@beside
-def digit_model():
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 5), nn.MaxPool2d(2), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.Conv2d(16, 32, 5), nn.MaxPool2d(2), nn.BatchNorm2d(32), nn.ReLU(),
-        nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 5),
-    )  # fmt: skip
-
-
-@beside
-def fit(student, model, x, t, nb_epochs, batch_size, seed):
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=1e-3)
-    for epoch in range(nb_epochs):
-        student.train_mode(model)
-        for inputs, targets in student.make_loader(x, t, batch_size, seed, epoch):
-            optimizer.zero_grad()
-            F.cross_entropy(model(inputs), targets).backward()
-            optimizer.step()
-    model.eval()
-
-
-@beside
-def learned(student, x, t):
-    """Learn the old digits, each batch moved a little; the checkpoint, as bytes."""
-    model = digit_model()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    student.train_mode(model)
-    for inputs, targets in progress(list(student.make_loader(x, t, 100, 0, 0)), "learning 0 to 4"):
-        down, right = torch.randint(-3, 4, (2,)).tolist()
-        optimizer.zero_grad()
-        F.cross_entropy(model(inputs.roll((down, right), (2, 3))), targets).backward()
-        optimizer.step()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "old.pt"
-        student.save_checkpoint(path, model, optimizer, 1)
-        return path.read_bytes()
-
-
-@beside
-def model_of(student, checkpoint):
-    """The model in a checkpoint of `learned`, or (None) a new one."""
-    model = digit_model()
-    if checkpoint is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "old.pt"
-            path.write_bytes(checkpoint)
-            student.load_checkpoint(path, model, torch.optim.Adam(model.parameters()))
-    return model
-
-
-@beside
-def transferred(student, checkpoint, few, x, t, ways, seed):
-    """The test error of each way to learn the new digits from a few of them."""
-    errors = {}
-    for way in progress(ways, f"learning 5 to 9 from {len(few[0])} images"):
-        torch.manual_seed(seed)
-        old = model_of(student, checkpoint if ways[way]["pretrained"] else None)
-        torch.manual_seed(seed)
-        model = student.replace_head(old, 5)
-        student.freeze(model, ways[way]["learns"])
-        fit(student, model, *few, 40, max(5, len(few[0]) // 2), seed)
-        errors[way] = 100 * model(x).argmax(1).ne(t).float().mean().item()
-    return errors
-
-
-@beside
-def old_features(student, checkpoint, x):
-    """What the convolutions of the network that knows 0 to 4 make of the new digits."""
-    return student.extract_features(model_of(student, checkpoint).eval(), x, "8")
-
-
-def neighbours(points, count):
-    """For each row the `count` nearest other rows."""
-    distances = torch.cdist(points, points)
-    distances.fill_diagonal_(float("inf"))
-    return distances.topk(count, largest=False).indices
-
-
-@lab.target(*lab.parts, seconds=25)
-def new_digits_from_a_few(student, goals, data, rng):
-    """from the digits 0 to 4 to 5 to 9, with 10, 20 and 50 labels"""
-    train_x, train_t, test_x, test_t = data.mnist(full=True, normalize=True, flatten=False)
-    old, new = train_t < 5, train_t >= 5
-    x, t = test_x[test_t >= 5][:1000], test_t[test_t >= 5][:1000] - 5
-    rest = ["0", "2", "4", "6"]
-    ways = {
-        "from scratch": {"pretrained": False, "learns": [*rest, "9", "11"]},
-        "random convolutions, frozen": {"pretrained": False, "learns": ["9", "11"]},
-        "pretrained convolutions, frozen": {"pretrained": True, "learns": ["9", "11"]},
-        "pretrained, all learns": {"pretrained": True, "learns": [*rest, "9", "11"]},
-    }
-    errors = {way: {} for way in ways}
-    checkpoint = student.run(learned, train_x[old], train_t[old])
-    for count in 10, 20, 50:
-        for seed in range(3):
-            pool_x, pool_t = train_x[new][seed * 1000 :][:1000], train_t[new][seed * 1000 :][:1000] - 5
-            chosen = torch.cat([(pool_t == c).nonzero().flatten()[: count // 5] for c in range(5)])
-            few = (pool_x[chosen], pool_t[chosen])
-            for way, error in student.run(transferred, checkpoint, few, x, t, ways, seed).items():
-                errors[way].setdefault(count, []).append(error)
-    near = {
-        "by their pixels": neighbours(x.flatten(1), 6),
-        "by features learnt on 0 to 4": neighbours(student.run(old_features, checkpoint, x), 6),
-    }
-    mean = {way: {count: sum(e) / len(e) for count, e in counts.items()} for way, counts in errors.items()}
-    for way, counts in mean.items():
-        goals.seen(f"test error with 20 labels, {way}", counts[20], unit="%")
-    scratch, random, kept, tuned = (sum(counts.values()) / len(counts) for counts in mean.values())
-    goals.at_least("points gained by pretraining, all learns", scratch - tuned, 2)
-    goals.at_least("points gained by pretraining, convolutions frozen", random - kept, 3)
-    pixels, learnt = (100 * (t[rows[:, 0]] != t).double().mean().item() for rows in near.values())
-    goals.seen("the nearest image, by pixels, is another digit", pixels, unit="%")
-    goals.at_most("by features of a network that never saw one", learnt, 0.8 * pixels, unit="%")
-    with goals.picture("transfer.png", size=(12, 4.2)) as figure:
-        grid = figure.add_gridspec(1, 3, width_ratios=[1.2, 1, 1])
-        left = figure.add_subplot(grid[0])
-        for way, counts in errors.items():
-            sizes, values = list(counts), torch.tensor(list(counts.values()))
-            (line,) = left.plot(sizes, values.mean(1), marker="o", label=way)
-            left.plot(sizes, values, color=line.get_color(), linewidth=0.5, alpha=0.5)
-        left.set(xscale="log", xlabel="images of the new digits", ylabel="test error / %", xticks=sizes, ylim=(0, None))
-        left.set_xticklabels(map(str, sizes))
-        left.minorticks_off()
-        left.legend()
-        wrong = (t[near["by their pixels"]] != t[:, None]).sum(1)
-        shown = [int((wrong * (t == digit)).argmax()) for digit in range(5)]  # of each digit the one that fares worst
-        for part, (name, rows) in enumerate(near.items(), start=1):
-            axes = figure.add_subplot(grid[part])
-            tiles = [torch.cat([x[n, 0], *x[rows[n], 0]], 1) for n in shown]
-            axes.imshow(torch.cat(tiles), cmap="gray_r")
-            axes.axvline(27.5, color="black", linewidth=1)
-            for line, n in enumerate(shown):
-                for place, other in enumerate(rows[n], start=1):
-                    if t[other] != t[n]:
-                        right, top = 28 * place + 1, 28 * line + 1
-                        box = [right, right + 25, right + 25, right, right], [top, top, top + 25, top + 25, top]
-                        axes.plot(*box, color="#c2571a")
-            axes.set_title(f"nearest {name}")
-            axes.axis("off")
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

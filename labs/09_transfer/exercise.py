@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/09_transfer/author/lab.py; write your functions here.
 """Lab 09: Transfer and checkpoints.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 MAPS = ["saliency", "grad_times_input", "smooth_grad", "integrated_gradients", "guided_saliency"]
 lab = Lab(__file__, parts=[*MAPS, "activation_maximisation", "fgsm", "pgd"])
@@ -19,7 +19,7 @@ SMALL = 367  # parameters of the small network below
 LINEAR = 52  # parameters of the linear model
 
 
-@beside
+@student_side
 def little_model(weights):
     """A small network, or a linear model, from images of 12 pixels to 4 scores, in float64."""
     layers = [nn.Linear(12, 11), nn.ReLU(), nn.Linear(11, 9), nn.Tanh(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 4)]
@@ -28,13 +28,13 @@ def little_model(weights):
     return model
 
 
-@beside
+@student_side
 def nb_hooks(model):
     kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
     return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
-@beside
+@student_side
 def watched(student, name, weights, training, *arguments):
     """What the function returns, and what has become of the model."""
     model = little_model(weights).train(training)
@@ -52,8 +52,11 @@ def call(student, name, weights, training, *arguments):
     """The result, after a look at the model."""
     result, after, left, modes, recording, hooks = student.run(watched, name, weights, training, *arguments)
     require(torch.equal(after, weights), "the model's parameters have changed")
-    require(left.eq(1).all(), "the .grad of the parameters has changed",
-            likely="backward() writes it: torch.autograd.grad gives the derivative for x alone")  # fmt: skip
+    require(
+        left.eq(1).all(),
+        "the .grad of the parameters has changed",
+        likely="backward() writes it: torch.autograd.grad gives the derivative for x alone",
+    )
     before = "in" if training else "not in"
     require(modes == [training] * len(modes), f"the model was {before} training mode, that changed")
     require(recording, "some parameters no longer require a gradient")
@@ -124,33 +127,43 @@ def saliency_mistakes(weights, x, classes):
     want = of_score(weights, x, classes)
     return {
         "that is the derivative of the sum of all scores": lambda: derivative(x, lambda t, n: scores(weights, t).sum()),
-        "that is the derivative of the largest score, whatever `classes` says":
-            lambda: derivative(x, lambda t, n: scores(weights, t).max()),
-        "that is the derivative of the cross-entropy, it should be that of the score":
-            lambda: of_loss(weights, x, classes),
-        "that is the derivative of the probability, it should be that of the score":
-            lambda: derivative(x, lambda t, n: scores(weights, t).softmax(1)[0, classes[n]]),
-        "the class of the first image is used for all":
-            lambda: of_score(weights, x, classes[:1].expand(len(x))),
+        "that is the derivative of the largest score, whatever `classes` says": lambda: derivative(
+            x, lambda t, n: scores(weights, t).max()
+        ),
+        "that is the derivative of the cross-entropy, it should be that of the score": lambda: of_loss(
+            weights, x, classes
+        ),
+        "that is the derivative of the probability, it should be that of the score": lambda: derivative(
+            x, lambda t, n: scores(weights, t).softmax(1)[0, classes[n]]
+        ),
+        "the class of the first image is used for all": lambda: of_score(weights, x, classes[:1].expand(len(x))),
         "the sign should stay": want.abs(),
-        "the derivatives of the images add up; one image does not influence another":
-            lambda: want.sum(0, keepdim=True).expand_as(want),
+        "the derivatives of the images add up; one image does not influence another": lambda: want.sum(
+            0, keepdim=True
+        ).expand_as(want),
         "the mean over the batch divides by N": want / len(x),
-    }  # fmt: skip
+    }
 
 
 @lab.reference
 def saliency(model, x, classes):
-    return torch.cat([torch.autograd.functional.jacobian(lambda t, c=c: model(t)[0, c], one[None])
-                      for one, c in zip(x.detach(), classes, strict=True)])  # fmt: skip
+    return torch.cat(
+        [
+            torch.autograd.functional.jacobian(lambda t, c=c: model(t)[0, c], one[None])
+            for one, c in zip(x.detach(), classes, strict=True)
+        ]
+    )
 
 
 @lab.check("saliency")
 def derivative_of_one_score(student, rng):
     """the derivative, image by image, against autograd"""
     for weights, x, classes, training in cases(rng):
-        expect(call(student, "saliency", weights, training, x, classes), of_score(weights, x, classes),
-               mistakes=saliency_mistakes(weights, x, classes))  # fmt: skip
+        expect(
+            call(student, "saliency", weights, training, x, classes),
+            of_score(weights, x, classes),
+            mistakes=saliency_mistakes(weights, x, classes),
+        )
 
 
 @lab.check("saliency")
@@ -166,10 +179,14 @@ def pixel_by_pixel(student, rng):
     """the derivative times the pixel"""
     for weights, x, classes, training in cases(rng):
         g = of_score(weights, x, classes)
-        expect(call(student, "grad_times_input", weights, training, x, classes), x * g, mistakes={
-            "the product with the pixels is missing": g,
-            "the sign should stay": (x * g).abs(),
-        })  # fmt: skip
+        expect(
+            call(student, "grad_times_input", weights, training, x, classes),
+            x * g,
+            mistakes={
+                "the product with the pixels is missing": g,
+                "the sign should stay": (x * g).abs(),
+            },
+        )
 
 
 @lab.check("grad_times_input")
@@ -185,12 +202,16 @@ def without_noise(student, rng):
     """with sigma = 0 it is the saliency"""
     for weights, x, classes, training in cases(rng):
         g = of_score(weights, x, classes)
-        expect(call(student, "smooth_grad", weights, training, x, classes, 0.0, 3), g, mistakes={
-            "a mean: divide by n": 3 * g,
-        })  # fmt: skip
+        expect(
+            call(student, "smooth_grad", weights, training, x, classes, 0.0, 3),
+            g,
+            mistakes={
+                "a mean: divide by n": 3 * g,
+            },
+        )
 
 
-@beside
+@student_side
 class Squares(nn.Module):
     """The scores are sums of squares, so their derivatives are linear in x."""
 
@@ -202,7 +223,7 @@ class Squares(nn.Module):
         return x.flatten(1).square() @ self.a.T
 
 
-@beside
+@student_side
 def smooth_on_squares(student, a, *arguments):
     return student.smooth_grad(Squares(a), *arguments)
 
@@ -218,15 +239,23 @@ def size_of_the_noise(student, rng):
             slope = 2 * a[classes].reshape(x.shape)
             expect(got.shape == x.shape, True, likely="the result has not the shape of x")
             noise = (got - slope * x) / slope
-            expect(noise.std().item(), sigma / math.sqrt(n), rtol=0.08, mistakes={
-                "the noise is the same in all n maps": sigma,
-                "there is no noise": 0.0,
-                "sigma is a standard deviation, not a variance": math.sqrt(sigma / n),
-                "the noise is uniform: torch.randn_like gives normal numbers": sigma / math.sqrt(12 * n),
-                "only one map is computed": sigma,
-            })  # fmt: skip
-            require(abs(noise.mean()) < 5 * sigma / math.sqrt(n * x.numel()), "the mean of the noise is not 0",
-                    likely="torch.rand_like gives only positive numbers")  # fmt: skip
+            expect(
+                noise.std().item(),
+                sigma / math.sqrt(n),
+                rtol=0.08,
+                mistakes={
+                    "the noise is the same in all n maps": sigma,
+                    "there is no noise": 0.0,
+                    "sigma is a standard deviation, not a variance": math.sqrt(sigma / n),
+                    "the noise is uniform: torch.randn_like gives normal numbers": sigma / math.sqrt(12 * n),
+                    "only one map is computed": sigma,
+                },
+            )
+            require(
+                abs(noise.mean()) < 5 * sigma / math.sqrt(n * x.numel()),
+                "the mean of the noise is not 0",
+                likely="torch.rand_like gives only positive numbers",
+            )
             require((noise[0] * noise[1]).mean().abs() < 0.2 * noise.var(), "all images get the same noise")
 
 
@@ -242,15 +271,19 @@ def mean_on_the_way(student, rng):
         for weights, x, classes, training in cases(rng):
             middle = [(k + 0.5) / steps for k in range(steps)]
             mean = integral(weights, x, classes, middle)
-            expect(call(student, "integrated_gradients", weights, training, x, classes, steps), x * mean, mistakes={
-                "the product with x is missing": mean,
-                "a mean: divide by steps": x * mean * steps,
-                "t begins at 0 and ends before 1; it should be in the middle of each step":
-                    x * integral(weights, x, classes, [k / steps for k in range(steps)]),
-                "t begins at 1/steps and ends at 1; it should be in the middle of each step":
-                    x * integral(weights, x, classes, [(k + 1) / steps for k in range(steps)]),
-                "all derivatives are taken at x itself": x * of_score(weights, x, classes),
-            })  # fmt: skip
+            expect(
+                call(student, "integrated_gradients", weights, training, x, classes, steps),
+                x * mean,
+                mistakes={
+                    "the product with x is missing": mean,
+                    "a mean: divide by steps": x * mean * steps,
+                    "t begins at 0 and ends before 1; it should be in the middle of each step": x
+                    * integral(weights, x, classes, [k / steps for k in range(steps)]),
+                    "t begins at 1/steps and ends at 1; it should be in the middle of each step": x
+                    * integral(weights, x, classes, [(k + 1) / steps for k in range(steps)]),
+                    "all derivatives are taken at x itself": x * of_score(weights, x, classes),
+                },
+            )
 
 
 @lab.check("integrated_gradients")
@@ -268,15 +301,20 @@ def only_positive_derivatives(student, rng):
     for weights, x, classes, training in cases(rng):
         plain = of_score(weights, x, classes)
         got = call(student, "guided_saliency", weights, training, x, classes)
-        expect(got, of_score(weights, x, classes, Guided), mistakes={
-            "the ReLUs are not guided: that is the plain saliency": plain,
-            "only the last derivative is cut at 0, not that of each ReLU": plain.clamp(min=0),
-            "the sign of the ReLU's input still counts": lambda w=weights, t=x, c=classes:
-                of_score(w, t, c, Deconvolution),
-        })  # fmt: skip
+        expect(
+            got,
+            of_score(weights, x, classes, Guided),
+            mistakes={
+                "the ReLUs are not guided: that is the plain saliency": plain,
+                "only the last derivative is cut at 0, not that of each ReLU": plain.clamp(min=0),
+                "the sign of the ReLU's input still counts": lambda w=weights, t=x, c=classes: of_score(
+                    w, t, c, Deconvolution
+                ),
+            },
+        )
 
 
-@beside
+@student_side
 class Broken(nn.Module):
     """A layer that cannot do what it should."""
 
@@ -284,7 +322,7 @@ class Broken(nn.Module):
         raise ZeroDivisionError("the model itself has failed")
 
 
-@beside
+@student_side
 def hooks_after_failure(student, weights, x, classes):
     model = nn.Sequential(*little_model(weights), Broken())
     try:
@@ -320,16 +358,23 @@ def uphill(student, rng):
         for weights, x, classes, training in cases(rng):
             setting = (steps, lr, decay)
             got = call(student, "activation_maximisation", weights, training, x, classes, *setting)
-            expect(got, ascent(weights, x, classes, *setting), mistakes={
-                "the steps go downhill": ascent(weights, x, classes, steps, -lr, -decay),
-                "the decay has the wrong sign: it makes x larger": ascent(weights, x, classes, steps, lr, -decay),
-                "the decay is missing": ascent(weights, x, classes, steps, lr, 0),
-                "the decay should use x before the step": ascent(weights, x, classes, *setting, late=True),
-                "the decay is to be multiplied by lr, too": lambda w=weights, t=x, c=classes, s=setting:
-                    ascent(w, t, c, s[0], s[1], s[2] / s[1]),
-                "there is one step only": ascent(weights, x, classes, 1, lr, decay),
-                "the pixels are cut to 0 … 1, nobody asked for that": ascent(weights, x, classes, *setting).clamp(0, 1),
-            })  # fmt: skip
+            expect(
+                got,
+                ascent(weights, x, classes, *setting),
+                mistakes={
+                    "the steps go downhill": ascent(weights, x, classes, steps, -lr, -decay),
+                    "the decay has the wrong sign: it makes x larger": ascent(weights, x, classes, steps, lr, -decay),
+                    "the decay is missing": ascent(weights, x, classes, steps, lr, 0),
+                    "the decay should use x before the step": ascent(weights, x, classes, *setting, late=True),
+                    "the decay is to be multiplied by lr, too": lambda w=weights, t=x, c=classes, s=setting: ascent(
+                        w, t, c, s[0], s[1], s[2] / s[1]
+                    ),
+                    "there is one step only": ascent(weights, x, classes, 1, lr, decay),
+                    "the pixels are cut to 0 … 1, nobody asked for that": ascent(weights, x, classes, *setting).clamp(
+                        0, 1
+                    ),
+                },
+            )
 
 
 def attack(weights, x, labels, step, steps=1, epsilon=None, around_last=False, cut=True):
@@ -346,8 +391,10 @@ def attack(weights, x, labels, step, steps=1, epsilon=None, around_last=False, c
 
 @lab.reference
 def fgsm(model, x, labels, epsilon):
-    rows = [torch.autograd.functional.jacobian(lambda t, c=c: -model(t).log_softmax(1)[0, c], one[None])
-            for one, c in zip(x.detach(), labels, strict=True)]  # fmt: skip
+    rows = [
+        torch.autograd.functional.jacobian(lambda t, c=c: -model(t).log_softmax(1)[0, c], one[None])
+        for one, c in zip(x.detach(), labels, strict=True)
+    ]
     return torch.clip(x + epsilon * torch.cat(rows).sign(), 0.0, 1.0)
 
 
@@ -358,14 +405,20 @@ def one_signed_step(student, rng):
         for weights, x, labels, training in cases(rng):
             g, away = of_loss(weights, x, labels), of_score(weights, x, labels)
             got = call(student, "fgsm", weights, training, x, labels, epsilon)
-            expect(got, attack(weights, x, labels, epsilon), atol=1e-12, mistakes={
-                "the step goes downhill: the loss should grow": attack(weights, x, labels, -epsilon),
-                "the sign is missing: that is a step along the derivative itself": (x + epsilon * g).clamp(0, 1),
-                "pixels leave 0 … 1": attack(weights, x, labels, epsilon, cut=False),
-                "that is away from the score of the label; the loss looks at all scores":
-                    (x - epsilon * away.sign()).clamp(0, 1),
-                "only the change is returned": epsilon * g.sign(),
-            })  # fmt: skip
+            expect(
+                got,
+                attack(weights, x, labels, epsilon),
+                atol=1e-12,
+                mistakes={
+                    "the step goes downhill: the loss should grow": attack(weights, x, labels, -epsilon),
+                    "the sign is missing: that is a step along the derivative itself": (x + epsilon * g).clamp(0, 1),
+                    "pixels leave 0 … 1": attack(weights, x, labels, epsilon, cut=False),
+                    "that is away from the score of the label; the loss looks at all scores": (
+                        x - epsilon * away.sign()
+                    ).clamp(0, 1),
+                    "only the change is returned": epsilon * g.sign(),
+                },
+            )
 
 
 @lab.check("pgd")
@@ -375,223 +428,25 @@ def signed_steps_and_back(student, rng):
         for weights, x, labels, training in cases(rng):
             setting = (weights, x, labels, step, steps)
             got = call(student, "pgd", weights, training, x, labels, epsilon, step, steps)
-            expect(got, attack(*setting, epsilon), atol=1e-12, mistakes={
-                "pixels are brought back to those of the step before, it should be the first x":
-                    attack(*setting, epsilon, around_last=True),
-                "pixels are not brought back to epsilon around x": attack(*setting),
-                "pixels leave 0 … 1": attack(*setting, epsilon, cut=False),
-                "there is one step only": attack(*setting[:4], 1, epsilon),
-                "each step has the size epsilon, it should be `step`":
-                    attack(weights, x, labels, epsilon, steps, epsilon),
-            })  # fmt: skip
+            expect(
+                got,
+                attack(*setting, epsilon),
+                atol=1e-12,
+                mistakes={
+                    "pixels are brought back to those of the step before, it should be the first x": attack(
+                        *setting, epsilon, around_last=True
+                    ),
+                    "pixels are not brought back to epsilon around x": attack(*setting),
+                    "pixels leave 0 … 1": attack(*setting, epsilon, cut=False),
+                    "there is one step only": attack(*setting[:4], 1, epsilon),
+                    "each step has the size epsilon, it should be `step`": attack(
+                        weights, x, labels, epsilon, steps, epsilon
+                    ),
+                },
+            )
             require((got - x).abs().max() <= epsilon + 1e-9, "a pixel is more than epsilon away from the first x")
             require(got.min() >= 0 and got.max() <= 1, "a pixel is outside of 0 … 1")
 
 
-# ----------------------------------------------------------------------------------------------------------- targets
-
-
-@beside
-def digit_model():
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 5), nn.MaxPool2d(2), nn.ReLU(), nn.Conv2d(16, 32, 5), nn.MaxPool2d(2), nn.ReLU(),
-        nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10),
-    )  # fmt: skip
-
-
-@beside
-def train(student, x, t, nb_epochs):
-    model = digit_model()
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    for _ in range(nb_epochs):
-        for inputs, targets in progress(list(zip(x.split(100), t.split(100), strict=True)), "training"):
-            optimizer.zero_grad()
-            F.cross_entropy(model(inputs), targets).backward()
-            optimizer.step()
-    return model.state_dict()
-
-
-_trained = {}
-
-
-def trained(student, data):
-    """The weights of a network that saw 6000 digits three times, and 1000 test digits; the same for all targets."""
-    train_x, train_t, x, t = data.mnist(full=True, flatten=False)
-    if not _trained:
-        _trained.update(student.run(train, train_x[:6000] / 255, train_t[:6000], 3))
-    return _trained, x[:1000] / 255, t[:1000]
-
-
-@beside
-def loaded(weights):
-    model = digit_model()
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-@beside
-def answers(student, weights, x):
-    with torch.inference_mode():
-        return loaded(weights)(x).argmax(1)
-
-
-@beside
-def all_maps(student, weights, x, classes):
-    model = loaded(weights)
-    extra = {"smooth_grad": (0.3, 20), "integrated_gradients": (20,)}
-    names = ["saliency", "smooth_grad", "grad_times_input", "integrated_gradients", "guided_saliency"]
-    return {name: getattr(student, name)(model, x, classes, *extra.get(name, ())) for name in progress(names, "maps")}
-
-
-@lab.target(*MAPS, seconds=8)
-def what_matters(student, goals, data, rng):
-    """which pixels carry the answer: delete the 60 that a map calls the most important"""
-    weights, x, t = trained(student, data)
-    x, t = x[:300], t[:300]
-    right = student.run(answers, weights, x) == t
-    x, t = x[right], t[right]
-    maps = student.run(all_maps, weights, x, t)
-
-    def flipped(map_):
-        deleted = x.flatten(1).scatter(1, map_.flatten(1).topk(60, 1).indices, 0.0).reshape(x.shape)
-        return 100 * (student.run(answers, weights, deleted) != t).double().mean().item()
-
-    for name, low in (("saliency", 60), ("grad_times_input", 60), ("integrated_gradients", 60), ("smooth_grad", None)):
-        map_ = maps[name] if name != "smooth_grad" else x * maps[name]
-        label = f"answers that change, {name}{'' if low else ' · x'}"
-        if low:
-            goals.at_least(label, flipped(map_), low, unit="%")
-        else:
-            goals.seen(label, flipped(map_), unit="%")
-    goals.at_most("answers that change, 60 random pixels", flipped(rng.uniform(*x.shape)), 20, unit="%")
-    ink = rng.uniform(*x.shape) * (x > 0)
-    goals.at_most("answers that change, 60 random pixels with ink", flipped(ink), 45, unit="%")
-    shown = [int((t == digit).nonzero()[0]) for digit in (2, 3, 5, 7, 8)]
-    with goals.picture("maps.png", size=(8.4, 7)) as figure:
-        grid = figure.subplots(len(shown), len(maps) + 1)
-        for row, n in zip(grid, shown, strict=True):
-            row[0].imshow(x[n, 0], cmap="gray_r")
-            for axes, (name, values) in zip(row[1:], maps.items(), strict=True):
-                high = values[n].abs().max()
-                axes.imshow(values[n, 0], cmap="RdBu_r", vmin=-high, vmax=high)
-                axes.contour(x[n, 0], levels=[0.5], colors="black", linewidths=0.4, alpha=0.6)
-                if n == shown[0]:
-                    axes.set_title(name, fontsize=8)
-        for axes in grid.flat:
-            axes.axis("off")
-
-
-@beside
-def dreams(student, weights):
-    model, x = loaded(weights), torch.zeros(10, 1, 28, 28)
-    for _ in progress(range(10), "dreaming"):
-        x = student.activation_maximisation(model, x, torch.arange(10), 10, 0.1, 0.05)
-    return x, model(x).softmax(1)
-
-
-@lab.target("activation_maximisation", seconds=4)
-def what_it_wants_to_see(student, goals, data, rng):
-    """from a black image to the ideal of each digit, 100 steps"""
-    weights, _, _ = trained(student, data)
-    x, probabilities = student.run(dreams, weights)
-    goals.at_least("smallest probability of the wanted digit", probabilities.diag().min().item(), 0.99)
-    with goals.picture("dreams.png", size=(9, 4)) as figure:
-        for digit, axes in enumerate(figure.subplots(2, 5).flat):
-            high = x[digit].abs().max()
-            axes.imshow(x[digit, 0], cmap="RdBu_r", vmin=-high, vmax=high)
-            axes.set_title(f"{digit}: {100 * probabilities[digit, digit]:.1f} %")
-            axes.axis("off")
-
-
-@beside
-def attacks(student, weights, x, t, epsilons):
-    """Test errors under three changes of the same size; the images for one size."""
-    model, found, shown = loaded(weights), {"random signs": [], "fgsm": [], "pgd": []}, None
-    for epsilon in progress(epsilons, "attacks"):
-        noise = epsilon * torch.randn_like(x).sign()
-        changed = {
-            "random signs": (x + noise).clamp(0, 1),
-            "fgsm": student.fgsm(model, x, t, epsilon),
-            "pgd": student.pgd(model, x, t, epsilon, epsilon / 3, 6),
-        }
-        for name, images in changed.items():
-            found[name].append(100 * model(images).argmax(1).ne(t).float().mean().item())
-        if epsilon == 0.1:
-            shown = changed["fgsm"], model(changed["fgsm"]).argmax(1)
-    return found, *shown
-
-
-@lab.target("fgsm", "pgd", seconds=12)
-def how_to_fool_it(student, goals, data, rng):
-    """the test error on 500 images that were changed a little"""
-    weights, x, t = trained(student, data)
-    x, t = x[:500], t[:500]
-    epsilons = [0.0, 0.05, 0.1, 0.15, 0.2]
-    errors, changed, wrong = student.run(attacks, weights, x, t, epsilons)
-    goals.at_most("error, no change", errors["fgsm"][0], 10, unit="%")
-    goals.at_most("error, random signs, ε = 0.1", errors["random signs"][2], 12, unit="%")
-    goals.at_least("error, fgsm, ε = 0.1", errors["fgsm"][2], 20, unit="%")
-    goals.at_least("error, fgsm, ε = 0.2", errors["fgsm"][4], 60, unit="%")
-    goals.at_least("error, pgd, ε = 0.2", errors["pgd"][4], 75, unit="%")
-    fooled = ((student.run(answers, weights, x) == t) & (wrong != t)).nonzero().flatten()[:6].tolist()
-    with goals.picture("attacks.png", size=(11, 4.6)) as figure:
-        grid = figure.add_gridspec(3, 9)
-        axes = figure.add_subplot(grid[:, :3])
-        for name, values in errors.items():
-            axes.plot(epsilons, values, marker="o", markersize=3, label=name)
-        axes.set(xlabel="largest change of a pixel, ε", ylabel="test error / %", ylim=(0, 100))
-        axes.legend(loc="upper left")
-        for column, n in enumerate(fooled, start=3):
-            difference = changed[n, 0] - x[n, 0]
-            for row, (image, colours, low, high, title) in enumerate((
-                (x[n, 0], "gray_r", 0, 1, f"{t[n]}"),
-                (difference, "RdBu_r", -0.1, 0.1, "change × 10"),
-                (changed[n, 0], "gray_r", 0, 1, f"“{wrong[n]}”"),
-            )):  # fmt: skip
-                axes = figure.add_subplot(grid[row, column])
-                axes.imshow(image, cmap=colours, vmin=low, vmax=high)
-                axes.set_title(title, fontsize=8 if row == 1 else 10, color="#c2571a" if row == 2 else "black")
-                axes.axis("off")
-
-
-@beside
-def hardened(student, nb_epochs, epsilon):
-    """Train on attacked images only, on the GPU; errors on clean and on attacked test images."""
-    x, t, test_x, test_t = (part.cuda() for part in data.mnist(full=True, flatten=False))  # noqa: F821
-    x, test_x = x / 255, test_x / 255
-    model = digit_model().cuda()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    for epoch in progress(range(nb_epochs), "adversarial training"):
-        now = epsilon * min(1, (epoch + 1) / 3)  # a full attack from the start is more than a new network can learn
-        for b in torch.randperm(len(x), device="cuda").split(200):
-            attacked = student.pgd(model, x[b], t[b], now, now / 3, 5)
-            optimizer.zero_grad()
-            F.cross_entropy(model(attacked), t[b]).backward()
-            optimizer.step()
-    model.eval()
-
-    def error(images):
-        return 100 * model(images).argmax(1).ne(test_t).float().mean().item()
-
-    steps = torch.zeros(10, 1, 28, 28, device="cuda")
-    ideals = student.activation_maximisation(model, steps, torch.arange(10, device="cuda"), 100, 0.1, 0.05)
-    return error(test_x), error(student.pgd(model, test_x, test_t, epsilon, epsilon / 8, 20)), ideals
-
-
-@lab.gpu("activation_maximisation", "fgsm", "pgd", seconds=120)
-def a_network_that_resists(student, goals, data, rng):
-    """trained on attacked images, all 60 000, 8 epochs"""
-    data.mnist(full=True)  # where they are missing, this says so
-    clean, attacked, ideals = student.run(hardened, 8, 0.2)
-    goals.at_most("error, no change", clean, 5, unit="%")
-    goals.at_most("error, 20 steps of pgd, ε = 0.2", attacked, 25, unit="%")
-    with goals.picture("dreams_of_a_hardened_network.png", size=(9, 4)) as figure:
-        for digit, axes in enumerate(figure.subplots(2, 5).flat):
-            high = ideals[digit].abs().max()
-            axes.imshow(ideals[digit, 0], cmap="RdBu_r", vmin=-high, vmax=high)
-            axes.set_title(str(digit))
-            axes.axis("off")
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

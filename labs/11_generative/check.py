@@ -5,18 +5,20 @@ import sys
 from pathlib import Path
 
 import torch
-from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 VAE = ["reparameterise", "kl_gaussian", "bernoulli_log_likelihood", "elbo"]
 FLOW = ["coupling_forward", "coupling_inverse", "flow_nll"]
 lab = Lab(__file__, parts=["transposed_conv1d", "denoising_loss", *VAE, *FLOW])
-lab.forbid("transposed_conv1d", names=["conv_transpose1d", "ConvTranspose1d", "conv_transpose2d", "fold", "autograd"],
-           why="it is the answer")  # fmt: skip
+lab.forbid(
+    "transposed_conv1d",
+    names=["conv_transpose1d", "ConvTranspose1d", "conv_transpose2d", "fold", "autograd"],
+    why="it is the answer",
+)
 lab.forbid("kl_gaussian", names=["distributions", "kl_divergence"], why="the formula is the exercise")
 
 DOUBLE = torch.float64
@@ -45,19 +47,27 @@ def copies_of_the_filter_add_up(student, rng):
         x, w = rng.normal(length, c, n, dtype=DOUBLE).permute(2, 1, 0), rng.normal(c, k, size, dtype=DOUBLE)
         with case(f"x {n}×{c}×{length}, w {c}×{k}×{size}, stride {stride}"):
             want = poured(x, w, stride)
-            expect(student.transposed_conv1d(x, w, stride), want, mistakes={
-                "the filter is reversed; a copy of it as it is begins at each place": poured(x, w.flip(2), stride),
-                "where copies overlap, they should add up: the last one has replaced the others":
-                    poured(x, w, stride, add=False),
-                "where copies overlap, they should add up: only one of them is left":
-                    poured(x, w, stride, add=False, order=-1),
-                "the stride is not used": poured(x, w, 1),
-                "the kernel's two channel axes are exchanged: w is C × K × S":
-                    poured(x, w.transpose(0, 1), stride) if c == k else want[:0],
-                "zeros are missing at the end: each of the L copies is stride behind the one before":
-                    want[:, :, : length * stride],
-                "the output is too long: behind the last copy nothing comes": F.pad(want, (0, stride - 1)),
-            })  # fmt: skip
+            expect(
+                student.transposed_conv1d(x, w, stride),
+                want,
+                mistakes={
+                    "the filter is reversed; a copy of it as it is begins at each place": poured(x, w.flip(2), stride),
+                    "where copies overlap, they should add up: the last one has replaced the others": poured(
+                        x, w, stride, add=False
+                    ),
+                    "where copies overlap, they should add up: only one of them is left": poured(
+                        x, w, stride, add=False, order=-1
+                    ),
+                    "the stride is not used": poured(x, w, 1),
+                    "the kernel's two channel axes are exchanged: w is C × K × S": poured(x, w.transpose(0, 1), stride)
+                    if c == k
+                    else want[:0],
+                    "zeros are missing at the end: each of the L copies is stride behind the one before": want[
+                        :, :, : length * stride
+                    ],
+                    "the output is too long: behind the last copy nothing comes": F.pad(want, (0, stride - 1)),
+                },
+            )
 
 
 @lab.check("transposed_conv1d")
@@ -76,7 +86,7 @@ def transpose_of_the_convolution(student, rng):
 # ------------------------------------------------------------------------------------------------------ auto-encoders
 
 
-@beside
+@student_side
 def watched_loss(student, x, share, w, v):
     """The loss, what the encoder and the decoder saw, what came out, and the gradient of both."""
     seen, codes, made = [], [], []
@@ -122,14 +132,20 @@ def distance_from_the_whole_image(student, rng):
             if share == 0:
                 expect(seen, x, likely="with share 0 nothing is deleted")
             error = (made - x) ** 2
-            expect(loss, error.mean(), mistakes={
-                "the result is compared with the damaged image, not with the whole one": ((made - seen) ** 2).mean(),
-                "only the deleted numbers are compared": error[seen == 0].mean(),
-                "the sum, not the mean": error.sum(),
-                "a sum over the numbers of a row, not a mean": error.sum(1).mean(),
-                "the mean for each row, not over all": error.mean(1),
-                "the root of the error; the square is asked for": error.mean().sqrt(),
-            })  # fmt: skip
+            expect(
+                loss,
+                error.mean(),
+                mistakes={
+                    "the result is compared with the damaged image, not with the whole one": (
+                        (made - seen) ** 2
+                    ).mean(),
+                    "only the deleted numbers are compared": error[seen == 0].mean(),
+                    "the sum, not the mean": error.sum(),
+                    "a sum over the numbers of a row, not a mean": error.sum(1).mean(),
+                    "the mean for each row, not over all": error.mean(1),
+                    "the root of the error; the square is asked for": error.mean().sqrt(),
+                },
+            )
             leaves = [w.clone().requires_grad_(), v.clone().requires_grad_()]
             again = F.mse_loss(torch.tanh(seen @ leaves[0]) @ leaves[1], x)
             expect(gradients, torch.autograd.grad(again, leaves), names=("gradient of the encoder", "of the decoder"))
@@ -146,17 +162,31 @@ def deleted_at_random(student, rng):
             require(not torch.equal(seen, x), "the encoder sees the whole image")
             if not (seen[deleted] == 0).all():
                 scaled = torch.isclose(seen, x / (1 - share)) | (seen == 0)
-                require(False, "what is not deleted has changed, or what is deleted is not 0",
-                        likely="the kept numbers are scaled by 1/(1 − share), as dropout does" if scaled.all() else
-                        "noise was added; a damaged number is 0")  # fmt: skip
+                require(
+                    False,
+                    "what is not deleted has changed, or what is deleted is not 0",
+                    likely="the kept numbers are scaled by 1/(1 − share), as dropout does"
+                    if scaled.all()
+                    else "noise was added; a damaged number is 0",
+                )
             part = deleted.double().mean().item()
-            require(not (deleted == deleted[:1]).all(), "the same numbers are deleted in all rows",
-                    likely="one random number for each number of x, not for each column")  # fmt: skip
-            require(not (deleted == deleted[:, :1]).all(), "whole rows are deleted",
-                    likely="one random number for each number of x, not for each row")  # fmt: skip
-            require(abs(part - share) < 0.03, f"{100 * part:.0f} % of the numbers are deleted, not {100 * share:.0f} %",
-                    likely="the comparison is the wrong way round: that share is kept"
-                    if abs(1 - part - share) < 0.03 else "")  # fmt: skip
+            require(
+                not (deleted == deleted[:1]).all(),
+                "the same numbers are deleted in all rows",
+                likely="one random number for each number of x, not for each column",
+            )
+            require(
+                not (deleted == deleted[:, :1]).all(),
+                "whole rows are deleted",
+                likely="one random number for each number of x, not for each row",
+            )
+            require(
+                abs(part - share) < 0.03,
+                f"{100 * part:.0f} % of the numbers are deleted, not {100 * share:.0f} %",
+                likely="the comparison is the wrong way round: that share is kept"
+                if abs(1 - part - share) < 0.03
+                else "",
+            )
 
 
 # ---------------------------------------------------------------------------------------------------------------- VAE
@@ -167,7 +197,7 @@ def reparameterise(mu, log_var):
     return mu + torch.exp(log_var).sqrt() * torch.randn_like(mu)
 
 
-@beside
+@student_side
 def drawn(student, mu, log_var):
     """A draw, and its gradient with respect to both arguments."""
     mu, log_var = mu.clone().requires_grad_(), log_var.clone().requires_grad_()
@@ -191,13 +221,18 @@ def draws_with_mean_and_variance(student, rng):
     require(not (error[0] == error).all(), "all rows get the same noise", likely=own)
     related = (error[:, :2] / want[:2]).T.corrcoef()[0, 1].abs()
     require(related < 0.1, "the numbers of a row get the same noise", likely=own)
-    expect(std, want, rtol=0.05, mistakes={
-        "the standard deviation is exp(log_var): that is the variance": want**2,
-        "the standard deviation is log_var": log_var[:3].double().abs(),
-        "the noise has the standard deviation 1/√12: rand is uniform, not normal": want / math.sqrt(12),
-        "the noise has mean ½: rand is uniform, not normal": want / math.sqrt(3),
-        "the standard deviation is that of exp(−log_var)": 1 / want,
-    })  # fmt: skip
+    expect(
+        std,
+        want,
+        rtol=0.05,
+        mistakes={
+            "the standard deviation is exp(log_var): that is the variance": want**2,
+            "the standard deviation is log_var": log_var[:3].double().abs(),
+            "the noise has the standard deviation 1/√12: rand is uniform, not normal": want / math.sqrt(12),
+            "the noise has mean ½: rand is uniform, not normal": want / math.sqrt(3),
+            "the standard deviation is that of exp(−log_var)": 1 / want,
+        },
+    )
     expect(error.mean(0) / want, torch.zeros(3, dtype=DOUBLE), atol=0.05, likely="the mean should be mu")
     expect(z[:, 3], torch.ones(n), likely="a variance of exp(−1000) is none: z is mu")
     far = (error / want).abs() > 2
@@ -212,8 +247,11 @@ def autograd_passes_the_draw(student, rng):
         with case(f"{n} × {d} numbers"):
             z, gradients = student.run(drawn, mu, log_var)
             expect(z, z if isinstance(z, torch.Tensor) and z.shape == mu.shape else mu)
-            require(gradients is not None and None not in gradients, "autograd does not find mu and log_var behind z",
-                    likely="torch.normal and .sample() cut the way; write z as a formula")  # fmt: skip
+            require(
+                gradients is not None and None not in gradients,
+                "autograd does not find mu and log_var behind z",
+                likely="torch.normal and .sample() cut the way; write z as a formula",
+            )
             expect(gradients, (torch.ones(n, d, dtype=DOUBLE), (z - mu) / 2), names=("dz/dmu", "dz/dlog_var"))
 
 
@@ -231,21 +269,26 @@ def divergence_of_torch(student, rng):
         with case(f"{n} × {d} numbers"):
             want = kl_gaussian(mu, s)
             reverse = kl_divergence(Normal(0 * mu, 1 + 0 * s), Normal(mu, (s / 2).exp())).sum(1)
-            expect(student.kl_gaussian(mu, s), want, mistakes={
-                "the factor ½ is missing": 2 * want,
-                "that is the mean over the D numbers, not the sum": want / d,
-                "that is the mean over the rows; each row has its own": want.mean(),
-                "that is the sum over the rows; each row has its own": want.sum(),
-                "the sum goes over the rows, not over the D numbers": kl_gaussian(mu.T, s.T),
-                "one number for each term: the sum over the D numbers is missing":
-                    kl_gaussian(mu.reshape(-1, 1), s.reshape(-1, 1)).reshape(n, d),
-                "log_var is taken for log σ: it is log σ²": kl_gaussian(mu, 2 * s),
-                "log_var is taken for σ²: it is its logarithm": (mu**2 + s - 1 - s.log()).sum(1) / 2,
-                "the term −1 is missing": want + d / 2,
-                "the sign of log σ² is wrong": want + s.sum(1),
-                "µ is not squared": want + (mu - mu**2).sum(1) / 2,
-                "that is the divergence of N(0, I) from q, the other way round": reverse,
-            })  # fmt: skip
+            expect(
+                student.kl_gaussian(mu, s),
+                want,
+                mistakes={
+                    "the factor ½ is missing": 2 * want,
+                    "that is the mean over the D numbers, not the sum": want / d,
+                    "that is the mean over the rows; each row has its own": want.mean(),
+                    "that is the sum over the rows; each row has its own": want.sum(),
+                    "the sum goes over the rows, not over the D numbers": kl_gaussian(mu.T, s.T),
+                    "one number for each term: the sum over the D numbers is missing": kl_gaussian(
+                        mu.reshape(-1, 1), s.reshape(-1, 1)
+                    ).reshape(n, d),
+                    "log_var is taken for log σ: it is log σ²": kl_gaussian(mu, 2 * s),
+                    "log_var is taken for σ²: it is its logarithm": (mu**2 + s - 1 - s.log()).sum(1) / 2,
+                    "the term −1 is missing": want + d / 2,
+                    "the sign of log σ² is wrong": want + s.sum(1),
+                    "µ is not squared": want + (mu - mu**2).sum(1) / 2,
+                    "that is the divergence of N(0, I) from q, the other way round": reverse,
+                },
+            )
 
 
 @lab.check("kl_gaussian")
@@ -257,8 +300,11 @@ def zero_only_for_the_standard_normal(student, rng):
     require((got > 0).all(), "a divergence is not positive")
     with case("mu ±1000, log_var −1000"):
         mu = torch.tensor([[1000.0, -1000.0, 0.0]])
-        expect(student.kl_gaussian(mu, torch.tensor([[-1000.0, 0.0, -1000.0]])), torch.tensor([1_000_999.0]),
-               likely="exp(−1000) is 0 and harmless; its logarithm is not: use log_var itself")  # fmt: skip
+        expect(
+            student.kl_gaussian(mu, torch.tensor([[-1000.0, 0.0, -1000.0]])),
+            torch.tensor([1_000_999.0]),
+            likely="exp(−1000) is 0 and harmless; its logarithm is not: use log_var itself",
+        )
 
 
 @lab.check("bernoulli_log_likelihood")
@@ -270,18 +316,21 @@ def sum_over_the_pixels(student, rng):
         p = 1 / (1 + torch.exp(-logits))
         terms = x * p.log() + (1 - x) * (1 - p).log()
         with case(f"{n} × {d} numbers"):
-            expect(student.bernoulli_log_likelihood(logits, x), terms.sum(1), mistakes={
-                "that is the cost: the log-likelihood has the other sign": -terms.sum(1),
-                "that is the mean over the pixels: a log-likelihood is a sum": terms.mean(1),
-                "that is the mean over everything; each row has its own": terms.mean(),
-                "that is the sum over everything; each row has its own": terms.sum(),
-                "the sum goes over the rows, not over the pixels": terms.sum(0),
-                "the sum over the pixels is missing": terms,
-                "only the pixels that are 1 count: (1 − x) log(1 − p) is missing": (x * p.log()).sum(1),
-                "σ is applied twice":
-                    -F.binary_cross_entropy_with_logits(p, x, reduction="none").sum(1),
-                "that is the squared error": -((p - x) ** 2).sum(1),
-            })  # fmt: skip
+            expect(
+                student.bernoulli_log_likelihood(logits, x),
+                terms.sum(1),
+                mistakes={
+                    "that is the cost: the log-likelihood has the other sign": -terms.sum(1),
+                    "that is the mean over the pixels: a log-likelihood is a sum": terms.mean(1),
+                    "that is the mean over everything; each row has its own": terms.mean(),
+                    "that is the sum over everything; each row has its own": terms.sum(),
+                    "the sum goes over the rows, not over the pixels": terms.sum(0),
+                    "the sum over the pixels is missing": terms,
+                    "only the pixels that are 1 count: (1 − x) log(1 − p) is missing": (x * p.log()).sum(1),
+                    "σ is applied twice": -F.binary_cross_entropy_with_logits(p, x, reduction="none").sum(1),
+                    "that is the squared error": -((p - x) ** 2).sum(1),
+                },
+            )
 
 
 @lab.check("bernoulli_log_likelihood")
@@ -290,11 +339,14 @@ def large_logits(student, rng):
     logits = torch.tensor([[1000.0, -1000.0, 0.0], [1000.0, -1000.0, 1000.0]])
     x = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.5]])
     want = torch.tensor([-math.log(2), -2500.0])
-    expect(student.bernoulli_log_likelihood(logits, x), want,
-           likely="σ(1000) is 1 in float32, and log(1 − 1) is −∞ or cut off: use the logits themselves")  # fmt: skip
+    expect(
+        student.bernoulli_log_likelihood(logits, x),
+        want,
+        likely="σ(1000) is 1 in float32, and log(1 − 1) is −∞ or cut off: use the logits themselves",
+    )
 
 
-@beside
+@student_side
 def slopes(student, name, changing, fixed):
     """The gradient of the sum of what the function returns, or None where autograd finds no way."""
     leaves = [tensor.clone().requires_grad_() for tensor in changing]
@@ -322,7 +374,7 @@ def slope_of_the_likelihood(student, rng):
     expect(got, (x - logits.sigmoid(),), names=("gradient of the logits",))
 
 
-@beside
+@student_side
 def bound(student, x, w, spread, v):
     """elbo with a linear encoder and p(x | z) = N(v z, I); what was called, what was drawn, and three gradients."""
     w, v = w.clone().requires_grad_(), v.clone().requires_grad_()
@@ -346,8 +398,11 @@ def bound(student, x, w, spread, v):
 
 def called(student, *arguments):
     got, asked, codes, gradients = student.run(bound, *arguments)
-    require(sorted(asked) == ["encode", "log_likelihood"], f"what was called: {', '.join(asked) or 'nothing'}",
-            likely="one encode and one log_likelihood, for all rows together")  # fmt: skip
+    require(
+        sorted(asked) == ["encode", "log_likelihood"],
+        f"what was called: {', '.join(asked) or 'nothing'}",
+        likely="one encode and one log_likelihood, for all rows together",
+    )
     require(gradients is not None, "the bound does not know where it came from", likely="a detach, or no_grad")
     return got, codes[0], gradients
 
@@ -365,21 +420,30 @@ def likelihood_minus_divergence(student, rng):
             kl = kl_gaussian(mu, spread.expand(n, -1))
             expect(z, z if z.shape == mu.shape else mu)
             require((z != mu).all(), "the code is mu itself", likely="z is drawn: reparameterise(mu, log_var)")
-            expect(got, fit - kl, mistakes={
-                "the divergence is added; it is subtracted": fit + kl,
-                "the sign is wrong: that is the loss": kl - fit,
-                "the divergence is missing": fit,
-                "the mean over the rows; each row has its own": (fit - kl).mean(),
-                "the mean divergence of all rows in place of the row's own": fit - kl.mean(),
-                "the divergence is divided by the size of the code": fit - kl / latent,
-            }, likely="log_likelihood(x, z), then the divergence for mu and log_var")  # fmt: skip
+            expect(
+                got,
+                fit - kl,
+                mistakes={
+                    "the divergence is added; it is subtracted": fit + kl,
+                    "the sign is wrong: that is the loss": kl - fit,
+                    "the divergence is missing": fit,
+                    "the mean over the rows; each row has its own": (fit - kl).mean(),
+                    "the mean divergence of all rows in place of the row's own": fit - kl.mean(),
+                    "the divergence is divided by the size of the code": fit - kl / latent,
+                },
+                likely="log_likelihood(x, z), then the divergence for mu and log_var",
+            )
             leaves = [t.clone().requires_grad_() for t in (w, spread, v)]
             noise = (z - mu) / (spread / 2).exp()
             code = x @ leaves[0].T + (leaves[1] / 2).exp() * noise
             again = Independent(Normal(code @ leaves[2].T, 1.0), 1).log_prob(x).sum()
             again = again - kl_gaussian(x @ leaves[0].T, leaves[1].expand(n, -1)).sum()
-            expect(gradients, torch.autograd.grad(again, leaves), names=("dw", "dlog_var", "dv"),
-                   likely="a detach on the way: the gradient passes through z and through the divergence")  # fmt: skip
+            expect(
+                gradients,
+                torch.autograd.grad(again, leaves),
+                names=("dw", "dlog_var", "dv"),
+                likely="a detach on the way: the gradient passes through z and through the divergence",
+            )
 
 
 @lab.check("elbo")
@@ -409,14 +473,14 @@ def bound_of_a_probability_that_is_known(student, rng):
 # -------------------------------------------------------------------------------------------------------------- flows
 
 
-@beside
+@student_side
 def wild(weights):
     """A small network from N × D to N × 2D, in the type of its weights, an (h × 3D) matrix."""
     d = weights.shape[1] // 3
     return lambda x: torch.tanh(x @ weights[:, :d].T + 0.3) @ weights[:, d:] * 0.7
 
 
-@beside
+@student_side
 def forward_watched(student, x, mask, weights):
     """The layer, what its network saw, and the Jacobian of the first row."""
     seen, net = [], wild(weights)
@@ -470,33 +534,49 @@ def scaled_and_shifted(student, rng):
         want, log_det = layer(x, mask, net)
         (got, got_det), seen, jacobian = student.run(forward_watched, x, mask, weights)
         require(len(seen) > 0, "the network was not called")
-        expect(seen[0], x * mask, mistakes={
-            "the network sees all of x; only kept numbers are its business": x,
-            "the network sees the wrong numbers: mask is True for those that are kept": x * ~mask,
-            "the network sees only the kept columns; the others are 0 and stay in their place": x[:, mask],
-        })  # fmt: skip
+        expect(
+            seen[0],
+            x * mask,
+            mistakes={
+                "the network sees all of x; only kept numbers are its business": x,
+                "the network sees the wrong numbers: mask is True for those that are kept": x * ~mask,
+                "the network sees only the kept columns; the others are 0 and stay in their place": x[:, mask],
+            },
+        )
         a, b = net(x * mask).chunk(2, 1)
         whole = x * a.exp() + b
-        expect(got, want, names=None, mistakes={
-            "a and b are exchanged: a comes first": torch.where(mask, x, x * b.exp() + a),
-            "the kept numbers are moved, too": whole,
-            "the kept numbers are moved, and the others kept": torch.where(mask, whole, x),
-            "the factor is a, it should be exp(a)": torch.where(mask, x, x * a + b),
-            "the shift is scaled, too: x · exp(a) + b": torch.where(mask, x, (x + b) * a.exp()),
-            "that is the inverse": torch.where(mask, x, (x - b) * (-a).exp()),
-        })  # fmt: skip
-        expect(got_det, log_det, mistakes={
-            "the sum of all a: those of the kept numbers count nothing": a.sum(1),
-            "the determinant itself: its logarithm is asked for": log_det.exp(),
-            "the sum of exp(a): the logarithm of a product is a sum of logarithms": (a.exp() * ~mask).sum(1),
-            "the mean of a, not the sum": log_det / len(mask),
-            "one number for all rows": log_det.sum(),
-        })  # fmt: skip
-        expect(got_det[0], torch.linalg.slogdet(jacobian).logabsdet,
-               likely="the Jacobian that autograd finds has another determinant")  # fmt: skip
+        expect(
+            got,
+            want,
+            names=None,
+            mistakes={
+                "a and b are exchanged: a comes first": torch.where(mask, x, x * b.exp() + a),
+                "the kept numbers are moved, too": whole,
+                "the kept numbers are moved, and the others kept": torch.where(mask, whole, x),
+                "the factor is a, it should be exp(a)": torch.where(mask, x, x * a + b),
+                "the shift is scaled, too: x · exp(a) + b": torch.where(mask, x, (x + b) * a.exp()),
+                "that is the inverse": torch.where(mask, x, (x - b) * (-a).exp()),
+            },
+        )
+        expect(
+            got_det,
+            log_det,
+            mistakes={
+                "the sum of all a: those of the kept numbers count nothing": a.sum(1),
+                "the determinant itself: its logarithm is asked for": log_det.exp(),
+                "the sum of exp(a): the logarithm of a product is a sum of logarithms": (a.exp() * ~mask).sum(1),
+                "the mean of a, not the sum": log_det / len(mask),
+                "one number for all rows": log_det.sum(),
+            },
+        )
+        expect(
+            got_det[0],
+            torch.linalg.slogdet(jacobian).logabsdet,
+            likely="the Jacobian that autograd finds has another determinant",
+        )
 
 
-@beside
+@student_side
 def backward_watched(student, y, mask, weights):
     seen, net = [], wild(weights)
 
@@ -524,22 +604,29 @@ def back_to_where_it_came_from(student, rng):
             got, seen = student.run(backward_watched, y, mask, weights)
             require(len(seen) == 1, f"the network was called {len(seen)} times, instead of once")
             a, b = net(x * mask).chunk(2, 1)
-            expect(got, x, mistakes={
-                "shift and scale are undone in the wrong order: the shift came last, so it goes first":
-                    torch.where(mask, y, y * (-a).exp() - b),
-                "it is scaled by exp(a) again; the inverse divides": torch.where(mask, y, (y - b) * a.exp()),
-                "that is the way there, once more": torch.where(mask, y, y * a.exp() + b),
-                "the kept numbers are moved, too": (y - b) * (-a).exp(),
-            }, likely="" if torch.equal(seen[0], y * mask) else "the network should see what it saw on the way there: "
-               "the kept numbers, the others 0")  # fmt: skip
+            expect(
+                got,
+                x,
+                mistakes={
+                    "shift and scale are undone in the wrong order: the shift came last, so it goes first": torch.where(
+                        mask, y, y * (-a).exp() - b
+                    ),
+                    "it is scaled by exp(a) again; the inverse divides": torch.where(mask, y, (y - b) * a.exp()),
+                    "that is the way there, once more": torch.where(mask, y, y * a.exp() + b),
+                    "the kept numbers are moved, too": (y - b) * (-a).exp(),
+                },
+                likely=""
+                if torch.equal(seen[0], y * mask)
+                else "the network should see what it saw on the way there: the kept numbers, the others 0",
+            )
 
 
-@beside
+@student_side
 def densities(student, x, masks, weights):
     return student.flow_nll(x, masks, [wild(each) for each in weights])
 
 
-@beside
+@student_side
 def density(student, x, masks, weights):
     nets = [wild(each) for each in weights]
     total = student.flow_nll(x, masks, nets)
@@ -581,27 +668,37 @@ def change_of_variables(student, rng):
             constant = 0.5 * d * math.log(2 * math.pi)
             reverse, reverse_dets = through(x, masks, nets, -1)
             want = -log_p - log_det
-            expect(got, want, mistakes={
-                "that is log p(x); −log p(x) is asked for": -want,
-                "the log-determinants have the wrong sign": -log_p + log_det,
-                "the log-determinants are missing": -log_p,
-                "only the last layer's log-determinant counts; they add up": -log_p - log_dets[-1],
-                "the constant of the normal density, ½ log 2π for each number, is missing": want - constant,
-                "the constant is counted once; every number of a row has one": want - constant + constant / d,
-                "the factor ½ of the square is missing": want + 0.5 * z.square().sum(1),
-                "the layers come in the wrong order: the first mask and net first":
-                    0.5 * reverse.square().sum(1) + constant - reverse_dets.sum(0),
-                "the density is that of x, not of what comes out":
-                    -Independent(Normal(torch.zeros(d, dtype=DOUBLE), 1.0), 1).log_prob(x) - log_det,
-                "the mean over the rows; each row has its own": want.mean(),
-                "a mean over the numbers of a row, not a sum":
-                    (0.5 * (z.square() + math.log(2 * math.pi))).mean(1) - log_det,
-            })  # fmt: skip
+            expect(
+                got,
+                want,
+                mistakes={
+                    "that is log p(x); −log p(x) is asked for": -want,
+                    "the log-determinants have the wrong sign": -log_p + log_det,
+                    "the log-determinants are missing": -log_p,
+                    "only the last layer's log-determinant counts; they add up": -log_p - log_dets[-1],
+                    "the constant of the normal density, ½ log 2π for each number, is missing": want - constant,
+                    "the constant is counted once; every number of a row has one": want - constant + constant / d,
+                    "the factor ½ of the square is missing": want + 0.5 * z.square().sum(1),
+                    "the layers come in the wrong order: the first mask and net first": 0.5 * reverse.square().sum(1)
+                    + constant
+                    - reverse_dets.sum(0),
+                    "the density is that of x, not of what comes out": -Independent(
+                        Normal(torch.zeros(d, dtype=DOUBLE), 1.0), 1
+                    ).log_prob(x)
+                    - log_det,
+                    "the mean over the rows; each row has its own": want.mean(),
+                    "a mean over the numbers of a row, not a sum": (0.5 * (z.square() + math.log(2 * math.pi))).mean(1)
+                    - log_det,
+                },
+            )
             require(gradients is not None, "autograd finds no way to the networks", likely="a detach, or no_grad")
             leaves = [each.clone().requires_grad_() for each in weights]
             again, dets = through(x, masks, [wild(each) for each in leaves])
-            expect(gradients, torch.autograd.grad((0.5 * again.square().sum(1) - dets.sum(0)).sum(), leaves),
-                   likely="a detach on the way: the gradient passes through all layers")  # fmt: skip
+            expect(
+                gradients,
+                torch.autograd.grad((0.5 * again.square().sum(1) - dets.sum(0)).sum(), leaves),
+                likely="a detach on the way: the gradient passes through all layers",
+            )
 
 
 @lab.check("flow_nll")
@@ -616,226 +713,5 @@ def a_density_sums_to_one(student, rng):
     require(abs(total - 1) < 0.02, f"the density sums to {total:.4f} over the plane, not to 1")
 
 
-# ------------------------------------------------------------------------------------------------------------ targets
-
-
-@beside
-def descend(loss, parameters, x, epochs, lr, text):
-    """Adam on batches of 100, with a step that shrinks in the second half."""
-    optimizer, total = torch.optim.Adam(parameters, lr=lr), epochs * len(x) // 100
-    batches = (b for _ in range(epochs) for b in torch.randperm(len(x)).split(100))
-    for k, b in enumerate(progress(list(batches), text)):
-        optimizer.param_groups[0]["lr"] = lr * min(1, 2 * (1 - k / total) + 0.02)
-        optimizer.zero_grad()
-        loss(x[b]).backward()
-        optimizer.step()
-
-
-def digits(data, n):
-    train, _, test, labels = data.mnist(full=True)
-    return train[:n] / 255, test[:2000] / 255, labels[:2000]
-
-
-def rows_of_digits(figure, rows):
-    """A row of images for each title."""
-    grid = figure.subplots(len(rows), len(next(iter(rows.values()))))
-    for row, (title, images) in zip(grid, rows.items(), strict=True):
-        for axes, image in zip(row, images, strict=True):
-            axes.imshow(image.reshape(28, 28), cmap="gray_r", vmin=0, vmax=1)
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-        row[0].set_ylabel(title, rotation=0, ha="right", va="center")
-
-
-@lab.target("transposed_conv1d", seconds=1)
-def signals_made_longer(student, goals, data, rng):
-    """stride 4: one wave, three filters"""
-    wave = torch.sin(torch.linspace(0.4, 7.2, 12))[None, None]
-    ramp = 1 - torch.arange(-3, 4).abs() / 4
-    filters = {"4 ones: steps": torch.ones(4), "a triangle: straight lines": ramp, "6 ones: a comb": torch.ones(6)}
-    made = {title: student.transposed_conv1d(wave, f[None, None], 4)[0, 0] for title, f in filters.items()}
-    lines = made["a triangle: straight lines"][3:-3]
-    parts = torch.arange(45) / 4
-    between = wave[0, 0, parts.floor().long()].lerp(wave[0, 0, parts.ceil().long()], parts % 1)
-    goals.equal("numbers, from 12 with a filter of 6", len(made["6 ones: a comb"]), 50)
-    goals.at_most("triangle: distance from straight lines", (lines - between).abs().max().item(), 1e-5)
-    with goals.picture("longer.png", size=(10, 2.6)) as figure:
-        for axes, (title, y) in zip(figure.subplots(1, 3, sharey=True), made.items(), strict=True):
-            first = {4: 0, 7: 3, 6: 0}[len(filters[title])]
-            axes.plot(torch.arange(12) * 4 + first, wave[0, 0], "o", color="#c2571a", markersize=4)
-            axes.step(torch.arange(len(y)), y, where="mid")
-            axes.set_title(title)
-
-
-@beside
-def auto_encoder(student, x, test, code, share, epochs):
-    """Trained on x; what it makes of damaged test images, these, and what it makes of random codes."""
-    encoder = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, code))
-    decoder = nn.Sequential(nn.Linear(code, 256), nn.ReLU(), nn.Linear(256, 784), nn.Sigmoid())
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    descend(lambda rows: student.denoising_loss(encoder, decoder, rows, share), parameters, x, epochs, 3e-3, "training")
-    with torch.no_grad():
-        damaged = test * (torch.rand_like(test) >= share)
-        codes = encoder(x)
-        random = codes.mean(0) + codes.std(0) * torch.randn(12, code)
-        return decoder(encoder(damaged)), damaged, decoder(random)
-
-
-@lab.target("denoising_loss", seconds=7)
-def squeezed_and_repaired(student, goals, data, rng):
-    """images from 8 numbers, beside PCA; and images of which 70 % was deleted"""
-    x, test, _ = digits(data, 6000)
-    mean = x.mean(0)
-    axes = torch.linalg.eigh((x - mean).T @ (x - mean)).eigenvectors[:, -8:]
-    linear = (test - mean) @ axes @ axes.T + mean
-    eight, _, invented = student.run(auto_encoder, x, test, 8, 0.0, 8)
-    repaired, damaged, _ = student.run(auto_encoder, x, test, 128, 0.7, 8)
-
-    def error(images):
-        return (images - test).square().mean().item()
-
-    goals.seen("squared error, PCA to 8 numbers", error(linear))
-    goals.at_most("squared error, auto-encoder to 8 numbers", error(eight), 0.029)
-    goals.at_most("the same, as a share of PCA's", error(eight) / error(linear), 0.80)
-    goals.seen("squared error, 70 % deleted", error(damaged))
-    goals.at_most("squared error, repaired", error(repaired), 0.034)
-    with goals.picture("repaired.png", size=(9, 4.9)) as figure:
-        rows_of_digits(figure, {
-            "digits": test[:12], "PCA, 8 numbers": linear[:12], "auto-encoder, 8": eight[:12],
-            "its random codes": invented, "70 % deleted": damaged[:12], "repaired": repaired[:12],
-        })  # fmt: skip
-
-
-@beside
-def variational(student, x, test, code, epochs, shown):
-    """Train; the bounds for test images, their codes, and what the codes `shown` become (None: 64 random ones)."""
-    encoder = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 2 * code))
-    deeper = [nn.Linear(code, 64), nn.ReLU()] if code == 2 else []
-    decoder = nn.Sequential(*deeper, nn.Linear(64 if deeper else code, 256), nn.ReLU(), nn.Linear(256, 784))
-
-    def encode(rows):
-        return encoder(rows).chunk(2, 1)
-
-    def log_likelihood(rows, z):
-        return student.bernoulli_log_likelihood(decoder(z), rows)
-
-    def loss(rows):
-        return -student.elbo(encode, log_likelihood, rows).mean()
-
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    descend(loss, parameters, x, epochs, 3e-3, f"a code of {code}")
-    with torch.no_grad():
-        bounds = student.elbo(encode, log_likelihood, test)
-        kl = student.kl_gaussian(*encode(test))
-        codes = torch.randn(64, code) if shown is None else shown
-        return bounds, kl, encode(test)[0], decoder(codes).sigmoid()
-
-
-def tiled(images, n):
-    """n × n images as one."""
-    return images.reshape(n, n, 28, 28).permute(0, 2, 1, 3).reshape(28 * n, 28 * n)
-
-
-@lab.target(*VAE, seconds=13)
-def digits_nobody_wrote(student, goals, data, rng):
-    """a VAE with codes of 10 numbers, and one with 2 that fit on a map"""
-    x, test, labels = digits(data, 10_000)
-    bounds, kl, _, drawn = student.run(variational, x, test, 10, 7, None)
-    goals.at_most("−ELBO on test digits, codes of 10 numbers", -bounds.mean().item(), 128, unit="nats")
-    goals.seen("of which divergence", kl.mean().item(), unit="nats")
-    quantiles = Normal(0.0, 1.0).icdf(torch.linspace(0.015, 0.985, 16))
-    places = torch.stack((quantiles.repeat(16), quantiles.flip(0).repeat_interleave(16)), 1)
-    bounds, _, codes, map_ = student.run(variational, x, test, 2, 10, places)
-    goals.at_most("−ELBO on test digits, codes of 2 numbers", -bounds.mean().item(), 168, unit="nats")
-    with goals.picture("digits.png", size=(13, 4.6)) as figure:
-        left, middle, right = figure.subplots(1, 3)
-        dots = left.scatter(codes[:, 0], codes[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=6, alpha=0.8)
-        left.set(title="test digits: the means of their codes", aspect="equal", xlim=(-3.6, 3.6), ylim=(-3.6, 3.6))
-        figure.colorbar(dots, ax=left, ticks=range(10), shrink=0.8)
-        for axes, image, title in (
-            (middle, tiled(map_, 16), "the map: what each place becomes"),
-            (right, tiled(drawn, 8), "drawn: codes of 10 random numbers"),
-        ):
-            axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-            axes.set_title(title)
-            axes.axis("off")
-
-
-@beside
-def moons(n):
-    """Points on two half circles, with noise, and the angle of each."""
-    angle, upper = math.pi * torch.rand(n), torch.rand(n) < 0.5
-    x = torch.where(upper, angle.cos(), 1 - angle.cos())
-    y = torch.where(upper, angle.sin(), 0.5 - angle.sin())
-    return torch.stack((x, y), 1) + 0.1 * torch.randn(n, 2), torch.where(upper, angle, angle + math.pi)
-
-
-@beside
-class Decides(nn.Module):
-    """The network of a coupling: a between −2 and 2, so that no layer can explode, and b; both begin at 0."""
-
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 32), nn.Tanh(), nn.Linear(32, 4))
-        nn.init.zeros_(self.layers[-1].weight)
-        nn.init.zeros_(self.layers[-1].bias)
-
-    def forward(self, x):
-        a, b = self.layers(x).chunk(2, 1)
-        return torch.cat((2 * a.tanh(), b), 1)
-
-
-@beside
-def flow(student, mean, std, steps, grid):
-    """A flow of eight layers for the two moons: its NLL on new points and on the grid, and noise on its way back."""
-    masks = [torch.tensor([k % 2 == 0, k % 2 == 1]) for k in range(8)]
-    nets = nn.ModuleList(Decides() for _ in masks)
-    optimizer = torch.optim.Adam(nets.parameters(), lr=5e-3)
-    units = std.log().sum()  # the flow sees (x − mean)/std: a density per other units of area
-    for k in progress(range(steps), "a flow"):
-        optimizer.param_groups[0]["lr"] = 5e-3 * min(1, 2 * (1 - k / steps) + 0.02)
-        optimizer.zero_grad()
-        student.flow_nll((moons(256)[0] - mean) / std, masks, nets).mean().backward()
-        optimizer.step()
-    with torch.no_grad():
-        nll = student.flow_nll((moons(5000)[0] - mean) / std, masks, nets) + units
-        on_grid = student.flow_nll((grid - mean) / std, masks, nets) + units
-        way = [torch.randn(3000, 2)]
-        for mask, net in list(zip(masks, nets, strict=True))[::-1]:
-            way.append(student.coupling_inverse(way[-1], mask, net))
-        there = way[-1]
-        for k, mask in enumerate(masks):
-            there, _ = student.coupling_forward(there, mask, nets[k])
-        return nll.mean().item(), on_grid, [z * std + mean for z in way], (there - way[0]).abs().max().item()
-
-
-@lab.target(*FLOW, seconds=7)
-def noise_becomes_two_moons(student, goals, data, rng):
-    """eight couplings, 1000 steps; the density, and noise on its way back to the data"""
-    sample = moons(20_000)[0]
-    mean, std = sample.mean(0), sample.std(0)
-    across, up = torch.linspace(-1.75, 2.75, 181), torch.linspace(-1.25, 1.75, 121)
-    grid = torch.cartesian_prod(across, up)
-    nll, on_grid, way, lost = student.run(flow, mean, std, 1000, grid)
-    gauss = 0.5 * torch.logdet(2 * math.pi * math.e * torch.cov(sample.T)).item()
-    p = (-on_grid).exp().reshape(181, 121).T
-    goals.at_most("−log p of new points, the flow", nll, 1.25, unit="nats")
-    goals.seen("−log p of new points, the best Gaussian", gauss, unit="nats")
-    goals.within("probability on the picture", (p.sum() * 0.025**2).item(), 0.97, 1.02)
-    goals.at_most("there and back, largest error", lost, 0.01)
-    with goals.picture("moons.png", size=(13, 2.9)) as figure:
-        panels = figure.subplots(1, 5)
-        hue = torch.atan2(way[0][:, 1], way[0][:, 0])
-        for axes, k in zip(panels, (0, 3, 6, 8), strict=False):
-            low, high = way[k].quantile(0.002, 0) - 0.1, way[k].quantile(0.998, 0) + 0.1
-            axes.scatter(way[k][:, 0], way[k][:, 1], c=hue, cmap="hsv", s=2, alpha=0.6)
-            axes.set(title="noise" if k == 0 else f"{k} layers back")
-            axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
-        panels[4].imshow(p, origin="lower", extent=(-1.75, 2.75, -1.25, 1.75), cmap="magma", aspect="auto")
-        panels[4].set_title("density")
-        for axes in panels:
-            axes.set(xticks=[], yticks=[])
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/11_generative/author/lab.py; write your functions here.
 """Lab 11: Auto-encoders, VAE, flows.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/12_gans/author/lab.py; write your functions here.
 """Lab 12: Generative adversarial networks.
 
 What to do is in sheet.md. Check your work with: python check.py

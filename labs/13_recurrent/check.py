@@ -1,7 +1,5 @@
 """The checks of lab 13. Reading them is allowed and useful."""
 
-import contextlib
-import io
 import math
 import sys
 from pathlib import Path
@@ -11,15 +9,21 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(
     __file__,
     parts=[
-        "rnn_forward", "bptt", "lstm_cell", "lstm_cell_backward", "gru_cell",
-        "clip_grad_norm", "truncated_bptt", "sample",
+        "rnn_forward",
+        "bptt",
+        "lstm_cell",
+        "lstm_cell_backward",
+        "gru_cell",
+        "clip_grad_norm",
+        "truncated_bptt",
+        "sample",
     ],
-)  # fmt: skip
+)
 BY_HAND = "this part is the gradient by hand"
 lab.forbid("rnn_forward", names=["RNN", "RNNCell", "rnn_tanh"], why="write the recursion yourself")
 lab.forbid("bptt", names=["autograd", "backward", "vjp", "requires_grad", "requires_grad_"], why=BY_HAND)
@@ -35,9 +39,11 @@ SIZES = [(7, 3, 5, 4), (1, 1, 2, 3), (2, 5, 1, 1)]  # T, N, D, H
 def weights(rng, gates, d, h, dtype=DOUBLE):
     """w_x, w_h and two biases, large enough to be far from linear."""
     return (
-        rng.normal(gates * h, d, dtype=dtype), rng.normal(gates * h, h, dtype=dtype) * 0.8,
-        rng.normal(gates * h, dtype=dtype), rng.normal(gates * h, dtype=dtype),
-    )  # fmt: skip
+        rng.normal(gates * h, d, dtype=dtype),
+        rng.normal(gates * h, h, dtype=dtype) * 0.8,
+        rng.normal(gates * h, dtype=dtype),
+        rng.normal(gates * h, dtype=dtype),
+    )
 
 
 def library(kind, w_x, w_h, b_x, b_h):
@@ -67,16 +73,20 @@ def _states_case(student, rng, t, n, d, h):
     w_x, w_h, b, _ = weights(rng, 1, d, h)
     got = student.rnn_forward(x, h0, w_x, w_h, b)
     want = states(x, h0, w_x, w_h, b)
-    expect(got, want.detach(), mistakes={
-        "w_h is used transposed": lambda: states(x, h0, w_x, w_h.T, b).detach(),
-        "the bias is missing": lambda: states(x, h0, w_x, w_h, 0 * b).detach(),
-        "every step begins at h0: the state is not carried on":
-            lambda: torch.tanh(x @ w_x.T + h0 @ w_h.T + b),
-        "h0 is not used, the state begins at zero": lambda: states(x, 0 * h0, w_x, w_h, b).detach(),
-        "these are the states before each step: h0 is among them, the last state is missing":
-            lambda: torch.cat((h0[None], want[:-1])).detach(),
-        "only the last state is returned": want[-1].detach(),
-    })  # fmt: skip
+    expect(
+        got,
+        want.detach(),
+        mistakes={
+            "w_h is used transposed": lambda: states(x, h0, w_x, w_h.T, b).detach(),
+            "the bias is missing": lambda: states(x, h0, w_x, w_h, 0 * b).detach(),
+            "every step begins at h0: the state is not carried on": lambda: torch.tanh(x @ w_x.T + h0 @ w_h.T + b),
+            "h0 is not used, the state begins at zero": lambda: states(x, 0 * h0, w_x, w_h, b).detach(),
+            "these are the states before each step: h0 is among them, the last state is missing": lambda: torch.cat(
+                (h0[None], want[:-1])
+            ).detach(),
+            "only the last state is returned": want[-1].detach(),
+        },
+    )
 
 
 @lab.check("rnn_forward")
@@ -95,7 +105,7 @@ def large_inputs_and_single_precision(student, rng):
     expect(student.rnn_forward(x, h0, w_x, w_h, b), states(x, h0.contiguous(), w_x, w_h, b).detach())
 
 
-@beside
+@student_side
 def gradient_of_forward(student, x, h0, w_x, w_h, b, dl_dh):
     wanted = [tensor.clone().requires_grad_() for tensor in (w_x, w_h, b, h0)]
     h = student.rnn_forward(x, wanted[3], *wanted[:3])
@@ -136,9 +146,11 @@ def _by_hand(x, h0, w_x, w_h, h, dl_dh, *, carry=1.0, transposed=False, slope="n
     used = {"all": slice(None), "first": slice(0, 1), "last": slice(time - 1, None)}[steps]
     states_used = before if outer == "before" else h
     return (
-        torch.einsum("tnh,tnd->hd", ds[used], x[used]), torch.einsum("tnh,tnk->hk", ds[used], states_used[used]),
-        ds[used].sum((0, 1)), arriving,
-    )  # fmt: skip
+        torch.einsum("tnh,tnd->hd", ds[used], x[used]),
+        torch.einsum("tnh,tnk->hk", ds[used], states_used[used]),
+        ds[used].sum((0, 1)),
+        arriving,
+    )
 
 
 def _gradients_case(student, rng, t, n, d, h):
@@ -150,17 +162,24 @@ def _gradients_case(student, rng, t, n, d, h):
     def wrong(**choice):
         return lambda: _by_hand(x, h0, w_x, w_h, path, dl_dh, **choice)
 
-    expect(got, _gradients(x, h0, w_x, w_h, b, dl_dh), names=NAMES, mistakes={
-        "nothing is carried from a step to the one before: only the loss now counts": wrong(carry=0.0),
-        "the carried gradient went through w_h transposed": wrong(transposed=True),
-        "tanh′ was taken at the state before, not at the state of this step": wrong(slope="before"),
-        "tanh′ is missing": wrong(slope="none"),
-        "dl/dw_h pairs a step with its own state; it is the state before that meets w_h": wrong(outer="now"),
-        "the gradient of a shared weight is a sum over the steps; this is the first step's alone":
-            wrong(steps="first"),
-        "the gradient of a shared weight is a sum over the steps; this is the last step's alone":
-            wrong(steps="last"),
-    })  # fmt: skip
+    expect(
+        got,
+        _gradients(x, h0, w_x, w_h, b, dl_dh),
+        names=NAMES,
+        mistakes={
+            "nothing is carried from a step to the one before: only the loss now counts": wrong(carry=0.0),
+            "the carried gradient went through w_h transposed": wrong(transposed=True),
+            "tanh′ was taken at the state before, not at the state of this step": wrong(slope="before"),
+            "tanh′ is missing": wrong(slope="none"),
+            "dl/dw_h pairs a step with its own state; it is the state before that meets w_h": wrong(outer="now"),
+            "the gradient of a shared weight is a sum over the steps; this is the first step's alone": wrong(
+                steps="first"
+            ),
+            "the gradient of a shared weight is a sum over the steps; this is the last step's alone": wrong(
+                steps="last"
+            ),
+        },
+    )
 
 
 @lab.check("bptt")
@@ -195,8 +214,10 @@ def a_loss_at_the_end(student, rng):
 def _lstm(x, h, c, w_x, w_h, b, order="ifgo", squash_g=torch.tanh, squash_c=torch.tanh, old=False):
     """One step, gate by gate, with mistakes to choose from."""
     size = h.size(1)
-    sums = {name: F.linear(x, w_x, b).narrow(1, k * size, size) + F.linear(h, w_h).narrow(1, k * size, size)
-            for k, name in enumerate(order)}  # fmt: skip
+    sums = {
+        name: F.linear(x, w_x, b).narrow(1, k * size, size) + F.linear(h, w_h).narrow(1, k * size, size)
+        for k, name in enumerate(order)
+    }
     opened = {name: torch.sigmoid(sums[name]) for name in "ifo"} | {"g": squash_g(sums["g"])}
     kept = torch.addcmul(opened["i"] * opened["g"], opened["f"], c)
     seen = squash_c(c if old else kept)
@@ -213,18 +234,24 @@ def _lstm_case(student, rng, n, d, h):
     a = (x, hidden, c, w_x, w_h, b)
     with torch.no_grad():
         want_h, want_c = library(nn.LSTMCell, w_x, w_h, b, 0 * b)(x, (hidden, c))
-    expect(student.lstm_cell(*a), (want_h, want_c, _lstm(*a)[2]), names=("h", "c", "gates"), mistakes={
-        "the blocks of rows are i, f, g, o; here they were taken as i, f, o, g":
-            lambda: _lstm(*a, order="ifog"),
-        "the blocks of rows are i, f, g, o; here they were taken as f, i, g, o":
-            lambda: _lstm(*a, order="figo"),
-        "g has a σ; it can have both signs, it wants tanh": lambda: _lstm(*a, squash_g=torch.sigmoid),
-        "h is o ⊙ c, without the tanh": lambda: _lstm(*a, squash_c=_identity),
-        "h was made of the old c, not of the new one": lambda: _lstm(*a, old=True),
-        "the gates are as they were before σ and tanh":
-            lambda: (want_h, want_c, F.linear(x, w_x, b) + F.linear(hidden, w_h)),
-        "the state h has no say in the gates": lambda: _lstm(x, 0 * hidden, *a[2:]),
-    })  # fmt: skip
+    expect(
+        student.lstm_cell(*a),
+        (want_h, want_c, _lstm(*a)[2]),
+        names=("h", "c", "gates"),
+        mistakes={
+            "the blocks of rows are i, f, g, o; here they were taken as i, f, o, g": lambda: _lstm(*a, order="ifog"),
+            "the blocks of rows are i, f, g, o; here they were taken as f, i, g, o": lambda: _lstm(*a, order="figo"),
+            "g has a σ; it can have both signs, it wants tanh": lambda: _lstm(*a, squash_g=torch.sigmoid),
+            "h is o ⊙ c, without the tanh": lambda: _lstm(*a, squash_c=_identity),
+            "h was made of the old c, not of the new one": lambda: _lstm(*a, old=True),
+            "the gates are as they were before σ and tanh": lambda: (
+                want_h,
+                want_c,
+                F.linear(x, w_x, b) + F.linear(hidden, w_h),
+            ),
+            "the state h has no say in the gates": lambda: _lstm(x, 0 * hidden, *a[2:]),
+        },
+    )
 
 
 @lab.check("lstm_cell")
@@ -268,20 +295,27 @@ def _lstm_gradients_case(student, rng, n, d, h):
     got = student.lstm_cell_backward(x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc)
     right = grads(dl_dh, dl_dc)()
     o = gates[:, 3 * h :]
-    expect(got, right, names=GRADIENTS, mistakes={
-        "dl_dc is not used: the gradient that comes from the next step is lost": grads(dl_dh, 0 * dl_dc),
-        "the new c also feeds the new h: dl_dh goes through o and tanh′ into it":
-            lambda: _cell_only(x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc),
-        "dl/dc is missing the factor f": {2: dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2)},
-        "the slope of tanh(c′) is missing":
-            lambda: _cell_only(x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o),
-        "the slopes of σ and tanh are missing":
-            lambda: _cell_only(x, hidden, c, w_x, w_h, gates, new_c, dl_dh,
-                               dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2), slopes=False),
-        "the forget gate was given the new c; it multiplied the old one":
-            lambda: _cell_only(x, hidden, new_c, w_x, w_h, gates, new_c, dl_dh,
-                               dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2)),
-    })  # fmt: skip
+    expect(
+        got,
+        right,
+        names=GRADIENTS,
+        mistakes={
+            "dl_dc is not used: the gradient that comes from the next step is lost": grads(dl_dh, 0 * dl_dc),
+            "the new c also feeds the new h: dl_dh goes through o and tanh′ into it": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc
+            ),
+            "dl/dc is missing the factor f": {2: dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2)},
+            "the slope of tanh(c′) is missing": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o
+            ),
+            "the slopes of σ and tanh are missing": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2), slopes=False
+            ),
+            "the forget gate was given the new c; it multiplied the old one": lambda: _cell_only(
+                x, hidden, new_c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2)
+            ),
+        },
+    )
 
 
 @lab.check("lstm_cell_backward")
@@ -324,14 +358,19 @@ def _gru_case(student, rng, n, d, h):
     a = (rng.normal(n, d, dtype=DOUBLE), rng.normal(n, h, dtype=DOUBLE), *weights(rng, 3, d, h))
     with torch.no_grad():
         want = library(nn.GRUCell, *a[2:])(*a[:2])
-    expect(student.gru_cell(*a), want, mistakes={
-        "z and 1 − z are exchanged: z keeps the old state": lambda: _gru(*a, swapped=True),
-        "r multiplies h before the product; in torch's variant it multiplies W_h h + b_h":
-            lambda: _gru(*a, early=True),
-        "r has no effect": lambda: _gru(*a, reset=False),
-        "r does not multiply b_h": lambda: _gru(*a, inside=False),
-        "the blocks of rows are r, z, n; here they were taken as z, r, n": lambda: _gru(*a, order="zrn"),
-    })  # fmt: skip
+    expect(
+        student.gru_cell(*a),
+        want,
+        mistakes={
+            "z and 1 − z are exchanged: z keeps the old state": lambda: _gru(*a, swapped=True),
+            "r multiplies h before the product; in torch's variant it multiplies W_h h + b_h": lambda: _gru(
+                *a, early=True
+            ),
+            "r has no effect": lambda: _gru(*a, reset=False),
+            "r does not multiply b_h": lambda: _gru(*a, inside=False),
+            "the blocks of rows are r, z, n; here they were taken as z, r, n": lambda: _gru(*a, order="zrn"),
+        },
+    )
 
 
 @lab.check("gru_cell")
@@ -357,7 +396,7 @@ def a_closed_update_gate_keeps_the_state(student, rng):
 # Training
 
 
-@beside
+@student_side
 def clipped(student, gradients, max_norm, lazily):
     """What clip_grad_norm makes of these gradients (None: a parameter without)."""
     parameters = [torch.zeros(2, 3, requires_grad=True) if g is None else g.clone().requires_grad_() for g in gradients]
@@ -385,23 +424,38 @@ def long_gradients_are_cut(student, rng):
         return min(1.0, 1.5 / float(gradient.norm()))
 
     for lazily, how in (False, "a list"), (True, "a generator, as model.parameters() is"):
-        with case(f"parameters in {how}", likely="skip parameters whose .grad is None" if not lazily else
-                  "a generator can be gone through only once: make a list of it"):  # fmt: skip
+        with case(
+            f"parameters in {how}",
+            likely="skip parameters whose .grad is None"
+            if not lazily
+            else "a generator can be gone through only once: make a list of it",
+        ):
             before, after = student.run(clipped, gradients, 1.5, lazily)
-            expect(before, length, rtol=1e-5, mistakes={
-                "this is the length after clipping; wanted is the one before": 1.5,
-                "this is the square of the length": length**2,
-                "the norms of the tensors were added; the length of the whole is the root of the sum of squares":
-                    sum(float(g.norm()) for g in gradients if g is not None),
-                "the maximum of the tensors' norms": max(float(g.norm()) for g in gradients if g is not None),
-            })  # fmt: skip
-            expect(after, _scaled(gradients, 1.5 / length), rtol=1e-5, mistakes={
-                "each tensor was clipped by itself; all must shrink by one factor, or the direction changes":
-                    lambda: _scaled(gradients, own),
-                "each number was clamped; that changes the direction of the gradient":
-                    lambda: [None if g is None else g.clamp(-1.5, 1.5) for g in gradients],
-                "nothing has changed: the gradients of the parameters must be changed in place": gradients,
-            })  # fmt: skip
+            expect(
+                before,
+                length,
+                rtol=1e-5,
+                mistakes={
+                    "this is the length after clipping; wanted is the one before": 1.5,
+                    "this is the square of the length": length**2,
+                    "the norms of the tensors were added; the whole is the root of the sum of squares": sum(
+                        float(g.norm()) for g in gradients if g is not None
+                    ),
+                    "the maximum of the tensors' norms": max(float(g.norm()) for g in gradients if g is not None),
+                },
+            )
+            expect(
+                after,
+                _scaled(gradients, 1.5 / length),
+                rtol=1e-5,
+                mistakes={
+                    "each tensor was clipped by itself; all must shrink by one factor": lambda: _scaled(gradients, own),
+                    "each number was clamped; that changes the direction of the gradient": lambda: [
+                        None if g is None else g.clamp(-1.5, 1.5) for g in gradients
+                    ],
+                    "nothing has changed: the gradients of the parameters must be changed in place": gradients,
+                },
+            )
 
 
 @lab.check("clip_grad_norm")
@@ -412,9 +466,13 @@ def short_gradients_stay(student, rng):
     with case("gradients of length 0.9 × max_norm"):
         before, after = student.run(clipped, gradients, length / 0.9, False)
         expect(before, length, rtol=1e-5)
-        expect(after, gradients, mistakes={
-            "short gradients were made longer: clipping only shortens": lambda: _scaled(gradients, 1 / 0.9),
-        })  # fmt: skip
+        expect(
+            after,
+            gradients,
+            mistakes={
+                "short gradients were made longer: clipping only shortens": lambda: _scaled(gradients, 1 / 0.9),
+            },
+        )
     with case("gradients that are all zero", likely="a division by the length, which is 0"):
         zero = torch.zeros(3, dtype=DOUBLE)
         expect(student.run(clipped, [zero], 1.0, False)[1], [zero])
@@ -423,7 +481,7 @@ def short_gradients_stay(student, rng):
         require(float(before) == 0 and after == [None, None], f"expected the length 0, got {before}")
 
 
-@beside
+@student_side
 class Reader(torch.nn.Module):
     """A small RNN with a readout, and a note of how it was called."""
 
@@ -441,7 +499,7 @@ class Reader(torch.nn.Module):
         return torch.stack(states) @ self.w_o.T, h
 
 
-@beside
+@student_side
 def read_in_chunks(student, x, t, h, length, w_x, w_h, w_o, rate, passes):
     model = Reader(w_x, w_h, w_o)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate)
@@ -490,20 +548,33 @@ def chunks_are_cut_from_each_other(student, rng):
         with case(f"7 steps in chunks of {length}, two passes", likely=CUT if length < 7 else None):
             loss, last, alive, after, calls = student.run(read_in_chunks, x, t, h, length, *w, 0.3, 2)
             lengths = [min(length, 7 - k) for k in range(0, 7, length)] * 2
-            require([n for n, _ in calls] == lengths, f"the model got chunks of {[n for n, _ in calls]} steps, "
-                    f"expected {lengths}", "the last chunk may be shorter; it counts, too")  # fmt: skip
+            require(
+                [n for n, _ in calls] == lengths,
+                f"the model got chunks of {[n for n, _ in calls]} steps, expected {lengths}",
+                "the last chunk may be shorter; it counts, too",
+            )
             mistakes = {
-                "every chunk begins with the first state; the state must pass from chunk to chunk":
-                    lambda a=a: _cut(*a, fresh=True),
-                "gradients of earlier chunks are still in .grad: zero_grad before each backward":
-                    lambda a=a: _cut(*a, keep=True),
-                "the mean of the chunks' losses counts the short chunk like the long ones":
-                    lambda a=a: _cut(*a, weigh=False),
-                "the loss of the short chunk was multiplied by the length of a long one":
-                    lambda a=a: (_cut(*a, weigh=False)[0] * math.ceil(7 / a[3]) * a[3] / 7, *_cut(*a)[1:]),
-            }  # fmt: skip
-            expect((loss, last, after), _cut(*a), names=("mean loss", "last state", "weights"), mistakes=mistakes,
-                   likely="the gradient must not pass from a chunk to the one before")  # fmt: skip
+                "every chunk begins with the first state; the state must pass from chunk to chunk": lambda a=a: _cut(
+                    *a, fresh=True
+                ),
+                "gradients of earlier chunks are still in .grad: zero_grad before each backward": lambda a=a: _cut(
+                    *a, keep=True
+                ),
+                "the mean of the chunks' losses counts the short chunk like the long ones": lambda a=a: _cut(
+                    *a, weigh=False
+                ),
+                "the loss of the short chunk was multiplied by the length of a long one": lambda a=a: (
+                    _cut(*a, weigh=False)[0] * math.ceil(7 / a[3]) * a[3] / 7,
+                    *_cut(*a)[1:],
+                ),
+            }
+            expect(
+                (loss, last, after),
+                _cut(*a),
+                names=("mean loss", "last state", "weights"),
+                mistakes=mistakes,
+                likely="the gradient must not pass from a chunk to the one before",
+            )
             tied = any(hangs for _, hangs in calls)
             require(not tied, "the model got a state that still hangs on the chunk before", CUT)
             require(not alive, "the last state still has its history", "return h.detach()")
@@ -524,12 +595,21 @@ def frequencies_follow_the_scores(student, rng):
             require(got.min() >= 0 and got.max() <= 4, "a class that does not exist was drawn")
             found = torch.bincount(got, minlength=5) / 50_000
             want = (scores[0] / temperature).softmax(0)
-            expect(found, want, rtol=0, atol=0.015, mistakes={
-                "the largest score is always taken": F.one_hot(scores[0].argmax(), 5).float(),
-                "all classes come equally often": torch.full((5,), 0.2),
-                "the scores are multiplied by the temperature": (scores[0] * temperature).softmax(0),
-                "the temperature divides the probabilities, which multinomial normalises again": scores[0].softmax(0),
-            }, likely="these are the frequencies of the classes")  # fmt: skip
+            expect(
+                found,
+                want,
+                rtol=0,
+                atol=0.015,
+                mistakes={
+                    "the largest score is always taken": F.one_hot(scores[0].argmax(), 5).float(),
+                    "all classes come equally often": torch.full((5,), 0.2),
+                    "the scores are multiplied by the temperature": (scores[0] * temperature).softmax(0),
+                    "the temperature divides the probabilities, which multinomial normalises again": scores[0].softmax(
+                        0
+                    ),
+                },
+                likely="these are the frequencies of the classes",
+            )
 
 
 @lab.check("sample")
@@ -543,223 +623,5 @@ def cold_and_extreme(student, rng):
         expect(student.sample(scores, 1.0) == 0, scores[:, 0] > 0)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Targets
-
-
-@beside
-def fading(student, seed, scales, biases):
-    """The length of the gradient k steps before the loss, for RNNs with w_h = scale × a rotation, and for LSTMs."""
-    time, n, d, h = 60, 20, 8, 64
-    g = torch.Generator().manual_seed(seed)
-    x, end = torch.randn(time, n, d, generator=g), torch.randn(n, h, generator=g)
-    end /= end.norm()
-    lengths = []
-    for scale in progress(scales, "gradients of an RNN"):
-        w_h = scale * torch.linalg.qr(torch.randn(h, h, generator=g)).Q
-        w_x, b, zero = 0.1 * torch.randn(h, d, generator=g), torch.zeros(h), torch.zeros(n, h)
-        states = student.rnn_forward(x, zero, w_x, w_h, b)
-        lengths.append([])
-        for k in range(1, time):
-            dl_dh = torch.zeros(k, n, h)
-            dl_dh[-1] = end
-            arrived = student.bptt(x[-k:], states[-k - 1], w_x, w_h, states[-k:], dl_dh)[3]
-            lengths[-1].append(float(arrived.norm()))
-    for bias in progress(biases, "gradients of an LSTM"):
-        w_h = torch.linalg.qr(torch.randn(4 * h, h, generator=g)).Q
-        w_x, b, tape = 0.1 * torch.randn(4 * h, d, generator=g), torch.zeros(4 * h), []
-        b[h : 2 * h] = bias
-        hidden = c = torch.zeros(n, h)
-        for row in x:
-            new_h, new_c, gates = student.lstm_cell(row, hidden, c, w_x, w_h, b)
-            tape.append((row, hidden, c, w_x, w_h, gates, new_c))
-            hidden, c = new_h, new_c
-        dh, dc = end, torch.zeros(n, h)
-        lengths.append([])
-        for step in tape[:0:-1]:
-            _, dh, dc, *_ = student.lstm_cell_backward(*step, dh, dc)
-            lengths[-1].append(float((dh.square().sum() + dc.square().sum()).sqrt()))
-    return lengths
-
-
-@lab.target("rnn_forward", "bptt", "lstm_cell", "lstm_cell_backward", seconds=1)
-def how_far_a_gradient_comes(student, goals, data, rng):
-    """how much of a gradient is left after 50 steps back"""
-    scales, biases = (0.8, 1.0, 1.3), (0.0, 1.0, 3.0)
-    lengths = student.run(fading, rng.seed(), scales, biases)
-    goals.at_most("RNN, ‖w_h‖ = 0.8 (at most 0.8⁵⁰)", lengths[0][49], 0.8**50)
-    goals.at_most("RNN, ‖w_h‖ = 1", lengths[1][49], 0.02)
-    goals.seen("LSTM, forget bias 0", lengths[3][49])
-    goals.at_least("LSTM, forget bias 3", lengths[5][49], 0.05)
-    with goals.picture("gradients.png", size=(7.5, 4.4)) as figure:
-        axes = figure.subplots()
-        shades = ["#e8a877", "#d2722e", "#9a3f06", "#a9c6e8", "#4f86c6", "#17457d"]
-        names = [f"RNN, ‖w_h‖ = {scale:g}" for scale in scales] + [f"LSTM, forget bias {bias:g}" for bias in biases]
-        for shade, name, row in zip(shades, names, lengths, strict=True):
-            axes.semilogy(range(1, 60), row, color=shade)
-            axes.annotate(name, (59, row[-1]), xytext=(6, -3), textcoords="offset points", fontsize=8, color=shade)
-        axes.set(xlabel="steps back from the loss", ylabel="length of the gradient", xlim=(0, 77))
-        axes.set(xticks=range(0, 61, 10), title="How much of the gradient arrives")
-
-
-@beside
-def sums_to_find(generator, n, length):
-    """The adding problem: x[…, 0] is noise in [0, 1), x[…, 1] marks one step in each half; the target is their sum."""
-    x = torch.zeros(length, n, 2)
-    x[..., 0] = torch.rand(length, n, generator=generator)
-    for low, high in (0, length // 2), (length // 2, length):
-        x[torch.randint(low, high, (n,), generator=generator), torch.arange(n), 1] = 1
-    return x, x.prod(2).sum(0)
-
-
-@beside
-def learn_to_add(student, kind, seed, steps, length):
-    """Training losses, and the error on 2000 new sequences, of one kind of network; it stops when it can add."""
-    g, h, n = torch.Generator().manual_seed(seed), 32, 32
-    gates = {"RNN": 1, "LSTM": 4, "GRU": 3}[kind]
-    rows = gates * h
-    shapes = {"w_x": (rows, 2), "w_h": (rows, h), "b": (rows,), "b_h": (rows,), "out": (h,), "c": ()}
-    w = {name: (torch.rand(shape, generator=g) * 2 - 1) / h**0.5 for name, shape in shapes.items()}
-    if kind == "LSTM":
-        w["b"][h : 2 * h] = 2.0
-    for tensor in w.values():
-        tensor.requires_grad_()
-
-    def answer(x):
-        state = cell = torch.zeros(x.size(1), h)
-        if kind == "RNN":
-            state = student.rnn_forward(x, state, w["w_x"], w["w_h"], w["b"])[-1]
-        for row in x if kind != "RNN" else ():
-            if kind == "LSTM":
-                state, cell, _ = student.lstm_cell(row, state, cell, w["w_x"], w["w_h"], w["b"])
-            else:
-                state = student.gru_cell(row, state, w["w_x"], w["w_h"], w["b"], w["b_h"])
-        return state @ w["out"] + w["c"]
-
-    optimizer, losses = torch.optim.Adam(w.values(), lr=1e-2), []
-    for _ in progress(range(steps), f"{kind} learns to add"):
-        x, t = sums_to_find(g, n, length)
-        loss = F.mse_loss(answer(x), t)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        student.clip_grad_norm(w.values(), 1.0)
-        optimizer.step()
-        losses.append(loss.item())
-        if sum(losses[-50:]) < 50 * 0.002 and len(losses) > 50:
-            break
-    x, t = sums_to_find(g, 2000, length)
-    with torch.no_grad():
-        return losses, F.mse_loss(answer(x), t).item()
-
-
-@lab.target("rnn_forward", "lstm_cell", "gru_cell", "clip_grad_norm", seconds=12)
-def adding_over_30_steps(student, goals, data, rng):
-    """the adding problem: add two marked numbers out of 30"""
-    seed = rng.seed()
-    found = {kind: student.run(learn_to_add, kind, seed, 900, 30) for kind in ("RNN", "LSTM", "GRU")}
-    goals.at_least("squared error, RNN (always saying 1: 0.167)", found["RNN"][1], 0.10)
-    goals.at_most("squared error, LSTM", found["LSTM"][1], 0.02)
-    goals.at_most("squared error, GRU", found["GRU"][1], 0.02)
-    with goals.picture("adding.png", size=(7.5, 3.6)) as figure:
-        axes = figure.subplots()
-        for kind, (losses, error) in found.items():
-            smooth = torch.tensor(losses).unfold(0, 20, 1).mean(1)
-            axes.semilogy(range(20, len(losses) + 1), smooth, label=f"{kind}, {error:.4f} on new sequences")
-        axes.axhline(1 / 6, color="0.5", linewidth=1, linestyle=":")
-        axes.annotate("always say 1", (900, 1 / 6), xytext=(0, 12), textcoords="offset points", ha="right", fontsize=8)
-        axes.set(xlabel="update", ylabel="squared error", xlim=(0, 900))
-        axes.set_title("Two marked numbers out of 30, what is their sum?")
-        axes.legend()
-
-
-@beside
-class Reciter(torch.nn.Module):
-    """The student's GRU cell over characters, and a linear readout."""
-
-    def __init__(self, student, classes, h, generator):
-        super().__init__()
-        shapes = (3 * h, classes), (3 * h, h), (3 * h,), (3 * h,), (classes, h), (classes,)
-        self.student, self.classes = student, classes
-        self.weights = torch.nn.ParameterList(
-            (torch.rand(shape, generator=generator) * 2 - 1) / h**0.5 for shape in shapes
-        )
-
-    def forward(self, x, h):
-        *cell, out, bias = self.weights
-        scores = []
-        for row in F.one_hot(x, self.classes).float():
-            h = self.student.gru_cell(row, h, *cell)
-            scores.append(F.linear(h, out, bias))
-        return torch.stack(scores), h
-
-
-@beside
-def learn_by_heart(student, code, classes, seed, passes, chunk, temperatures):
-    """Train on one text as a ring, read from 16 places at a time; then write it from its first character on."""
-    g, n, h, rate = torch.Generator().manual_seed(seed), 16, 96, 1e-2
-    model = Reciter(student, classes, h, g)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    places = (torch.arange(len(code)).unsqueeze(1) + torch.arange(n) * (len(code) // n)) % len(code)
-    x, t, bits = code[places], code[(places + 1) % len(code)], []
-    for done in progress(range(passes), "a GRU learns by heart"):
-        optimizer.param_groups[0]["lr"] = rate * min(1.0, max(0.1, 2 - 2 * done / passes))
-        loss, _ = student.truncated_bptt(model, optimizer, x, t, torch.zeros(n, h), chunk)
-        bits.append(loss / math.log(2))
-    written = []
-    with torch.no_grad():
-        guesses = model(code[:, None], torch.zeros(1, h))[0][:-1, 0].argmax(1)
-        for temperature in temperatures:
-            state, last, sure = torch.zeros(1, h), code[:1], [1.0]
-            text = [int(last)]
-            for _ in range(len(code) - 1):
-                scores, state = model(last.unsqueeze(0), state)
-                last = student.sample(scores[0], temperature)
-                text.append(int(last))
-                sure.append(float(scores[0].softmax(1)[0, last]))
-            written.append((text, sure))
-    return bits, (guesses == code[1:]).double().mean().item(), written
-
-
-def zen():
-    """The 856 characters that `import this` prints."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        import this
-    return "".join(this.d.get(letter, letter) for letter in this.s)
-
-
-def _page(axes, text, sure, title):
-    """Write a text into axes, each character coloured by how likely the network found it."""
-    from matplotlib.colors import LinearSegmentedColormap
-
-    shades = LinearSegmentedColormap.from_list("sure", ["#d9480f", "#e8a13a", "#8aa0b8", "#17365c"])
-    axes.set(xlim=(0, 70), ylim=(21.5, -0.5))
-    axes.set_axis_off()
-    axes.set_title(title, loc="left")
-    line = column = 0
-    for letter, p in zip(text, sure, strict=True):
-        if letter == "\n" or column == 70:
-            line, column = line + 1, 0
-        if letter != "\n":
-            axes.text(column, line, letter, color=shades(p**0.7), family="monospace", fontsize=7.4, va="top")
-            column += 1
-
-
-@lab.target("gru_cell", "truncated_bptt", "sample", seconds=6)
-def a_poem_by_heart(student, goals, data, rng):
-    """a GRU learns the Zen of Python by heart, and recites it"""
-    text = zen()
-    letters = sorted(set(text))
-    code = torch.tensor([letters.index(letter) for letter in text])
-    bits, right, written = student.run(learn_by_heart, code, len(letters), rng.seed(), 18, 64, (0, 1.3))
-    goals.at_least("next character right, given those before", 100 * right, 98, unit="%")
-    goals.at_most("bits per character (a fair choice: 5.4)", bits[-1], 0.10)
-    recited = [letters[k] == wanted for k, wanted in zip(written[0][0], text, strict=True)]
-    goals.seen(f"recited without a mistake, of {len(text)} characters", [*recited, False].index(False))
-    with goals.picture("poem.png", size=(11, 4.6)) as figure:
-        pages = figure.subplots(1, 2)
-        for axes, title, (codes, sure) in zip(pages, ("temperature 0", "temperature 1.3"), written, strict=True):
-            _page(axes, [letters[k] for k in codes], sure, f"{title}   (blue: it was sure, orange: it was not)")
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/13_recurrent/author/lab.py; write your functions here.
 """Lab 13: Recurrent networks.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -2,8 +2,6 @@
 
 import math
 import sys
-import sysconfig
-import time
 from pathlib import Path
 
 import torch
@@ -11,19 +9,28 @@ from torch import nn
 from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(
     __file__,
     parts=[
-        "skipgram_pairs", "skipgram_loss", "attention", "causal_mask",
-        "MultiHead", "sinusoidal_positions", "Block", "greedy_decode",
+        "skipgram_pairs",
+        "skipgram_loss",
+        "attention",
+        "causal_mask",
+        "MultiHead",
+        "sinusoidal_positions",
+        "Block",
+        "greedy_decode",
     ],
-)  # fmt: skip
+)
 lab.forbid("attention", names=["scaled_dot_product_attention", "MultiheadAttention"], why="it is the answer")
 lab.forbid("MultiHead", names=["scaled_dot_product_attention", "MultiheadAttention"], why="put it together yourself")
-lab.forbid("Block", names=["MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"],
-           why="put it together yourself")  # fmt: skip
+lab.forbid(
+    "Block",
+    names=["MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"],
+    why="put it together yourself",
+)
 
 DOUBLE = torch.float64
 
@@ -39,7 +46,7 @@ def attention(q, k, v, mask=None):
     return torch.einsum("...ts,...se->...te", weights, v), weights
 
 
-@beside
+@student_side
 def heads_at_once(w, x, memory, mask, heads, how=""):
     """Several heads at once, with mistakes to choose from."""
     n, t, d = x.shape
@@ -52,8 +59,9 @@ def heads_at_once(w, x, memory, mask, heads, how=""):
         "flat": lambda z: z.reshape(n, t, d),
         "strided": lambda z: z.permute(0, 2, 3, 1).reshape(n, t, d),
     }.get(how, lambda z: z.permute(0, 2, 1, 3).reshape(n, t, d))
-    q, k, v = (cut(inputs @ w[f"{name}.weight"].T) for inputs, name in
-               ((x, "query"), (memory, "key"), (memory, "value")))  # fmt: skip
+    q, k, v = (
+        cut(inputs @ w[f"{name}.weight"].T) for inputs, name in ((x, "query"), (memory, "key"), (memory, "value"))
+    )
     each = None if mask is None or how == "no mask" else mask.expand(n, t, memory.size(1))[:, None]
     found, weights = attention(q / heads**0.5 if how == "scale" else q, k, v, each)
     return together(found) @ (torch.eye(d, dtype=x.dtype) if how == "no out" else w["out.weight"].T), weights
@@ -96,15 +104,20 @@ def pairs_within_the_window(student, rng):
 
 
 def _expect_pairs(got, want, words, window):
-    expect(got, want, mistakes={
-        "these are places in the sentence, not word numbers": lambda: _pairs(words, window, places=True),
-        "every word is a neighbour of itself here": lambda: _pairs(words, window, own=True),
-        "only the words behind the centre are here; those before it count, too":
-            lambda: _pairs(words, window, both=False),
-        "the window is one too small": lambda: _pairs(words, window - 1),
-        "the window is one too large": lambda: _pairs(words, window + 1),
-        "neighbour and centre are exchanged": want.flip(1),
-    })  # fmt: skip
+    expect(
+        got,
+        want,
+        mistakes={
+            "these are places in the sentence, not word numbers": lambda: _pairs(words, window, places=True),
+            "every word is a neighbour of itself here": lambda: _pairs(words, window, own=True),
+            "only the words behind the centre are here; those before it count, too": lambda: _pairs(
+                words, window, both=False
+            ),
+            "the window is one too small": lambda: _pairs(words, window - 1),
+            "the window is one too large": lambda: _pairs(words, window + 1),
+            "neighbour and centre are exchanged": want.flip(1),
+        },
+    )
 
 
 def _skipgram(u, v, negatives):
@@ -129,18 +142,25 @@ def loss_against_pair_by_pair(student, rng):
 
 def _expect_loss(got, u, v, negatives):
     want, near = _skipgram(u, v, negatives), _skipgram(u, v, negatives[:, :0])
-    expect(got, want, mistakes={
-        "the loss is a mean over the pairs; here they are added": len(u) * want,
-        "the K negatives of a pair are added, not averaged": near + (want - near) / negatives.size(1),
-        "the negatives are missing the minus sign: they are pulled near like the neighbours":
-            lambda: _skipgram(u, v, -negatives),
-        "the sign of the whole loss is wrong": -want,
-        "the negatives are compared with v; they stand against the centre u":
-            lambda: near + _skipgram(v, v, negatives) - _skipgram(v, v, negatives[:, :0]),
-        "there is no logarithm": lambda: -(torch.sigmoid((u * v).sum(1)) + torch.sigmoid(
-            -(negatives * u[:, None]).sum(2)).sum(1)).mean(),
-        "the negatives are missing": near,
-    })  # fmt: skip
+    expect(
+        got,
+        want,
+        mistakes={
+            "the loss is a mean over the pairs; here they are added": len(u) * want,
+            "the K negatives of a pair are added, not averaged": near + (want - near) / negatives.size(1),
+            "the negatives are missing the minus sign: they are pulled near like the neighbours": lambda: _skipgram(
+                u, v, -negatives
+            ),
+            "the sign of the whole loss is wrong": -want,
+            "the negatives are compared with v; they stand against the centre u": lambda: (
+                near + _skipgram(v, v, negatives) - _skipgram(v, v, negatives[:, :0])
+            ),
+            "there is no logarithm": lambda: (
+                -(torch.sigmoid((u * v).sum(1)) + torch.sigmoid(-(negatives * u[:, None]).sum(2)).sum(1)).mean()
+            ),
+            "the negatives are missing": near,
+        },
+    )
 
 
 @lab.check("skipgram_loss")
@@ -169,17 +189,21 @@ def _kinds_of_attention(q, k, v, mask):
         "the scores are not divided by √D": lambda: of((scores + hidden).softmax(-1)),
         "the scores are divided by D, not by its root": lambda: of((scores * scale**2 + hidden).softmax(-1)),
         "the scores are divided by the root of the number of keys": lambda: of(
-            (scores / k.size(-2) ** 0.5 + hidden).softmax(-1)),
+            (scores / k.size(-2) ** 0.5 + hidden).softmax(-1)
+        ),
         "the softmax runs over the queries; each query's weights must sum to 1": lambda: of(
-            (scores * scale + hidden).softmax(-2)),
+            (scores * scale + hidden).softmax(-2)
+        ),
         "the mask is used upside down: True means may look": lambda: attention(q, k, v, ~mask),
         "the mask is not used": lambda: attention(q, k, v),
         "masked scores were set to 0; exp(0) is 1, they still take part": lambda: of(
-            (scores * scale).masked_fill(~mask, 0).softmax(-1)),
+            (scores * scale).masked_fill(~mask, 0).softmax(-1)
+        ),
         "the mask came after the softmax: what is left no longer sums to 1": lambda: of(
-            (scores * scale).softmax(-1).masked_fill(~mask, 0)),
+            (scores * scale).softmax(-1).masked_fill(~mask, 0)
+        ),
         "the weights were returned before the softmax": lambda: (attention(q, k, v, mask)[0], scores * scale + hidden),
-    }  # fmt: skip
+    }
 
 
 @lab.check("attention")
@@ -211,11 +235,15 @@ def large_scores(student, rng):
     """queries and keys of ±1000 in float32; the weights are one-hot"""
     q, k, v = 1000 * rng.normal(3, 4), 1000 * rng.normal(5, 4), rng.normal(5, 2)
     weights = F.one_hot((q @ k.T).argmax(1), 5).float()
-    expect(student.attention(q, k, v), (weights @ v, weights), names=("output", "weights"),
-           likely="exp overflows: use softmax, or take the maximum away first")  # fmt: skip
+    expect(
+        student.attention(q, k, v),
+        (weights @ v, weights),
+        names=("output", "weights"),
+        likely="exp overflows: use softmax, or take the maximum away first",
+    )
 
 
-@beside
+@student_side
 def attention_gradients(student, q, k, v, mask, dl_dout):
     leaves = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
     output, weights = student.attention(*leaves, mask)
@@ -230,10 +258,16 @@ def a_query_that_may_look_nowhere(student, rng):
     likely = "softmax of −inf everywhere is 0/0: fill those weights with 0 afterwards"
     output, weights, gradients = student.run(attention_gradients, q, k, v, mask, rng.normal(3, 5, dtype=DOUBLE))
     with case("the second of three queries may look nowhere", likely=likely):
-        expect((output, weights), attention(q, k, v, mask), names=("output", "weights"), mistakes={
-            "where nothing is allowed, everything is: a large negative number instead of −inf":
-                lambda: _with_a_large_number(q, k, v, mask),
-        })  # fmt: skip
+        expect(
+            (output, weights),
+            attention(q, k, v, mask),
+            names=("output", "weights"),
+            mistakes={
+                "where nothing is allowed, everything is: a large negative number instead of −inf": lambda: (
+                    _with_a_large_number(q, k, v, mask)
+                ),
+            },
+        )
         require(all(g.isfinite().all() for g in gradients), "the gradient has nan or inf")
 
 
@@ -248,14 +282,18 @@ def the_past_and_the_present(student, rng):
     for size in 5, 1, 2:
         with case(f"size {size}"):
             want = torch.tensor([[s <= t for s in range(size)] for t in range(size)])
-            expect(student.causal_mask(size), want, mistakes={
-                "this lets each position see the future: [t, s] says whether t may look at s": want.T,
-                "a position may look at itself, too": want & ~torch.eye(size, dtype=torch.bool),
-                "true and false are exchanged: True means may look": ~want,
-            })  # fmt: skip
+            expect(
+                student.causal_mask(size),
+                want,
+                mistakes={
+                    "this lets each position see the future: [t, s] says whether t may look at s": want.T,
+                    "a position may look at itself, too": want & ~torch.eye(size, dtype=torch.bool),
+                    "true and false are exchanged: True means may look": ~want,
+                },
+            )
 
 
-@beside
+@student_side
 def used(student, part, build, weights, arguments):
     """Build a module of the student's, give it these weights, call it."""
     module = getattr(student, part)(*build).double()
@@ -297,19 +335,24 @@ def _expect_heads(got, want, w, x, memory, mask, heads):
     def wrong(how):
         return lambda: heads_at_once(w, x, memory, mask, heads, how)
 
-    expect(got, want, names=("output", "weights"), mistakes={
-        "the heads were cut by a view alone: that mixes positions; unflatten the last dimension, then transpose":
-            wrong("viewed"),
-        "head h got every heads-th coordinate; it uses the h-th D/heads of them, side by side": wrong("strided"),
-        "the outputs were put together without transposing heads and positions back": wrong("flat"),
-        "the last projection, out, is missing": wrong("no out"),
-        "the mask is not used": wrong("no mask"),
-        "the scores are divided by √D; a head has only D/heads coordinates": wrong("scale"),
-        "keys and values come from x; they come from memory": lambda: heads_at_once(w, x, x, mask, heads, ""),
-        "the values are keys: value is not used": lambda: heads_at_once(
-            w | {"value.weight": w["key.weight"]}, x, memory, mask, heads, ""),
-        "the weights are averaged over the heads; wanted are those of each": lambda: (want[0], want[1].mean(1)),
-    })  # fmt: skip
+    expect(
+        got,
+        want,
+        names=("output", "weights"),
+        mistakes={
+            "the heads were cut by a view alone: unflatten the last dimension, then transpose": wrong("viewed"),
+            "head h got every heads-th coordinate; it uses the h-th D/heads of them, side by side": wrong("strided"),
+            "the outputs were put together without transposing heads and positions back": wrong("flat"),
+            "the last projection, out, is missing": wrong("no out"),
+            "the mask is not used": wrong("no mask"),
+            "the scores are divided by √D; a head has only D/heads coordinates": wrong("scale"),
+            "keys and values come from x; they come from memory": lambda: heads_at_once(w, x, x, mask, heads, ""),
+            "the values are keys: value is not used": lambda: heads_at_once(
+                w | {"value.weight": w["key.weight"]}, x, memory, mask, heads, ""
+            ),
+            "the weights are averaged over the heads; wanted are those of each": lambda: (want[0], want[1].mean(1)),
+        },
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -336,14 +379,19 @@ def waves_one_by_one(student, rng):
 
 
 def _expect_table(got, want, length, dim):
-    expect(got, want, mistakes={
-        "the sines are in the first half and the cosines in the second; they take turns":
-            _table(length, dim, halves=True),
-        "the exponent is i/dim; it is 2i/dim": _table(length, dim, exponent=1.0),
-        "the exponent is 4i/dim: the slice already counts in twos": _table(length, dim, exponent=4.0),
-        "sine and cosine are exchanged": want.unflatten(1, (-1, 2)).flip(2).flatten(1),
-        "the positions begin at 1; the first is 0": _table(length + 1, dim)[1:],
-    })  # fmt: skip
+    expect(
+        got,
+        want,
+        mistakes={
+            "the sines are in the first half and the cosines in the second; they take turns": _table(
+                length, dim, halves=True
+            ),
+            "the exponent is i/dim; it is 2i/dim": _table(length, dim, exponent=1.0),
+            "the exponent is 4i/dim: the slice already counts in twos": _table(length, dim, exponent=4.0),
+            "sine and cosine are exchanged": want.unflatten(1, (-1, 2)).flip(2).flatten(1),
+            "the positions begin at 1; the first is 0": _table(length + 1, dim)[1:],
+        },
+    )
 
 
 @lab.check("sinusoidal_positions")
@@ -358,8 +406,12 @@ def a_shift_is_a_rotation(student, rng):
 
 def _block_weights(rng, dim, heads, cross):
     """Weights of a block, named as in the exercise."""
-    names = {"norm_self": nn.LayerNorm(dim), "attend_self": MultiHead(dim, heads), "norm_mlp": nn.LayerNorm(dim),
-             "mlp": nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))}  # fmt: skip
+    names = {
+        "norm_self": nn.LayerNorm(dim),
+        "attend_self": MultiHead(dim, heads),
+        "norm_mlp": nn.LayerNorm(dim),
+        "mlp": nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim)),
+    }
     if cross:
         names |= {"norm_cross": nn.LayerNorm(dim), "attend_cross": MultiHead(dim, heads)}
     return _weights(rng, nn.ModuleDict(names))
@@ -438,22 +490,26 @@ def _block_case(student, rng, n, t, s, d, heads, cross):
         return lambda: _block_wrong(w, heads, x, mask, *rest, how)
 
     got = student.run(used, "Block", (d, heads, cross), w, (x, mask, *rest))
-    expect(got, want, mistakes={
-        "the norm comes after each step; it comes before, inside of the sum": wrong("post"),
-        "the way past a step is missing: x + step(norm(x))": wrong("no skip"),
-        "the normalised x was carried on; the sum goes to x itself": wrong("normed skip"),
-        "self-attention got x without its norm": wrong("raw self"),
-        "only the queries were normalised, keys and values were not": wrong("raw keys"),
-        "the mask is not used": wrong("no mask"),
-        "the memory is not used": wrong("no cross"),
-        "the memory mask is not used": wrong("no memory mask"),
-        "the memory was normalised; the caller has done that": wrong("normed memory"),
-        "the queries of the cross-attention are missing their norm": wrong("raw cross"),
-        "the mlp got x without its norm": wrong("raw mlp"),
-    })  # fmt: skip
+    expect(
+        got,
+        want,
+        mistakes={
+            "the norm comes after each step; it comes before, inside of the sum": wrong("post"),
+            "the way past a step is missing: x + step(norm(x))": wrong("no skip"),
+            "the normalised x was carried on; the sum goes to x itself": wrong("normed skip"),
+            "self-attention got x without its norm": wrong("raw self"),
+            "only the queries were normalised, keys and values were not": wrong("raw keys"),
+            "the mask is not used": wrong("no mask"),
+            "the memory is not used": wrong("no cross"),
+            "the memory mask is not used": wrong("no memory mask"),
+            "the memory was normalised; the caller has done that": wrong("normed memory"),
+            "the queries of the cross-attention are missing their norm": wrong("raw cross"),
+            "the mlp got x without its norm": wrong("raw mlp"),
+        },
+    )
 
 
-@beside
+@student_side
 def reach_of_gradients(student, dim, heads, x):
     """[t, s]: how strongly position t of a causal block's output depends on position s of its input."""
     torch.manual_seed(0)
@@ -474,7 +530,7 @@ def the_future_has_no_influence(student, rng):
     require((reach + torch.ones_like(reach).triu(1) > 0).all(), "an output does not depend on an earlier input at all")
 
 
-@beside
+@student_side
 class Echo(torch.nn.Module):
     """Scores that follow from the row's source and from what is written; keeps an account of how it is used."""
 
@@ -490,7 +546,7 @@ class Echo(torch.nn.Module):
         return self.factor * torch.nn.functional.one_hot(following, self.classes).double()
 
 
-@beside
+@student_side
 def decoded(student, source, start, stop, length, classes, training):
     model = Echo(classes).train(training)
     written = student.greedy_decode(model, source, start, stop, length)
@@ -533,317 +589,24 @@ def symbol_after_symbol(student, rng):
 
 
 def _expect_written(got, a):
-    expect(got, _written(*a), mistakes={
-        "rows go on after their stop": lambda: _written(*a, keep=False),
-        "the scores of the first position were read; the next symbol is in those of the last":
-            lambda: _written(*a, first=True),
-        "all rows stop when one does": lambda: _written(*a, together=True),
-        "the start symbol is part of the result":
-            lambda: torch.cat((torch.full((len(a[0]), 1), a[1]), _written(*a)), 1),
-        "the start symbol is part of the result, and the last symbol is missing":
-            lambda: torch.cat((torch.full((len(a[0]), 1), a[1]), _written(*a)), 1)[:, :-1],
-    })  # fmt: skip
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Targets
-
-TOPICS = {
-    "animals": "cat dog horse cow bird fish fox wolf mouse sheep",
-    "kitchen": "pan knife oven soup bread salt spoon butter plate flour",
-    "weather": "rain snow cloud wind storm sun fog hail frost thunder",
-    "music": "violin drum song piano chord flute rhythm choir tune cello",
-}
-FILLING = "the a and with near under"
-
-
-@beside
-def small_talk(count, generator):
-    """Sentences about one topic each, as word numbers: four words of the topic, with words between that say nothing."""
-    topics, filling = len(TOPICS), len(FILLING.split())
-    sentences = []
-    for _ in range(count):
-        topic = int(torch.randint(topics, (1,), generator=generator))
-        words = torch.randperm(10, generator=generator)[:4] + 10 * topic
-        between = torch.randint(10 * topics, 10 * topics + filling, (4,), generator=generator)
-        sentences.append(torch.stack((between, words), 1).flatten())
-    return sentences
-
-
-@beside
-def learn_words(student, seed, dim, steps):
-    """The vectors of all words as centres, after training on small talk."""
-    g = torch.Generator().manual_seed(seed)
-    pairs = torch.cat([student.skipgram_pairs(sentence, 3) for sentence in small_talk(1500, g)])
-    words = 10 * len(TOPICS) + len(FILLING.split())
-    often = torch.bincount(pairs[:, 0], minlength=words).float() ** 0.75
-    u, v = ((0.1 * torch.randn(words, dim, generator=g)).requires_grad_() for _ in range(2))
-    optimizer = torch.optim.Adam([u, v], lr=0.02)
-    for _ in progress(range(steps), "word vectors"):
-        centre, neighbour = pairs[torch.randint(len(pairs), (512,), generator=g)].T
-        strangers = torch.multinomial(often, 512 * 5, replacement=True, generator=g).view(512, 5)
-        loss = student.skipgram_loss(u[centre], v[neighbour], v[strangers])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return u.detach()
-
-
-@lab.target("skipgram_pairs", "skipgram_loss", seconds=2)
-def words_by_their_company(student, goals, data, rng):
-    """word vectors: the nearest neighbour of a word is of its topic"""
-    words = [word for topic in TOPICS.values() for word in topic.split()] + FILLING.split()
-    u = F.normalize(student.run(learn_words, rng.seed(), 12, 300), dim=1)
-    count = 10 * len(TOPICS)
-    likeness = (u[:count] @ u[:count].T).fill_diagonal_(-1)
-    right = likeness.argmax(1) // 10 == torch.arange(count) // 10
-    goals.at_least("nearest word is of the same topic", 100 * right.float().mean().item(), 95, unit="%")
-    centred = u - u.mean(0)
-    flat = centred @ torch.linalg.svd(centred).Vh[:2].T
-    with goals.picture("words.png", size=(10.5, 5.2)) as figure:
-        axes, table = figure.subplots(1, 2, width_ratios=[1, 1.05])
-        for n, group in enumerate([*TOPICS, "the words between"]):
-            colour, (x, y) = f"C{n}" if n < len(TOPICS) else "0.5", flat[10 * n : 10 * n + 10].T
-            axes.scatter(x, y, s=18, color=colour, alpha=0.7)
-            axes.text(x.mean(), y.max() + 0.04, group, color=colour, ha="center", va="bottom")
-        axes.set(title="46 words on two principal axes", xticks=[], yticks=[])
-        axes.margins(0.15)
-        table.imshow(u @ u.T, cmap="Blues", vmin=0, vmax=1)
-        table.set_xticks(range(len(words)), words, rotation=90, fontsize=5.5)
-        table.set_yticks(range(len(words)), words, fontsize=5.5)
-        table.set_title("the cosine between any two of them")
-        for each in axes, table:
-            each.grid(False)
-            each.spines[:].set_visible(False)
-
-
-SMALL = (
-    "zéro un deux trois quatre cinq six sept huit neuf dix onze douze treize quatorze quinze seize "
-    "dix-sept dix-huit dix-neuf"
-)
-TENS = {2: "vingt", 3: "trente", 4: "quarante", 5: "cinquante", 6: "soixante", 8: "quatre-vingt"}
-WORDS = (
-    "cent cents cinq cinquante deux dix douze et huit mille neuf onze quarante quatorze quatre quinze seize sept six "
-    "soixante treize trente trois un vingt vingts zéro"
-)
-START = 11
-STOP = 10
-PLACES = 7
-
-
-@beside
-def below_hundred(n):
-    """French, as Paris counts: 77 is sixty and seventeen, 92 is four twenties and twelve."""
-    if n < 20:
-        return SMALL.split()[n]
-    ten = n // 10 - (n // 10 in (7, 9))
-    rest = n - 10 * ten
-    if rest == 0:
-        return TENS[ten] + ("s" if ten == 8 else "")
-    return TENS[ten] + ("-et-" if rest in (1, 11) and ten != 8 else "-") + below_hundred(rest)
-
-
-@beside
-def in_french(n):
-    """The name of a number from 0 to 999 999."""
-    if n < 100:
-        return below_hundred(n)
-    many, rest = divmod(n, 1000 if n >= 1000 else 100)
-    words = [in_french(many).replace("cents", "cent").replace("vingts", "vingt")] if many > 1 else []
-    words.append("mille" if n >= 1000 else "cents" if many > 1 and rest == 0 else "cent")
-    return " ".join(words + ([in_french(rest)] if rest else []))
-
-
-@beside
-def word_numbers(numbers):
-    """N × S, int64: the words of each number's name from 1 on, 0 behind the end."""
-    known = {word: n for n, word in enumerate(WORDS.split(), start=1)}
-    rows = [[known[word] for word in in_french(n).replace("-", " ").split()] for n in numbers]
-    return torch.tensor([row + [0] * (max(map(len, rows)) - len(row)) for row in rows])
-
-
-@beside
-def digits(numbers):
-    """N × PLACES, int64: the digits, STOP behind them."""
-    rows = [[int(digit) for digit in str(n)] for n in numbers]
-    return torch.tensor([row + [STOP] * (PLACES - len(row)) for row in rows])
-
-
-@beside
-def draw_numbers(count, shortest, generator):
-    """Numbers of `shortest` to 6 digits, each length as often."""
-    lengths = torch.randint(shortest, 7, (count,), generator=generator).tolist()
-    return [int(torch.randint(10 ** (n - 1) if n > 1 else 0, 10**n, (1,), generator=generator)) for n in lengths]
-
-
-@beside
-class Translator(torch.nn.Module):
-    """The student's blocks: one reads the words, one writes the digits."""
-
-    def __init__(self, student, dim, heads):
-        super().__init__()
-        self.student, self.dim = student, dim
-        self.read, self.wrote = torch.nn.Embedding(28, dim), torch.nn.Embedding(12, dim)
-        self.encoder, self.decoder = student.Block(dim, heads), student.Block(dim, heads, cross=True)
-        self.norm_memory, self.norm = torch.nn.LayerNorm(dim), torch.nn.LayerNorm(dim)
-        self.out = torch.nn.Linear(dim, 12)
-
-    def placed(self, vectors):
-        return vectors + self.student.sinusoidal_positions(vectors.size(1), self.dim)
-
-    def forward(self, source, written):
-        words = (source > 0).unsqueeze(1)
-        memory = self.norm_memory(self.encoder(self.placed(self.read(source)), words))
-        mask = self.student.causal_mask(written.size(1))
-        return self.out(self.norm(self.decoder(self.placed(self.wrote(written)), mask, memory, words)))
-
-
-@beside
-def learn_french(student, seed, steps, shown):
-    """Losses, answers to new numbers, and how the numbers `shown` are read: digits and N × heads × T × S weights."""
-    g = torch.Generator().manual_seed(seed)
-    new = sorted(set(draw_numbers(1000, 4, g)) | set(shown))
-    secret = set(new)
-    torch.manual_seed(seed)
-    model = Translator(student, 48, 4)
-    optimizer, losses = torch.optim.Adam(model.parameters()), []
-    for step in progress(range(steps), "French numbers"):
-        optimizer.param_groups[0]["lr"] = 4e-3 * min(1, (step + 1) / 50, max(0.05, 1.6 * (1 - step / steps)))
-        numbers = [n for n in draw_numbers(80, 1, g) if n not in secret]
-        answer = digits(numbers)
-        shifted = torch.cat((torch.full((len(numbers), 1), START), answer[:, :-1]), 1)
-        loss = F.cross_entropy(model(word_numbers(numbers), shifted).flatten(0, 1), answer.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    answers = student.greedy_decode(model, word_numbers(new), START, STOP, PLACES)
-    maps = []
-    model.decoder.attend_cross.register_forward_hook(lambda module, inputs, result: maps.append(result[1]))
-    read = word_numbers(shown)
-    written = student.greedy_decode(model, read, START, STOP, PLACES)
-    with torch.inference_mode():
-        model.eval()(read, torch.cat((torch.full((len(shown), 1), START), written[:, :-1]), 1))
-    return losses, new, answers, written, maps[-1]
-
-
-@lab.target("attention", "causal_mask", "MultiHead", "sinusoidal_positions", "Block", "greedy_decode", seconds=16)
-def french_numbers(student, goals, data, rng):
-    """a small transformer reads French numbers: quatre-vingt-dix-sept → 97"""
-    shown = (92, 77_097, 380_471)
-    losses, new, answers, written, maps = student.run(learn_french, rng.seed(), 700, list(shown))
-    right = (answers == digits(new)).all(1)
-    goals.at_least(f"{len(new)} numbers never seen, all digits right", 100 * right.double().mean().item(), 92, unit="%")
-    goals.at_most("loss of the last 50 updates", sum(losses[-50:]) / 50, 0.05)
-    with goals.picture("french.png", size=(11, 4.2)) as figure:
-        widths = [len(in_french(n).replace("-", " ").split()) + 2 for n in shown]
-        for axes, n, row, weights in zip(figure.subplots(1, 3, width_ratios=widths), shown, written, maps, strict=True):
-            read = in_french(n).replace("-", " ").split()
-            said = ["■" if digit == STOP else str(digit) for digit in row.tolist()][: len(str(n)) + 1]
-            axes.imshow(weights.mean(0)[: len(said), : len(read)], cmap="Blues", vmin=0, vmax=0.8, aspect="equal")
-            axes.set_xticks(range(len(read)), read, rotation=60, ha="right", rotation_mode="anchor")
-            axes.set_yticks(range(len(said)), said)
-            axes.set_title(in_french(n), fontsize=8)
-            axes.set_anchor("N")
-            axes.grid(False)
-            axes.spines[:].set_visible(False)
-        figure.supylabel("digit written (■: the end)", fontsize=9)
-        figure.suptitle("Which word it looks at for each digit (mean of four heads)", fontsize=10)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# On a GPU
-
-
-@beside
-class Writer(torch.nn.Module):
-    """Bytes in, scores of the next byte out: the student's blocks under a causal mask."""
-
-    def __init__(self, student, dim, heads, layers, context):
-        super().__init__()
-        self.read = torch.nn.Embedding(256, dim)
-        self.blocks = torch.nn.ModuleList(student.Block(dim, heads) for _ in range(layers))
-        self.norm, self.out = torch.nn.LayerNorm(dim), torch.nn.Linear(dim, 256)
-        self.register_buffer("places", student.sinusoidal_positions(context, dim))
-        self.register_buffer("mask", student.causal_mask(context))
-
-    def forward(self, text):
-        size = text.size(1)
-        x = self.read(text) + self.places[:size]
-        for block in self.blocks:
-            x = block(x, self.mask[:size, :size])
-        return self.out(self.norm(x))
-
-
-@beside
-def python_library():
-    """The modules of Python's standard library as bytes, uint8; the last twentieth of them is for the test."""
-    files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
-    order = torch.randperm(len(files), generator=torch.Generator().manual_seed(0)).tolist()
-    texts = [torch.frombuffer(bytearray(files[n].read_bytes() or b"\n"), dtype=torch.uint8) for n in order]
-    last = len(texts) - max(1, len(texts) // 20)
-    return torch.cat(texts[:last]), torch.cat(texts[last:])
-
-
-@beside
-def write_python(student, device, seed, steps, batch, context, dim, layers):
-    """Bits per character on unseen modules, characters per second, and some Python of the network's own."""
-    torch.manual_seed(seed)
-    train, test = (text.to(device) for text in python_library())
-    model = Writer(student, dim, 4, layers, context).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.01)
-    fast = device == "cuda" and torch.cuda.get_device_capability()[0] >= 8  # older ones only imitate bfloat16
-
-    def bits(text, begin):
-        window = text[begin[:, None] + torch.arange(context + 1, device=device)].long()
-        with torch.autocast(device, torch.bfloat16, enabled=fast):
-            scores = model(window[:, :-1])
-        return F.cross_entropy(scores.float().flatten(0, 1), window[:, 1:].flatten()) / math.log(2)
-
-    started = time.monotonic()
-    for step in progress(range(steps), "reading Python"):
-        optimizer.param_groups[0]["lr"] = 1.5e-3 * min(1, (step + 1) / 100, max(0.03, 1.1 * (1 - step / steps)))
-        loss = bits(train, torch.randint(len(train) - context, (batch,), device=device))
-        optimizer.zero_grad()
-        (loss * math.log(2)).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-    loss.item()  # waits for the GPU, so that the time is the time
-    seconds = time.monotonic() - started
-    model.eval()
-    with torch.inference_mode():
-        begin = torch.arange(0, len(test) - context, context, device=device)[: 32 * batch]
-        whole = begin.split(batch)[: len(begin) // batch or 1]  # without the short batch, which would count too much
-        tested = torch.stack([bits(test, part) for part in whole]).mean().item()
-        text = torch.tensor([list(b"def ")], device=device)
-        for _ in progress(range(700), "writing Python"):
-            p = (model(text[:, -context:])[:, -1].float() / 0.7).softmax(1)
-            text = torch.cat((text, torch.multinomial(p, 1)), 1)
-    return tested, steps * batch * context / seconds, text[0].tolist()
-
-
-@beside
-def on_both(student, x):
-    """One causal block on the CPU and on the GPU."""
-    torch.manual_seed(0)
-    block, mask = student.Block(x.size(2), 4), student.causal_mask(x.size(1))
-    with torch.inference_mode():
-        return block(x, mask), block.cuda()(x.cuda(), mask.cuda()).cpu()
-
-
-@lab.gpu("attention", "causal_mask", "MultiHead", "sinusoidal_positions", "Block", seconds=60)
-def a_transformer_writes_python(student, goals, data, rng):
-    """a transformer of 3 million parameters reads the standard library and writes Python"""
-    here, there = student.run(on_both, rng.normal(2, 50, 64))
-    goals.at_most("largest difference between CPU and GPU", (here - there).abs().max().item(), 1e-2)
-    tested, speed, text = student.run(write_python, "cuda", rng.seed(), 1500, 64, 256, 256, 4)
-    goals.at_most("bits per character, unseen modules", tested, 2.4)
-    goals.seen("characters read per second", round(speed))
-    with goals.picture("python.png", size=(8, 5)) as figure:
-        lines = bytes(text).decode("utf-8", "replace").expandtabs(4).split("\n")
-        shown = [line[n : n + 96] for line in lines for n in range(0, max(len(line), 1), 96)][:30]
-        figure.text(0.03, 0.95, "\n".join(shown).replace("$", r"\$"), family="monospace", fontsize=7, va="top")
+    expect(
+        got,
+        _written(*a),
+        mistakes={
+            "rows go on after their stop": lambda: _written(*a, keep=False),
+            "the scores of the first position were read; the next symbol is in those of the last": lambda: _written(
+                *a, first=True
+            ),
+            "all rows stop when one does": lambda: _written(*a, together=True),
+            "the start symbol is part of the result": lambda: torch.cat(
+                (torch.full((len(a[0]), 1), a[1]), _written(*a)), 1
+            ),
+            "the start symbol is part of the result, and the last symbol is missing": lambda: torch.cat(
+                (torch.full((len(a[0]), 1), a[1]), _written(*a)), 1
+            )[:, :-1],
+        },
+    )
 
 
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

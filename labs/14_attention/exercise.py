@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/14_attention/author/lab.py; write your functions here.
 """Lab 14: Embeddings, attention, transformers.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/15_reinforcement/author/lab.py; write your functions here.
 """Lab 15: Reinforcement learning.
 
 What to do is in sheet.md. Check your work with: python check.py

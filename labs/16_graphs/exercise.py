@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/16_graphs/author/lab.py; write your functions here.
 """Lab 16: Graph networks.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/17_adaptation/author/lab.py; write your functions here.
 """Lab 17: Domain adaptation.
 
 What to do is in sheet.md. Check your work with: python check.py

@@ -1,10 +1,6 @@
 """The checks of lab 18. Reading them is allowed and useful."""
 
-import contextlib
-import os
 import sys
-import tempfile
-import time
 from pathlib import Path
 
 import torch
@@ -13,27 +9,41 @@ from torch.nn import functional as F
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(
     __file__,
     parts=[
-        "magnitude_prune", "fine_tune_masked", "quantise_per_channel", "int8_linear", "fold_batchnorm", "count_flops",
+        "magnitude_prune",
+        "fine_tune_masked",
+        "quantise_per_channel",
+        "int8_linear",
+        "fold_batchnorm",
+        "count_flops",
         "distillation_loss",
     ],
-)  # fmt: skip
+)
 lab.forbid("magnitude_prune", names=["prune"], why="it is what you are writing")
-lab.forbid("fold_batchnorm", names=["fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_modules"],
-           why="it is what you are writing")  # fmt: skip
+lab.forbid(
+    "fold_batchnorm",
+    names=["fuse_conv_bn_eval", "fuse_conv_bn_weights", "fuse_modules"],
+    why="it is what you are writing",
+)
 
 
-@beside
+@student_side
 def small_model(weights):
     """Convolution, batch normalisation, two linear layers, on images of 5 × 4; 178 weights, 29 other numbers."""
     model = nn.Sequential(
-        nn.Conv2d(2, 5, 3, padding=1), nn.BatchNorm2d(5), nn.ReLU(), nn.AvgPool2d((5, 4)), nn.Flatten(),
-        nn.Linear(5, 11), nn.ReLU(), nn.Linear(11, 3),
-    )  # fmt: skip
+        nn.Conv2d(2, 5, 3, padding=1),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.AvgPool2d((5, 4)),
+        nn.Flatten(),
+        nn.Linear(5, 11),
+        nn.ReLU(),
+        nn.Linear(11, 3),
+    )
     vector_to_parameters(weights[: parameters_to_vector(model.parameters()).numel()].clone(), model.parameters())
     return model
 
@@ -52,7 +62,7 @@ def uneven(rng):
 # ----------------------------------------------------------------------------------- 1 and 2, pruning and fine-tuning
 
 
-@beside
+@student_side
 def pruned(student, weights, sparsity):
     model = small_model(weights)
     return student.magnitude_prune(model, sparsity), dict(model.named_parameters())
@@ -84,24 +94,39 @@ def smallest_of_all_layers(student, rng):
             before, want = named_parameters(weights), masks_for(weights, sparsity)
             require(isinstance(masks, dict), "a dictionary of masks should come back", likely="is the return missing?")
             biases = [name for name, p in before.items() if p.dim() == 1]
-            require(not set(masks) & set(biases), "biases or batch normalisations are among the masks",
-                    likely="weights have two dimensions or more")  # fmt: skip
+            require(
+                not set(masks) & set(biases),
+                "biases or batch normalisations are among the masks",
+                likely="weights have two dimensions or more",
+            )
             expect(sorted(masks), sorted(want), likely="the names are those of named_parameters")
             for name in want:
                 expect(masks[name].dtype, torch.bool)
-            expect(as_text({name: masks[name] for name in want}), as_text(want), mistakes={
-                "the share is taken in each layer; it should be in all of them together":
-                    as_text(masks_for(weights, sparsity, each_layer=True)),
-                "the largest weights are pruned, the smallest should be":
-                    as_text({name: ~mask for name, mask in masks_for(weights, 1 - sparsity).items()}),
-                "the masks are the other way round: True is what stays":
-                    as_text({name: ~mask for name, mask in want.items()}),
-                "that share should become zero, not stay": as_text(masks_for(weights, 1 - sparsity)),
-            }, likely="are weights compared by their absolute values?")  # fmt: skip
+            expect(
+                as_text({name: masks[name] for name in want}),
+                as_text(want),
+                mistakes={
+                    "the share is taken in each layer; it should be in all of them together": as_text(
+                        masks_for(weights, sparsity, each_layer=True)
+                    ),
+                    "the largest weights are pruned, the smallest should be": as_text(
+                        {name: ~mask for name, mask in masks_for(weights, 1 - sparsity).items()}
+                    ),
+                    "the masks are the other way round: True is what stays": as_text(
+                        {name: ~mask for name, mask in want.items()}
+                    ),
+                    "that share should become zero, not stay": as_text(masks_for(weights, 1 - sparsity)),
+                },
+                likely="are weights compared by their absolute values?",
+            )
             expect({name: masks[name] for name in want}, want, likely="are weights compared by their absolute values?")
-            expect(after, {name: p * want[name] if name in want else p for name, p in before.items()}, mistakes={
-                "the model has not changed: the masks must be applied": before,
-            })  # fmt: skip
+            expect(
+                after,
+                {name: p * want[name] if name in want else p for name, p in before.items()},
+                mistakes={
+                    "the model has not changed: the masks must be applied": before,
+                },
+            )
 
 
 @lab.check("magnitude_prune")
@@ -117,7 +142,7 @@ def exactly_so_many(student, rng):
                 expect(sum(int((~mask).sum()) for mask in masks.values()), round(sparsity * n))
 
 
-@beside
+@student_side
 def add_derivatives(model, x, t):
     """Add those of the cross-entropy of Linear, Tanh, Linear to each .grad, by hand."""
     # In torch 2.6, children of a process that has used autograd cannot, and the trusted side has children:
@@ -131,7 +156,7 @@ def add_derivatives(model, x, t):
         p.grad = d if p.grad is None else p.grad + d
 
 
-@beside
+@student_side
 def fine_tuned(student, weights, masks, x, t, kind):
     """Two steps of ordinary training, pruning, then fine-tuning."""
     model = nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 3))
@@ -148,7 +173,7 @@ def fine_tuned(student, weights, masks, x, t, kind):
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
-@beside
+@student_side
 def apply(model, masks):
     for name, p in model.named_parameters():
         p.data = p.data * masks.get(name, 1)
@@ -180,27 +205,38 @@ def zeros_stay(student, rng):
             got = student.run(fine_tuned, *setting)
             for name, kept in masks.items():
                 moved = int((got[name] * ~kept).count_nonzero())
-                require(moved == 0, f"{moved} pruned weights of {name} are no longer zero",
-                        likely="the masks must act on the weights after each step; momentum moves weights without "
-                               "derivative")  # fmt: skip
-            expect(got, fine_tuned(FineTuning(), *setting), mistakes={
-                "the masks act at the end only; they should act after each step":
-                    fine_tuned(FineTuning("late"), *setting),
-                "the derivatives of the batches add up: zero_grad is missing":
-                    fine_tuned(FineTuning("add up"), *setting),
-                "the last batch is left out": fine_tuned(FineTuning("short"), *setting),
-            }, rtol=1e-3, atol=1e-4)  # fmt: skip
+                require(
+                    moved == 0,
+                    f"{moved} pruned weights of {name} are no longer zero",
+                    likely="the masks must act on the weights after each step; momentum moves weights without "
+                    "derivative",
+                )
+            expect(
+                got,
+                fine_tuned(FineTuning(), *setting),
+                mistakes={
+                    "the masks act at the end only; they should act after each step": fine_tuned(
+                        FineTuning("late"), *setting
+                    ),
+                    "the derivatives of the batches add up: zero_grad is missing": fine_tuned(
+                        FineTuning("add up"), *setting
+                    ),
+                    "the last batch is left out": fine_tuned(FineTuning("short"), *setting),
+                },
+                rtol=1e-3,
+                atol=1e-4,
+            )
 
 
 # ------------------------------------------------------------------------------------------- 3 and 4, fewer bits
 
 
-@beside
+@student_side
 def largest_of(bits):
     return 2 ** (bits - 1) - 1
 
 
-@beside
+@student_side
 def scales_of(w, bits, m=None):
     m = m or largest_of(bits)
     return torch.stack([row.abs().max() / m if row.abs().max() > 0 else torch.tensor(1.0) for row in w.flatten(1)])
@@ -247,8 +283,12 @@ def nearest_multiples(student, rng):
             with case(f"a weight of {' × '.join(map(str, shape))}, {bits} bits"):
                 w = rng.normal(*shape)
                 w = w * along(torch.tensor([1.0, 1000.0, 0.01, 1.0, 30.0])[: shape[0]], w)
-                expect(student.quantise_per_channel(w, bits), (integers_of(w, bits), scales_of(w, bits)),
-                       names=("q", "scale"), mistakes=quantising_mistakes(w, bits))  # fmt: skip
+                expect(
+                    student.quantise_per_channel(w, bits),
+                    (integers_of(w, bits), scales_of(w, bits)),
+                    names=("q", "scale"),
+                    mistakes=quantising_mistakes(w, bits),
+                )
 
 
 @lab.check("quantise_per_channel")
@@ -282,14 +322,16 @@ def product_mistakes(x, q, scale, bias):
     return {
         "x is not quantised: the products are not products of integers": x @ w.T + bias,
         "int8 overflows: multiply and add up as int32": lambda: integer_product(x, q, scale, bias, wrap=True),
-        "x has one scale for the whole batch, not one for each sample":
-            lambda: (((x / rows).round() * rows) @ w.T + bias),
-        "the scale of x is missing": lambda: (integer_product(x, q, scale, 0 * bias) / (x.abs().max() / 127) + bias),
+        "x has one scale for the whole batch, not one for each sample": lambda: (
+            ((x / rows).round() * rows) @ w.T + bias
+        ),
+        "the scale of x is missing": lambda: integer_product(x, q, scale, 0 * bias) / (x.abs().max() / 127) + bias,
         "the scales of the channels are missing": lambda: integer_product(x, q, torch.ones_like(scale), bias),
         "the bias is missing": lambda: integer_product(x, q, scale, 0 * bias),
-        "the bias comes after the scales, it must not be scaled":
-            lambda: (integer_product(x, q, scale, 0 * bias) + bias * scale * x.abs().max() / 127),
-    }  # fmt: skip
+        "the bias comes after the scales, it must not be scaled": lambda: (
+            integer_product(x, q, scale, 0 * bias) + bias * scale * x.abs().max() / 127
+        ),
+    }
 
 
 @lab.check("int8_linear")
@@ -300,8 +342,13 @@ def integers_inside(student, rng):
             with case(f"{n} samples, {c} → {d}, values around {size:g}"):
                 x, w, bias = size * rng.normal(n, c), rng.normal(d, c), size * rng.normal(d)
                 arguments = (x, integers_of(w, 8), scales_of(w, 8), bias)
-                expect(student.int8_linear(*arguments), integer_product(*arguments), rtol=1e-4, atol=1e-4 * size,
-                       mistakes=product_mistakes(*arguments))  # fmt: skip
+                expect(
+                    student.int8_linear(*arguments),
+                    integer_product(*arguments),
+                    rtol=1e-4,
+                    atol=1e-4 * size,
+                    mistakes=product_mistakes(*arguments),
+                )
 
 
 @lab.check("int8_linear")
@@ -319,7 +366,7 @@ def all_at_their_largest(student, rng):
 # ------------------------------------------------------------------------------------ 5 and 6, fewer operations
 
 
-@beside
+@student_side
 def folded(student, options, weights, norm, x):
     conv, bn = nn.Conv2d(**options), nn.BatchNorm2d(options["out_channels"], eps=0.1)
     vector_to_parameters(weights[: parameters_to_vector(conv.parameters()).numel()].clone(), conv.parameters())
@@ -341,10 +388,12 @@ def one_convolution(student, rng):
     """the folded convolution gives what convolution and normalisation gave"""
     for text, options in (
         ("with bias", {"in_channels": 3, "out_channels": 5, "kernel_size": (3, 2)}),
-        ("no bias, stride 2, padding 1", {"in_channels": 2, "out_channels": 4, "kernel_size": 3, "bias": False,
-                                          "stride": 2, "padding": 1}),
+        (
+            "no bias, stride 2, padding 1",
+            {"in_channels": 2, "out_channels": 4, "kernel_size": 3, "bias": False, "stride": 2, "padding": 1},
+        ),
         ("2 groups, dilation 2", {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "groups": 2, "dilation": 2}),
-    ):  # fmt: skip
+    ):
         with case(text):
             d = options["out_channels"]
             norm = [rng.normal(d), rng.normal(d), rng.normal(d), rng.uniform(d, low=0.2, high=4)]
@@ -363,17 +412,21 @@ def one_convolution(student, rng):
                 "bn.weight is missing": (conv_w * along(1 / root, conv_w), None),
             }
             expect(w, conv_w * along(gamma / root, conv_w), mistakes={k: v[0] for k, v in mistakes.items()})
-            expect(b, beta + gamma / root * (conv_b - mean), mistakes={
-                "the old bias goes through the normalisation, too": beta + conv_b - gamma / root * mean,
-                "the old bias is missing": beta - gamma / root * mean,
-                "the mean must be divided like the weight": beta + gamma / root * conv_b - mean,
-                "the running mean is missing": beta + gamma / root * conv_b,
-            })  # fmt: skip
+            expect(
+                b,
+                beta + gamma / root * (conv_b - mean),
+                mistakes={
+                    "the old bias goes through the normalisation, too": beta + conv_b - gamma / root * mean,
+                    "the old bias is missing": beta - gamma / root * mean,
+                    "the mean must be divided like the weight": beta + gamma / root * conv_b - mean,
+                    "the running mean is missing": beta + gamma / root * conv_b,
+                },
+            )
             expect(y, want, atol=1e-4, likely="stride, padding, dilation and groups are those of conv")
             require(learning, "weight and bias should be parameters", likely="nn.Parameter(…)")
 
 
-@beside
+@student_side
 class Shapes(nn.Module):
     """Layers of all kinds, one of them used twice."""
 
@@ -393,7 +446,7 @@ class Shapes(nn.Module):
         return self.layers(x)
 
 
-@beside
+@student_side
 def counted(student, kind, x):
     model = Shapes(kind)
     count = student.count_flops(model, x)
@@ -415,14 +468,18 @@ def multiplications_and_additions(student, rng):
             x = rng.normal(*shape)
             count, hooks, training = student.run(counted, kind, x)
             channels = shape[1] if len(shape) == 4 else 1
-            expect(count, 2 * products, mistakes={
-                "a multiplication and an addition count as 2": products,
-                "all samples of x count, not only one": 2 * products // shape[0],
-                "the positions of the window are missing: it stands at many": 2 * products // positions,
-                "groups are ignored: a filter sees only the channels of its group": 4 * products,
-                "the channels are missing": 2 * products // channels,
-                "a layer that is used twice counts twice": products if "twice" in kind else -1,
-            })  # fmt: skip
+            expect(
+                count,
+                2 * products,
+                mistakes={
+                    "a multiplication and an addition count as 2": products,
+                    "all samples of x count, not only one": 2 * products // shape[0],
+                    "the positions of the window are missing: it stands at many": 2 * products // positions,
+                    "groups are ignored: a filter sees only the channels of its group": 4 * products,
+                    "the channels are missing": 2 * products // channels,
+                    "a layer that is used twice counts twice": products if "twice" in kind else -1,
+                },
+            )
             require(hooks == 0, f"{hooks} hooks are still there", likely="hook.remove() is missing")
             require(training, "the mode of the model has changed")
 
@@ -450,22 +507,28 @@ def both_terms(student, rng):
             labels = rng.integers(0, k, n)
             hard = -s.log_softmax(1)[range(n), labels].mean()
             kl, want = soft(s, t, temperature), distilled(s, t, labels, temperature, alpha)
-            expect(student.distillation_loss(s, t, labels, temperature, alpha), want, mistakes={
-                "the factor T² is missing": alpha * hard + (1 - alpha) * kl / temperature**2,
-                "the factor is T², not T": alpha * hard + (1 - alpha) * kl / temperature,
-                "alpha and 1 − alpha are exchanged": (1 - alpha) * hard + alpha * kl,
-                "the mean is over all N · K numbers, it should be over the batch (reduction)":
-                    alpha * hard + (1 - alpha) * kl / k,
-                "the divergence is the sum over the batch, not the mean": alpha * hard + (1 - alpha) * kl * n,
-                "the divergence is the other way round: the teacher's p comes first":
-                    alpha * hard + (1 - alpha) * soft(t, s, temperature),
-                "the cross-entropy has no temperature":
-                    alpha * -(s / temperature).log_softmax(1)[range(n), labels].mean() + (1 - alpha) * kl,
-                "that is the cross-entropy with the teacher, the divergence subtracts its entropy":
-                    alpha * hard - (1 - alpha) * temperature**2 * (
-                        (t / temperature).softmax(1) * (s / temperature).log_softmax(1)).sum(1).mean(),
-                "the temperature is ignored": alpha * hard + (1 - alpha) * soft(s, t, 1.0),
-            })  # fmt: skip
+            expect(
+                student.distillation_loss(s, t, labels, temperature, alpha),
+                want,
+                mistakes={
+                    "the factor T² is missing": alpha * hard + (1 - alpha) * kl / temperature**2,
+                    "the factor is T², not T": alpha * hard + (1 - alpha) * kl / temperature,
+                    "alpha and 1 − alpha are exchanged": (1 - alpha) * hard + alpha * kl,
+                    "the mean is over all N · K numbers, it should be over the batch (reduction)": alpha * hard
+                    + (1 - alpha) * kl / k,
+                    "the divergence is the sum over the batch, not the mean": alpha * hard + (1 - alpha) * kl * n,
+                    "the divergence is the other way round: the teacher's p comes first": alpha * hard
+                    + (1 - alpha) * soft(t, s, temperature),
+                    "the cross-entropy has no temperature": alpha
+                    * -(s / temperature).log_softmax(1)[range(n), labels].mean()
+                    + (1 - alpha) * kl,
+                    "that is the cross-entropy with the teacher, the divergence subtracts its entropy": alpha * hard
+                    - (1 - alpha)
+                    * temperature**2
+                    * ((t / temperature).softmax(1) * (s / temperature).log_softmax(1)).sum(1).mean(),
+                    "the temperature is ignored": alpha * hard + (1 - alpha) * soft(s, t, 1.0),
+                },
+            )
 
 
 @lab.check("distillation_loss")
@@ -478,7 +541,7 @@ def large_scores(student, rng):
             expect(student.distillation_loss(s, t, labels, 2.0, 0.5), distilled(s, t, labels, 2.0, 0.5))
 
 
-@beside
+@student_side
 def gradients(student, scores, teacher, labels, temperature, alpha):
     scores, teacher = scores.clone().requires_grad_(), teacher.clone().requires_grad_()
     student.distillation_loss(scores, teacher, labels, temperature, alpha).backward()
@@ -504,312 +567,11 @@ def derivative_of_the_scores(student, rng):
         )
 
 
-# ----------------------------------------------------------------------------------------------------------- targets
-
-
-@beside
-def digit_model():
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 5), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 5), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10),
-    )  # fmt: skip
-
-
-@beside
-def train(student, x, t):
-    """Three epochs, the last with a smaller step."""
-    model = digit_model()
-    opt = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    for n in progress(range(3 * len(x) // 100), "training"):
-        opt.param_groups[0]["lr"] = 0.05 if n < 2 * len(x) // 100 else 0.01
-        here = slice(100 * n % len(x), 100 * n % len(x) + 100)
-        opt.zero_grad()
-        F.cross_entropy(model(x[here]), t[here]).backward()
-        opt.step()
-    return model.state_dict()
-
-
-@beside
-def loaded(weights):
-    model = digit_model()
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-@beside
+@student_side
 def error(model, x, t):
     with torch.inference_mode():
         return 100 * model(x).argmax(1).ne(t).float().mean().item()
 
 
-_trained = {}
-
-
-def trained(student, data):
-    """A network that saw 6000 digits three times, the same for all targets; the digits; 1000 digits to test it."""
-    train_x, train_t, x, t = data.mnist(full=True, normalize=True, flatten=False)
-    if not _trained:
-        _trained.update(student.run(train, train_x[:6000], train_t[:6000]))
-    return _trained, (train_x[:6000], train_t[:6000]), (x[:1000], t[:1000])
-
-
-@beside
-def pruning_curve(student, weights, train_set, test_set, sparsities):
-    before, after, layers = [], [], {}
-    for sparsity in progress(sparsities, "pruning"):
-        model = loaded(weights)
-        masks = student.magnitude_prune(model, sparsity)
-        before.append(error(model, *test_set))
-        opt = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
-        batches = list(zip(train_set[0].split(100), train_set[1].split(100), strict=True))
-        student.fine_tune_masked(model.train(), masks, opt, batches)
-        after.append(error(model.eval(), *test_set))
-        layers[sparsity] = model[4].weight.clone()
-    return before, after, layers
-
-
-def mosaic(filters):
-    """D × C filters of h × w as one picture, with gaps between them."""
-    d, c, h, w = filters.shape
-    tiles = F.pad(filters, (0, 1, 0, 1), value=float("nan"))
-    return tiles.permute(0, 2, 1, 3).reshape(d * (h + 1), c * (w + 1))[:-1, :-1]
-
-
-@lab.target("magnitude_prune", "fine_tune_masked", seconds=14)
-def fewer_weights(student, goals, data, rng):
-    """weights set to zero, before and after an epoch of fine-tuning"""
-    weights, train_set, test_set = trained(student, data)
-    sparsities = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98]
-    before, after, layers = student.run(pruning_curve, weights, train_set, test_set, sparsities)
-    goals.seen("test error, all weights", before[0], unit="%")
-    goals.seen("test error, 90 % pruned", before[3], unit="%")
-    goals.at_most("test error, 90 % pruned, then fine-tuned", after[3], before[0] + 2, unit="%")
-    goals.at_least("test error, 98 % pruned", before[5], 25, unit="%")
-    with goals.picture("pruning.png", size=(12, 3.6)) as figure:
-        axes, *others = figure.subplots(1, 4, width_ratios=[1.2, 1, 1, 1])
-        remaining = [100 * (1 - sparsity) for sparsity in sparsities]
-        axes.plot(remaining, before, marker="o", label="pruned")
-        axes.plot(remaining, after, marker="o", label="and fine-tuned")
-        axes.set(xscale="log", xlabel="weights that stay / %", ylabel="test error / %", ylim=(0, None))
-        axes.set_xticks(remaining, [f"{share:.0f}" for share in remaining])
-        axes.minorticks_off()
-        axes.invert_xaxis()
-        axes.legend()
-        for axes, sparsity in zip(others, (0.0, 0.9, 0.98), strict=True):
-            part = layers[sparsity][:9, :9]
-            high = part.abs().max().item() + 1e-9
-            axes.imshow(mosaic(part), cmap="RdBu_r", vmin=-high, vmax=high)
-            axes.set_title(f"{100 * (1 - sparsity):.0f} % stay (81 filters of conv 2)", fontsize=9)
-            axes.axis("off")
-
-
-@beside
-def bits_curve(student, weights, test_set, bits):
-    """Errors with weights of few bits, the first filters; the error with both linear layers in integers."""
-    errors, filters = [], []
-    for b in progress(bits, "quantising"):
-        model = loaded(weights)
-        for p in model.parameters():
-            if p.dim() > 1:
-                q, scale = student.quantise_per_channel(p.detach(), b)
-                p.data = q * scale.reshape(-1, *[1] * (p.dim() - 1))
-        errors.append(error(model, *test_set))
-        filters.append(model[0].weight[:, 0].clone())
-    model = loaded(weights)
-
-    def linear(layer, x):
-        return student.int8_linear(x, *student.quantise_per_channel(layer.weight.detach(), 8), layer.bias.detach())
-
-    with torch.inference_mode():
-        scores = linear(model[11], linear(model[9], model[:9](test_set[0])).relu())
-    integers = 100 * scores.argmax(1).ne(test_set[1]).float().mean().item()
-    return errors, filters, integers, error(model, *test_set), model[0].weight[:, 0]
-
-
-@lab.target("quantise_per_channel", "int8_linear", seconds=8)
-def fewer_bits(student, goals, data, rng):
-    """weights of 8 to 2 bits"""
-    weights, _, test_set = trained(student, data)
-    bits = [8, 6, 5, 4, 3, 2]
-    errors, filters, integers, plain, original = student.run(bits_curve, weights, test_set, bits)
-    goals.seen("test error, 32 bits", plain, unit="%")
-    goals.at_most("test error, 8 bits", errors[0], plain + 1, unit="%")
-    goals.at_most("test error, linear layers in integers", integers, plain + 1, unit="%")
-    goals.at_most("test error, 4 bits", errors[3], plain + 1.5, unit="%")
-    goals.at_least("test error, 2 bits", errors[5], plain + 4, unit="%")
-    with goals.picture("bits.png", size=(11, 3.2)) as figure:
-        axes, picture = figure.subplots(1, 2, width_ratios=[1, 2.4])
-        axes.plot(bits, errors, marker="o", label="all weights")
-        axes.axhline(plain, color="gray", linewidth=0.8, linestyle=":", label="32 bits")
-        axes.set(xlabel="bits for a weight", ylabel="test error / %", ylim=(0, None))
-        axes.legend()
-        shown = {"32": original, "8": filters[0], "4": filters[3], "3": filters[4], "2": filters[5]}
-        high = original.abs().max().item()
-        picture.imshow(mosaic(torch.stack(list(shown.values()))), cmap="RdBu_r", vmin=-high, vmax=high)
-        picture.set_yticks([6 * n + 2 for n in range(len(shown))], [f"{b} bits" for b in shown])
-        picture.set_xticks([])
-        picture.grid(False)
-        picture.spines[:].set_visible(False)
-        picture.set_title("the 16 filters of the first convolution")
-
-
-@beside
-def fold_all(student, model):
-    """Every convolution with the batch normalisation behind it as one."""
-    layers = list(model)
-    for n, layer in reversed(list(enumerate(layers))):
-        if isinstance(layer, nn.BatchNorm2d):
-            layers[n - 1 : n + 1] = [student.fold_batchnorm(layers[n - 1], layer)]
-    return nn.Sequential(*layers).eval()
-
-
-@beside
-def times(student, weights, x, sizes):
-    """Seconds of computing for an image, with and without folding; the largest difference; operations for an image."""
-    model = loaded(weights)
-    models = [model, fold_all(student, model)]
-    found = [[], []]
-    with torch.inference_mode():
-        for size in progress(sizes, "timing"):
-            for which, one in enumerate(models):
-                best, batches = float("inf"), x[: max(size, 64)].split(size)
-                for _ in range(5):
-                    start = time.thread_time()
-                    for batch in batches:
-                        one(batch)
-                    best = min(best, (time.thread_time() - start) / max(size, 64))
-                found[which].append(best)
-        difference = (models[0](x) - models[1](x)).abs().max().item()
-    return found, difference, student.count_flops(model, x[:1])
-
-
-@lab.target("fold_batchnorm", "count_flops", seconds=7)
-def faster(student, goals, data, rng):
-    """milliseconds for an image: many at once, batch normalisation folded"""
-    weights, _, (x, _) = trained(student, data)
-    sizes = [1, 2, 4, 8, 16, 32, 64, 128, 256]
-    (plain, folded_), difference, operations = student.run(times, weights, x[:256], sizes)
-    goals.seen("operations for one image", operations / 1e6, unit="million")
-    goals.seen("one at a time", 1e3 * plain[0], unit="ms")
-    goals.seen("one at a time, folded", 1e3 * folded_[0], unit="ms")
-    goals.seen("at the best size, folded", 1e3 * min(folded_), unit="ms")
-    goals.seen("operations in a second, at the best size, folded", operations / min(folded_) / 1e9, unit="billion")
-    goals.at_least("times faster: best size, folded, to one at a time", plain[0] / min(folded_), 1.7)
-    goals.at_most("largest difference of a score through folding", difference, 1e-3)
-    with goals.picture("speed.png", size=(6, 3.4)) as figure:
-        axes = figure.subplots()
-        axes.semilogx(sizes, [1e3 * s for s in plain], marker="o", label="as trained")
-        axes.semilogx(sizes, [1e3 * s for s in folded_], marker="o", label="batch normalisation folded")
-        axes.set(xlabel="images at once", ylabel="ms for one image", ylim=(0, None))
-        axes.set_xticks(sizes, map(str, sizes))
-        axes.minorticks_off()
-        axes.legend()
-
-
-@beside
-def students(student, weights, train_set, test_set, ways):
-    """The error of a small network for each way to teach it: the mean of two."""
-    x, t = train_set
-    with torch.inference_mode():
-        teacher = loaded(weights)(x)
-    teacher = teacher.clone()
-    errors = {}
-    for way, seed in progress([(way, seed) for way in ways for seed in range(2)], "distilling"):
-        torch.manual_seed(seed)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(784, 30), nn.ReLU(), nn.Linear(30, 10))
-        opt = torch.optim.Adam(model.parameters(), lr=2e-3)
-        for n in range(1500):
-            here = slice(100 * n % len(x), 100 * n % len(x) + 100)
-            opt.zero_grad()
-            student.distillation_loss(model(x[here]), teacher[here], t[here], *ways[way]).backward()
-            opt.step()
-        errors[way] = errors.get(way, 0.0) + error(model, *test_set) / 2
-    return errors
-
-
-@lab.target("distillation_loss", seconds=15)
-def a_small_student(student, goals, data, rng):
-    """30 hidden units, taught by labels or by the network, 6000 images"""
-    weights, train_set, test_set = trained(student, data)
-    ways = {
-        "labels": (1.0, 1.0),
-        "the teacher's answers, T = 1": (1.0, 0.0),
-        "the teacher's answers, T = 3": (3.0, 0.0),
-    }
-    errors = student.run(students, weights, train_set, test_set, ways)
-    goals.at_most("test error, taught by labels", errors["labels"], 13, unit="%")
-    goals.seen("test error, the teacher's answers, T = 1", errors["the teacher's answers, T = 1"], unit="%")
-    softer = errors["the teacher's answers, T = 3"]
-    goals.at_most("test error, the teacher's answers, T = 3", softer, 10.5, unit="%")
-    goals.seen("points gained without a label", errors["labels"] - softer)
-
-
-@beside
-def latency(student, weights, x, t):
-    """Milliseconds on the GPU for each variant and size; how often the answers are those of 32 bits."""
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp())
-    model = loaded(weights).cuda()
-    folded_ = fold_all(student, model)
-    variants = {"32 bits": (model, torch.float32), "32 bits, folded": (folded_, torch.float32)}
-    variants["16 bits, folded"] = fold_all(student, loaded(weights).cuda()).half(), torch.float16
-    with contextlib.suppress(Exception):  # torch.compile needs a C compiler, which not every machine has
-        compiled = torch.compile(folded_)
-        with torch.inference_mode():
-            compiled(x[:1].cuda()), compiled(x.cuda())
-        variants["compiled"] = compiled, torch.float32
-
-    def milliseconds(work, repeats):
-        for _ in range(3):
-            work()
-        torch.cuda.synchronize()
-        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        start.record()
-        for _ in range(repeats):
-            work()
-        end.record()
-        torch.cuda.synchronize()
-        return start.elapsed_time(end) / repeats
-
-    found, agree = {}, {}
-    with torch.inference_mode():
-        reference = model(x.cuda()).argmax(1)
-        for name, (one, dtype) in progress(list(variants.items()), "timing"):
-            for size in 1, 1000:
-                batch = x[:size].cuda().to(dtype)
-                found[f"{name}, {size} at once"] = milliseconds(lambda one=one, batch=batch: one(batch), 50)
-            agree[name] = 100 * (one(x.cuda().to(dtype)).argmax(1) == reference).float().mean().item()
-        static, stream = x[:1].cuda().clone(), torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # a graph is captured on another stream, after a first run there
-            for _ in range(3):
-                folded_(static)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = folded_(static)
-        found["CUDA graph, 1 at once"] = milliseconds(graph.replay, 50)
-        static.copy_(x[1:2].cuda())
-        graph.replay()
-        torch.cuda.synchronize()
-        difference = (captured - folded_(x[1:2].cuda())).abs().max().item()
-    return found, agree, difference, torch.cuda.get_device_name()
-
-
-@lab.gpu("fold_batchnorm", seconds=60)
-def latency_on_gpu(student, goals, data, rng):
-    """milliseconds on a GPU: 32 and 16 bits, folded, compiled, as a CUDA graph"""
-    weights, _, test_set = trained(student, data)
-    found, agree, difference, device = student.run(latency, weights, *test_set)
-    for name, milliseconds in found.items():
-        goals.seen(f"{name} ({device})" if name == "32 bits, 1 at once" else name, milliseconds, unit="ms")
-    for name, share in agree.items():
-        goals.at_least(f"the same answers, {name}", share, 99, unit="%")
-    goals.at_most("largest difference of a score, CUDA graph", difference, 1e-2)
-    goals.at_least(
-        "times faster: CUDA graph, 1 at once", found["32 bits, 1 at once"] / found["CUDA graph, 1 at once"], 1.3
-    )
-
-
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/18_compression/author/lab.py; write your functions here.
 """Lab 18: Compression and fast inference.
 
 What to do is in sheet.md. Check your work with: python check.py

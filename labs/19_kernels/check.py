@@ -10,21 +10,26 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from checking import Lab, beside, case, expect, progress, require
+from checking import Lab, case, expect, require, run_checks, student_side
 
 PARTS = [
-    "occupancy", "add_kernel", "softmax_kernel", "bias_relu_kernel", "FusedBiasReLU", "matmul_kernel", "matmul_reads",
+    "occupancy",
+    "add_kernel",
+    "softmax_kernel",
+    "bias_relu_kernel",
+    "FusedBiasReLU",
+    "matmul_kernel",
+    "matmul_reads",
     "ema_source",
-]  # fmt: skip
+]
 lab = Lab(__file__, parts=PARTS)
-WIDE = torch.float64
+tl = None  # the language of a kernel: a Machine, or Triton itself; it is set for each call
 
 
 def no_triton() -> str | None:
@@ -40,7 +45,7 @@ def no_compiler() -> str | None:
 # ---- the machine on which kernels are checked: as in exercise.py, and it counts, and it notices races
 
 
-@beside
+@student_side
 class Address:
     """A block of addresses: a tensor and offsets into it."""
 
@@ -53,7 +58,7 @@ class Address:
     __radd__ = __add__
 
 
-@beside
+@student_side
 class Machine:
     """triton.language for one program after another; counts numbers read and written, and the sectors of 32 bytes."""
 
@@ -116,8 +121,10 @@ class Machine:
         offsets, mask = torch.broadcast_tensors(torch.as_tensor(pointer.offsets), mask)
         wrong = offsets[mask & ((offsets < 0) | (offsets >= pointer.tensor.numel()))]
         if len(wrong):
-            raise IndexError(f"program {self.program}: tl.{what} of number {int(wrong[0])}, but there are only "
-                             f"{pointer.tensor.numel()}: is the mask right?")  # fmt: skip
+            raise IndexError(
+                f"program {self.program}: tl.{what} of number {int(wrong[0])}, but there are only "
+                f"{pointer.tensor.numel()}: is the mask right?"
+            )
         return offsets, mask
 
     def count(self, offsets, mask, size):
@@ -144,7 +151,7 @@ class Machine:
         pointer.tensor.view(-1)[offsets[mask]] = block[mask]
 
 
-@beside
+@student_side
 def on_machine(kernel, grid, *arguments, **sizes):
     """Run a kernel for each program of a grid on a Machine, and return it."""
     names = kernel.__globals__
@@ -158,19 +165,19 @@ def on_machine(kernel, grid, *arguments, **sizes):
     return machine
 
 
-@beside(changes=True)
+@student_side(changes=True)
 def simulated(student, name, grid, arguments, sizes):
     """Run the student's kernel; its last tensor is the output. Returns it and what the machine counted."""
     machine = on_machine(getattr(student, name), grid, *arguments, **sizes)
     return arguments[output_of(arguments)], machine.reads, machine.writes, machine.sectors
 
 
-@beside
+@student_side
 def output_of(arguments):
     return max(n for n, value in enumerate(arguments) if isinstance(value, torch.Tensor))
 
 
-@beside
+@student_side
 def triton_afresh(interpret):
     """Import Triton so that it interprets kernels on the processor, or compiles them."""
     os.environ.pop("TRITON_INTERPRET", None)
@@ -184,7 +191,7 @@ def triton_afresh(interpret):
     return triton
 
 
-@beside
+@student_side
 def kernel_with(triton, student, name):
     """The student's kernel, with Triton's language as `tl`. A stub is called, to say "not yet": compilers would not."""
     kernel = getattr(student, name)
@@ -194,7 +201,7 @@ def kernel_with(triton, student, name):
     return kernel
 
 
-@beside(changes=True)
+@student_side(changes=True)
 def interpreted(student, name, grid, arguments, sizes):
     """Run the student's kernel with Triton's interpreter, with 64 numbers before and behind each tensor."""
     triton = triton_afresh(True)
@@ -215,7 +222,7 @@ def interpreted(student, name, grid, arguments, sizes):
     return inner[number].reshape(arguments[number].shape), bool((border == 777).all())
 
 
-@beside
+@student_side
 def compiled(student, name, types, sizes):
     """Compile the student's kernel for an A100, which takes no GPU: the bytes of its code, and of shared memory."""
     triton = triton_afresh(False)
@@ -279,18 +286,25 @@ def all_limits(student, rng):
         warps, fine = math.ceil(block / 32), math.ceil(registers * 32 / 256) * 256
         blocks = [32, 64 // warps, 65536 // (warps * fine), 102400 // max(1, math.ceil(shared / 1024) * 1024)]
         with case(text or f"{block} threads, {registers} registers, {shared} bytes"):
-            expect(student.occupancy(block, registers, shared), occupancy(block, registers, shared), mistakes={
-                "half blocks count: only whole blocks do": min(64, 65536 / fine) / 64,
-                "at most 32 blocks": min(blocks[1:]) * warps / 64,
-                "registers come in portions of 256 for each warp": min(
-                    blocks[0], blocks[1], 65536 // (warps * registers * 32), blocks[3]) * warps / 64,
-                "shared memory comes in portions of 1024": min(*blocks[:3], 102400 // max(1, shared)) * warps / 64,
-                "a warp that is not full is a whole warp": min(blocks) * block / 2048,
-                "shared memory is forgotten": min(blocks[:3]) * warps / 64,
-                "registers are forgotten": min(blocks[0], blocks[1], blocks[3]) * warps / 64,
-                "the number of blocks, not the share of the warps": float(min(blocks)),
-                "in percent": 100 * min(blocks) * warps / 64,
-            })  # fmt: skip
+            expect(
+                student.occupancy(block, registers, shared),
+                occupancy(block, registers, shared),
+                mistakes={
+                    "half blocks count: only whole blocks do": min(64, 65536 / fine) / 64,
+                    "at most 32 blocks": min(blocks[1:]) * warps / 64,
+                    "registers come in portions of 256 for each warp": min(
+                        blocks[0], blocks[1], 65536 // (warps * registers * 32), blocks[3]
+                    )
+                    * warps
+                    / 64,
+                    "shared memory comes in portions of 1024": min(*blocks[:3], 102400 // max(1, shared)) * warps / 64,
+                    "a warp that is not full is a whole warp": min(blocks) * block / 2048,
+                    "shared memory is forgotten": min(blocks[:3]) * warps / 64,
+                    "registers are forgotten": min(blocks[0], blocks[1], blocks[3]) * warps / 64,
+                    "the number of blocks, not the share of the warps": float(min(blocks)),
+                    "in percent": 100 * min(blocks) * warps / 64,
+                },
+            )
 
 
 # ---- kernels
@@ -298,8 +312,8 @@ def all_limits(student, rng):
 
 @lab.reference
 def add_kernel(x, y, out, n, BLOCK):
-    for i in range(tl.program_id(0) * BLOCK, min(n, (tl.program_id(0) + 1) * BLOCK)):  # noqa: F821
-        tl.store(out + i, tl.load(x + i) + tl.load(y + i))  # noqa: F821
+    for i in range(tl.program_id(0) * BLOCK, min(n, (tl.program_id(0) + 1) * BLOCK)):
+        tl.store(out + i, tl.load(x + i) + tl.load(y + i))
 
 
 @lab.check("add_kernel")
@@ -315,11 +329,15 @@ def sums_of_blocks(student, rng):
             untouched = torch.full((n,), 99.0)
             first = untouched.clone()
             first[:block] = (x + y)[:block]
-            expect(got, x + y, mistakes={
-                "nothing is stored": untouched,
-                "all programs work on the first block: program_id": first,
-                "y is not loaded": x,
-            })  # fmt: skip
+            expect(
+                got,
+                x + y,
+                mistakes={
+                    "nothing is stored": untouched,
+                    "all programs work on the first block: program_id": first,
+                    "y is not loaded": x,
+                },
+            )
             require(
                 (reads, writes) == (2 * n, n),
                 f"{reads} numbers are read and {writes} written, not {2 * n} and {n}",
@@ -336,30 +354,41 @@ def sums_with_triton(student, rng):
 
 @lab.reference
 def softmax_kernel(x, out, columns, BLOCK):
-    start = tl.program_id(0) * columns  # noqa: F821
-    row = tl.load(x + (start + torch.arange(columns)))  # noqa: F821
-    tl.store(out + (start + torch.arange(columns)), row.double().softmax(0).float())  # noqa: F821
+    begin = tl.program_id(0) * columns
+    row = tl.load(x + (begin + torch.arange(columns)))
+    tl.store(out + (begin + torch.arange(columns)), row.double().softmax(0).float())
 
 
 @lab.check("softmax_kernel")
 def softmax_of_rows(student, rng):
     """against torch; ragged rows; numbers near ±1000 and below −100"""
     for rows, columns, block, shift, scale in (
-        (7, 100, 128, 0, 1), (3, 64, 64, 0, 50), (5, 33, 64, 1000, 1), (4, 5, 16, -1000, 1), (2, 1, 16, 0, 1),
-    ):  # fmt: skip
+        (7, 100, 128, 0, 1),
+        (3, 64, 64, 0, 50),
+        (5, 33, 64, 1000, 1),
+        (4, 5, 16, -1000, 1),
+        (2, 1, 16, 0, 1),
+    ):
         x = shift + scale * rng.normal(rows, columns)
         padded = torch.nn.functional.pad(x, (0, block - columns))
         with case(f"{rows} × {columns} numbers near {shift}, BLOCK {block}"):
             arguments = [x, torch.full_like(x, 99.0), columns]
             got, reads, writes, _ = student.run(simulated, "softmax_kernel", (rows,), arguments, {"BLOCK": block})
-            expect(got, x.double().softmax(1).float(), mistakes={
-                "masked places hold 0 and take part in maximum and sum: −inf stays out of both":
-                    padded.softmax(1)[:, :columns],
-                "the largest number of the row is not subtracted: exp overflows": lambda x=x:
-                    x.exp() / x.exp().sum(1, keepdim=True),
-                "nothing is stored": torch.full_like(x, 99.0),
-                "it is not divided by the sum": lambda x=x: (x - x.amax(1, keepdim=True)).exp(),
-            }, likely="nan: a place that was masked in tl.load holds anything, unless `other` says what")  # fmt: skip
+            expect(
+                got,
+                x.double().softmax(1).float(),
+                mistakes={
+                    "masked places hold 0 and take part in maximum and sum: −inf stays out of both": padded.softmax(1)[
+                        :, :columns
+                    ],
+                    "the largest number of the row is not subtracted: exp overflows": lambda x=x: (
+                        x.exp() / x.exp().sum(1, keepdim=True)
+                    ),
+                    "nothing is stored": torch.full_like(x, 99.0),
+                    "it is not divided by the sum": lambda x=x: (x - x.amax(1, keepdim=True)).exp(),
+                },
+                likely="nan: a place that was masked in tl.load holds anything, unless `other` says what",
+            )
             n = rows * columns
             require(
                 (reads, writes) == (n, n),
@@ -378,8 +407,8 @@ def softmax_with_triton(student, rng):
 @lab.reference
 def bias_relu_kernel(x, bias, out, columns, BLOCK):
     for column in range(columns):
-        at = tl.program_id(0) * columns + column  # noqa: F821
-        tl.store(out + at, (tl.load(x + at) + tl.load(bias + column)).clamp(min=0))  # noqa: F821
+        at = tl.program_id(0) * columns + column
+        tl.store(out + at, (tl.load(x + at) + tl.load(bias + column)).clamp(min=0))
 
 
 @lab.check("bias_relu_kernel")
@@ -393,16 +422,24 @@ def rows_longer_than_a_block(student, rng):
             got, reads, _, _ = student.run(simulated, "bias_relu_kernel", (rows,), arguments, {"BLOCK": block})
             part = torch.full_like(x, 99.0)
             part[:, :block] = total.relu()[:, :block]
-            expect(got, total.relu(), mistakes={
-                "only the first BLOCK numbers of each row are done": part,
-                "the ReLU is missing": total,
-                "the bias is added after the ReLU": x.relu() + bias,
-                "the bias is missing": x.relu(),
-                "nothing is stored": torch.full_like(x, 99.0),
-            }, likely="offsets in x and out begin with the row, offsets in bias do not")  # fmt: skip
+            expect(
+                got,
+                total.relu(),
+                mistakes={
+                    "only the first BLOCK numbers of each row are done": part,
+                    "the ReLU is missing": total,
+                    "the bias is added after the ReLU": x.relu() + bias,
+                    "the bias is missing": x.relu(),
+                    "nothing is stored": torch.full_like(x, 99.0),
+                },
+                likely="offsets in x and out begin with the row, offsets in bias do not",
+            )
             want = 2 * rows * columns
-            require(reads == want, f"{reads} numbers are read, not {want}",
-                    likely="masked places are not read: give the mask to the loads, too")  # fmt: skip
+            require(
+                reads == want,
+                f"{reads} numbers are read, not {want}",
+                likely="masked places are not read: give the mask to the loads, too",
+            )
 
 
 @lab.check("bias_relu_kernel", seconds=60, needs=no_triton)
@@ -413,7 +450,7 @@ def rows_with_triton(student, rng):
     run_both_ways(student, "bias_relu_kernel", (3,), arguments, {"BLOCK": 32}, (x + bias).relu())
 
 
-@beside
+@student_side
 def through_fused(student, x, bias, weight, again):
     """Forward and backward of FusedBiasReLU, which finds a counting machine behind `launch`."""
     machines = []
@@ -438,22 +475,36 @@ def fused_and_its_gradients(student, rng):
         with case(f"{n} × {d} numbers"):
             out, of_x, of_bias, writes = student.run(through_fused, x, bias, weight, False)
             expect(out, (x + bias).relu())
-            require(len(writes) == 1, f"launch was called {len(writes)} times in forward, once is enough",
-                    likely="the sheet asks for bias_relu_kernel by launch, not for torch")  # fmt: skip
+            require(
+                len(writes) == 1,
+                f"launch was called {len(writes)} times in forward, once is enough",
+                likely="the sheet asks for bias_relu_kernel by launch, not for torch",
+            )
             require(writes == [n * d], f"{writes[0]} numbers are written, not {n * d}")
-            require(of_x is not None and of_bias is not None, "x or bias gets no gradient",
-                    likely="backward returns one gradient for each argument of forward")  # fmt: skip
+            require(
+                of_x is not None and of_bias is not None,
+                "x or bias gets no gradient",
+                likely="backward returns one gradient for each argument of forward",
+            )
             with case("gradient with respect to x"):
-                expect(of_x, passed, mistakes={
-                    "the gradient passes where the result is 0, too": weight,
-                    "the mask is that of x alone: the bias belongs to it": weight * (x > 0),
-                })  # fmt: skip
+                expect(
+                    of_x,
+                    passed,
+                    mistakes={
+                        "the gradient passes where the result is 0, too": weight,
+                        "the mask is that of x alone: the bias belongs to it": weight * (x > 0),
+                    },
+                )
             with case("gradient with respect to bias"):
-                expect(of_bias, passed.sum(0), mistakes={
-                    "the mean over the rows, not their sum": passed.mean(0),
-                    "summed over the columns": lambda p=passed: p.sum(1),
-                    "the mask is forgotten": weight.sum(0),
-                })  # fmt: skip
+                expect(
+                    of_bias,
+                    passed.sum(0),
+                    mistakes={
+                        "the mean over the rows, not their sum": passed.mean(0),
+                        "summed over the columns": lambda p=passed: p.sum(1),
+                        "the mask is forgotten": weight.sum(0),
+                    },
+                )
     x, bias, weight = rng.normal(3, 4), rng.normal(4), rng.normal(3, 4)
     with case("backward twice"):
         _, of_x, _, _ = student.run(through_fused, x, bias, weight, True)
@@ -466,20 +517,23 @@ def fused_and_its_gradients(student, rng):
 @lab.reference
 def matmul_kernel(a, b, c, m, n, k, BM, BN, BK):
     rows, columns = torch.arange(m), torch.arange(n)
-    rows = rows[rows // BM == tl.program_id(0)]  # noqa: F821
-    columns = columns[columns // BN == tl.program_id(1)]  # noqa: F821
-    left = tl.load(a + (rows[:, None] * k + torch.arange(k)))  # noqa: F821
-    right = tl.load(b + (torch.arange(k)[:, None] * n + columns))  # noqa: F821
-    tl.store(c + (rows[:, None] * n + columns), left @ right)  # noqa: F821
+    rows = rows[rows // BM == tl.program_id(0)]
+    columns = columns[columns // BN == tl.program_id(1)]
+    left = tl.load(a + (rows[:, None] * k + torch.arange(k)))
+    right = tl.load(b + (torch.arange(k)[:, None] * n + columns))
+    tl.store(c + (rows[:, None] * n + columns), left @ right)
 
 
 @lab.check("matmul_kernel")
 def products_of_tiles(student, rng):
     """ragged sizes, against torch"""
     for m, n, k, bm, bn, bk in (
-        (35, 20, 50, 16, 16, 16), (32, 48, 16, 16, 16, 16), (17, 70, 33, 32, 16, 32), (1, 1, 1, 16, 16, 16),
+        (35, 20, 50, 16, 16, 16),
+        (32, 48, 16, 16, 16, 16),
+        (17, 70, 33, 32, 16, 32),
+        (1, 1, 1, 16, 16, 16),
         (5, 40, 7, 16, 32, 16),
-    ):  # fmt: skip
+    ):
         a, b = rng.normal(m, k), rng.normal(k, n)
         grid = (math.ceil(m / bm), math.ceil(n / bn))
         with case(f"{m} × {k} times {k} × {n}, tiles {bm} × {bn}, {bk} at a time"):
@@ -488,11 +542,17 @@ def products_of_tiles(student, rng):
                 simulated, "matmul_kernel", grid, arguments, {"BM": bm, "BN": bn, "BK": bk}
             )
             last = bk * ((k - 1) // bk)
-            expect(got, a @ b, atol=1e-4, mistakes={
-                "only the first BK of the k products are added": a[:, :bk] @ b[:bk],
-                "only the last BK of the k products are there: add, do not replace": a[:, last:] @ b[last:],
-                "nothing is stored": torch.full((m, n), 99.0),
-            }, likely="masked places hold anything, unless `other` says 0; all three sizes need a mask")  # fmt: skip
+            expect(
+                got,
+                a @ b,
+                atol=1e-4,
+                mistakes={
+                    "only the first BK of the k products are added": a[:, :bk] @ b[:bk],
+                    "only the last BK of the k products are there: add, do not replace": a[:, last:] @ b[last:],
+                    "nothing is stored": torch.full((m, n), 99.0),
+                },
+                likely="masked places hold anything, unless `other` says 0; all three sizes need a mask",
+            )
             require(writes == m * n, f"{writes} numbers are written, not {m * n}")
             want = matmul_reads(m, n, k, bm, bn)
             likely = "each program reads its rows of a and its columns of b once, without masked places"
@@ -520,19 +580,27 @@ def matmul_reads(m, n, k, bm, bn):
 def reads_tile_by_tile(student, rng):
     """against adding up all tiles"""
     for m, n, k, bm, bn in (
-        (64, 64, 64, 16, 16), (35, 20, 50, 16, 8), (10, 7, 3, 1, 1), (5, 9, 4, 32, 64), (70, 50, 90, 32, 16),
-        (1, 1, 1, 1, 1), *[tuple(rng.int(1, 60) for _ in range(5)) for _ in range(20)],
-    ):  # fmt: skip
+        (64, 64, 64, 16, 16),
+        (35, 20, 50, 16, 8),
+        (10, 7, 3, 1, 1),
+        (5, 9, 4, 32, 64),
+        (70, 50, 90, 32, 16),
+        (1, 1, 1, 1, 1),
+        *[tuple(rng.int(1, 60) for _ in range(5)) for _ in range(20)],
+    ):
         with case(f"{m} × {k} times {k} × {n}, tiles {bm} × {bn}"):
-            expect(student.matmul_reads(m, n, k, bm, bn), matmul_reads(m, n, k, bm, bn), mistakes={
-                "masked places are not read: the last tiles are smaller":
-                    -(-m // bm) * -(-n // bn) * (bm + bn) * k,
-                "whole tiles only: the ragged ones count, too": m * k * (n // bn) + k * n * (m // bm),
-                "a is read once for each column of tiles, b for each row: they are exchanged":
-                    m * k * -(-m // bm) + k * n * -(-n // bn),
-                "without reuse: each tile reads its numbers once": 2 * m * n * k,
-                "each number once: other tiles need it again": m * k + k * n,
-            })  # fmt: skip
+            expect(
+                student.matmul_reads(m, n, k, bm, bn),
+                matmul_reads(m, n, k, bm, bn),
+                mistakes={
+                    "masked places are not read: the last tiles are smaller": -(-m // bm) * -(-n // bn) * (bm + bn) * k,
+                    "whole tiles only: the ragged ones count, too": m * k * (n // bn) + k * n * (m // bm),
+                    "a is read once for each column of tiles, b for each row: they are exchanged": m * k * -(-m // bm)
+                    + k * n * -(-n // bn),
+                    "without reuse: each tile reads its numbers once": 2 * m * n * k,
+                    "each number once: other tiles need it again": m * k + k * n,
+                },
+            )
 
 
 # ---- C++
@@ -559,7 +627,7 @@ def text_of_the_recurrence(student, rng):
         require(code.count(opening) == code.count(closing), f"{opening} and {closing} do not match")
 
 
-@beside
+@student_side
 def averages(student, x, decay):
     """Compile the student's C++ and run it on x: the result, what the compiler says, nothing written elsewhere."""
     library, words = shared_library(student.ema_source())
@@ -572,7 +640,7 @@ def averages(student, x, decay):
     return inner.reshape(x.shape), "", bool((border == 777).all())
 
 
-@beside
+@student_side
 def shared_library(source):
     """A loaded library and "", or None and what the compiler says."""
     with tempfile.TemporaryDirectory() as folder:
@@ -610,279 +678,18 @@ def averages_in_cpp(student, rng):
             got, words, clean = student.run(averages, x, decay)
             require(got is not None, f"it does not compile: {words}")
             require(clean, "it writes outside of y", likely="rows × columns numbers, from 0")
-            expect(got, slow_averages(x, decay), mistakes={
-                "each row starts afresh": lambda x=x, d=decay: slow_averages(x, d, "rows"),
-                "decay and 1 − decay are exchanged": lambda x=x, d=decay: slow_averages(x, d, "exchanged"),
-                "it starts with 0, not with x[0]": lambda x=x, d=decay: slow_averages(x, d, "zero"),
-                "y is not written": torch.full_like(x, 777.0),
-                "y[t − 1] is forgotten": lambda x=x, d=decay: torch.cat([x[:, :1], (1 - d) * x[:, 1:]], 1),
-            })  # fmt: skip
-
-
-# ---- targets
-
-
-@beside
-def copy_with_stride(x, out, stride, BLOCK):
-    """A program reads BLOCK numbers that lie `stride` apart, and writes them side by side."""
-    lane = tl.arange(0, BLOCK)  # noqa: F821
-    tl.store(out + lane, tl.load(x + lane * stride))  # noqa: F821
-
-
-@beside(changes=True)
-def measured(student, a, b, tiles, strides):
-    """Numbers read for each tile size; sectors of a warp for each stride; who reads what, for 16 × 16 tiles."""
-    m, k, n = a.shape[0], a.shape[1], b.shape[1]
-    reads, results = [], []
-    for tile in progress(tiles, "tiles"):
-        c = torch.zeros(m, n)
-        sizes = {"BM": tile, "BN": tile, "BK": 16}
-        machine = on_machine(student.matmul_kernel, (-(-m // tile), -(-n // tile)), a, b, c, m, n, k, **sizes)
-        reads.append(machine.reads)
-        results.append(c)
-    sectors = []
-    for stride in strides:
-        machine = on_machine(copy_with_stride, (1,), torch.zeros(32 * stride), torch.zeros(32), stride, BLOCK=32)
-        sectors.append(machine.sectors - 4)  # the 32 numbers written take 4
-    return reads, results, sectors
-
-
-@beside(changes=True)
-def footprint(student, m, n, k, tile, program):
-    """Which numbers of a, b and c one program touches: three maps."""
-    touched = {}
-
-    class Watching(Machine):
-        def load(self, pointer, mask=None, other=float("nan")):
-            offsets, where = self.within("load", pointer, mask)
-            touched[pointer.tensor.data_ptr()].view(-1)[offsets[where]] += 1
-            return super().load(pointer, mask, other)
-
-        def store(self, pointer, block, mask=None):
-            offsets, where = self.within("store", pointer, mask)
-            touched[pointer.tensor.data_ptr()].view(-1)[offsets[where]] += 1
-
-    tensors = [torch.ones(m, k), torch.ones(k, n), torch.zeros(m, n)]
-    for tensor in tensors:
-        touched[tensor.data_ptr()] = torch.zeros_like(tensor)
-    machine, names = Watching(), student.matmul_kernel.__globals__
-    before, names["tl"], machine.program = names.get("tl"), machine, program
-    student.matmul_kernel(*(Address(t) for t in tensors), m, n, k, BM=tile, BN=tile, BK=16)
-    names["tl"] = before
-    return list(touched.values())
-
-
-@lab.target("occupancy", "matmul_kernel", "matmul_reads", seconds=2)
-def what_tiles_save(student, goals, data, rng):
-    """A product of 128 × 128: numbers read from global memory, and how full the machine is"""
-    a, b, tiles = rng.normal(128, 128), rng.normal(128, 128), (16, 32, 64, 128)
-    strides = (1, 2, 3, 4, 6, 8, 12, 16, 32)
-    reads, results, sectors = student.run(measured, a, b, tiles, strides)
-    worst = max((c - a @ b).abs().max().item() for c in results)
-    goals.at_most("largest error of a product", worst, 1e-3)
-    for tile, count in zip(tiles, reads, strict=True):
-        goals.equal(f"numbers read, tiles of {tile}", count, student.matmul_reads(128, 128, 128, tile, tile))
-    goals.equal("occupancy, 256 threads with 64 registers", student.occupancy(256, 64, 0), 0.5)
-    goals.seen("sectors of 32 bytes for a warp that reads neighbours", sectors[0])
-    goals.seen("sectors for a warp that reads every eighth number", sectors[strides.index(8)])
-    blocks, registers = list(range(32, 1025, 32)), list(range(16, 256, 4))
-    full = torch.tensor([[student.occupancy(block, r, 0) for block in blocks] for r in registers])
-    maps = student.run(footprint, 100, 90, 80, 32, (1, 2))
-    with goals.picture("kernels.png", size=(10, 5.6)) as figure:
-        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.05])
-        for axes, touched, name, size in zip(
-            upper.subplots(1, 3, width_ratios=[80, 90, 90]),
-            maps,
-            "abc",
-            ("100 × 80", "80 × 90", "100 × 90"),
-            strict=True,
-        ):
-            axes.imshow(touched.numpy(), cmap="Blues", vmin=0, vmax=1.4)
-            for at in range(32, touched.shape[0], 32 if name != "b" else 16):
-                axes.axhline(at - 0.5, color="#cbd5e0", linewidth=0.6)
-            for at in range(32 if name != "a" else 16, touched.shape[1], 32 if name != "a" else 16):
-                axes.axvline(at - 0.5, color="#cbd5e0", linewidth=0.6)
-            axes.set(xticks=[], yticks=[], title=f"{name}: {size}")
-            axes.grid(False)
-        upper.suptitle("what program (1, 2) touches, tiles of 32 × 32", fontsize=9)
-        left, middle, right = lower.subplots(1, 3)
-        shown = left.imshow(
-            100 * full.numpy(), origin="lower", aspect="auto", extent=(16, 1040, 14, 254), cmap="viridis"
-        )
-        left.set(xlabel="threads of a block", ylabel="registers of a thread", title="occupancy (%)")
-        left.grid(False)
-        lower.colorbar(shown, ax=left)
-        sizes = [2**j for j in range(8)]
-        middle.plot(sizes, [student.matmul_reads(128, 128, 128, s, s) / 128**2 for s in sizes], label="matmul_reads")
-        middle.plot(tiles, [count / 128**2 for count in reads], "o", label="counted")
-        middle.set(xscale="log", yscale="log", xlabel="side of a tile", title="numbers read for each result")
-        middle.set_xticks(sizes, labels=[str(s) for s in sizes])
-        middle.minorticks_off()
-        middle.legend()
-        right.plot(strides, sectors, marker="o", markersize=4)
-        right.set(xlabel="distance of the numbers read", title="sectors of 32 bytes for a warp", ylim=(0, 34))
-
-
-@beside
-def timed_averages(student, x, decay):
-    """Seconds of computing and results: the recurrence in torch, column by column; in C++ (compiling not counted)."""
-    began = time.thread_time()
-    slow = x.clone()
-    for t in progress(range(1, x.shape[1]), "in Python"):
-        slow[:, t] = decay * slow[:, t - 1] + (1 - decay) * x[:, t]
-    between = time.thread_time()
-    library, words = shared_library(student.ema_source())
-    if library is None:
-        raise RuntimeError(f"it does not compile: {words}")
-    fast = torch.empty_like(x)
-    found = []
-    for _ in range(10):  # the first call touches the memory, other work on the machine makes single ones slower
-        started = time.thread_time()
-        library.ema(x.data_ptr(), fast.data_ptr(), *x.shape, decay)
-        found.append(time.thread_time() - started)
-    return between - began, min(found), slow, fast
-
-
-@lab.target("ema_source", seconds=2, needs=no_compiler)
-def a_loop_in_cpp(student, goals, data, rng):
-    """A recurrence over 20 000 steps, in Python and in C++"""
-    x = rng.normal(4, 20_000)
-    slow_time, fast_time, slow, fast = student.run(timed_averages, x, 0.999)
-    goals.at_most("largest difference", (slow - fast).abs().max().item(), 1e-4)
-    goals.seen("in Python", slow_time, "s")
-    goals.seen("in C++", fast_time, "s")
-    goals.at_least("Python / C++", slow_time / fast_time, 20, "times")
-
-
-@lab.target("matmul_kernel", seconds=8, needs=no_triton)
-def shared_memory_of_tiles(student, goals, data, rng):
-    """The product of tiles, compiled for an A100: what a block takes of its shared memory"""
-    types = ["*fp32"] * 3 + ["i32"] * 3
-    for tile in 32, 64:
-        size, shared = student.run(compiled, "matmul_kernel", types, {"BM": tile, "BN": tile, "BK": 32})
-        goals.at_least(f"bytes of code, tiles of {tile}", size, 1000)
-        goals.seen(f"shared memory of a block, tiles of {tile}", shared, "bytes")
-
-
-# ---- with a GPU
-
-
-@beside
-def milliseconds(run, repeats=20):
-    """The shortest of several runs on the GPU, by events: a call returns before the work is done."""
-    best = math.inf
-    run()
-    for _ in range(repeats):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        torch.cuda.synchronize()
-        best = min(best, start.elapsed_time(end))
-    return best
-
-
-@beside
-def jitted(student, name):
-    triton = triton_afresh(False)
-    return triton, triton.jit(kernel_with(triton, student, name))
-
-
-@beside
-def add_on_gpu(student, n):
-    triton, kernel = jitted(student, "add_kernel")
-    x, y = torch.randn(n, device="cuda"), torch.randn(n, device="cuda")
-    out = torch.full_like(x, 99.0)
-    grid = (triton.cdiv(n, 1024),)
-    mine = milliseconds(lambda: kernel[grid](x, y, out, n, BLOCK=1024))
-    copied = milliseconds(lambda: out.copy_(x))
-    kernel[grid](x, y, out, n, BLOCK=1024)
-    return bool(torch.equal(out, x + y)), 12 * n / mine / 1e6, 8 * n / copied / 1e6
-
-
-@lab.gpu("add_kernel", seconds=15, needs=no_triton)
-def bandwidth_of_add(student, goals, data, rng):
-    """Adding 64 million numbers: bandwidth, beside a copy"""
-    exact, mine, copied = student.run(add_on_gpu, 1 << 26)
-    goals.equal("the same sums as torch", int(exact), 1)
-    goals.seen("bandwidth of a copy", copied, "GB/s")
-    goals.at_least("bandwidth of add_kernel, share of a copy's", 100 * mine / copied, 70, "%")
-
-
-@beside
-def softmax_on_gpu(student, rows, columns):
-    _, kernel = jitted(student, "softmax_kernel")
-    x = 10 * torch.randn(rows, columns, device="cuda")
-    out = torch.full_like(x, 99.0)
-    block = 1 << (columns - 1).bit_length()
-    mine = milliseconds(lambda: kernel[(rows,)](x, out, columns, BLOCK=block))
-    by_torch = milliseconds(lambda: torch.softmax(x, 1))
-    by_hand = milliseconds(lambda: in_steps(x))
-    return float((out - x.softmax(1)).abs().max()), mine, by_torch, by_hand
-
-
-@beside
-def in_steps(x):
-    power = (x - x.amax(1, keepdim=True)).exp()
-    return power / power.sum(1, keepdim=True)
-
-
-@lab.gpu("softmax_kernel", seconds=15, needs=no_triton)
-def softmax_in_one_kernel(student, goals, data, rng):
-    """Softmax of 16 384 × 1000 numbers: one kernel, torch's kernel, and torch in five steps"""
-    error, mine, by_torch, by_hand = student.run(softmax_on_gpu, 16_384, 1000)
-    goals.at_most("largest error", error, 1e-5)
-    goals.seen("your kernel", mine, "ms")
-    goals.seen("torch.softmax", by_torch, "ms")
-    goals.at_least("torch in five steps / your kernel", by_hand / mine, 1.5, "times")
-
-
-@beside
-def fused_on_gpu(student, rows, columns):
-    _, kernel = jitted(student, "bias_relu_kernel")
-    x, bias = torch.randn(rows, columns, device="cuda"), torch.randn(columns, device="cuda")
-    out = torch.full_like(x, 99.0)
-    mine = milliseconds(lambda: kernel[(rows,)](x, bias, out, columns, BLOCK=1024))
-    in_two = milliseconds(lambda: (x + bias).relu())
-    leaf = x.requires_grad_()
-    out = student.FusedBiasReLU.apply(leaf, bias)
-    out.sum().backward()
-    want = (x + bias).relu()
-    return torch.equal(out, want) and torch.equal(leaf.grad, (want > 0).float()), mine, in_two
-
-
-@lab.gpu("bias_relu_kernel", "FusedBiasReLU", seconds=15, needs=no_triton)
-def one_kernel_for_two(student, goals, data, rng):
-    """Bias and ReLU of 16 384 × 4096 numbers: one kernel, and torch with two"""
-    same, mine, in_two = student.run(fused_on_gpu, 16_384, 4096)
-    goals.equal("the same numbers and gradients as torch", int(same), 1)
-    goals.seen("your kernel", mine, "ms")
-    goals.at_least("torch with two kernels / your kernel", in_two / mine, 1.2, "times")
-
-
-@beside
-def matmul_on_gpu(student, size, tile):
-    triton, kernel = jitted(student, "matmul_kernel")
-    a, b = torch.randn(size, size - 24, device="cuda"), torch.randn(size - 24, size - 8, device="cuda")
-    c = torch.empty(size, size - 8, device="cuda")
-    m, k, n = size, size - 24, size - 8
-    grid = (triton.cdiv(m, tile), triton.cdiv(n, tile))
-    mine = milliseconds(lambda: kernel[grid](a, b, c, m, n, k, BM=tile, BN=tile, BK=32), 5)
-    by_torch = milliseconds(lambda: a @ b, 5)
-    exact = a.double() @ b.double()
-    work = 2e-9 * m * n * k
-    return float((c - exact).abs().max() / exact.abs().max()), work / mine, work / by_torch
-
-
-@lab.gpu("matmul_kernel", seconds=25, needs=no_triton)
-def product_on_the_gpu(student, goals, data, rng):
-    """A product of about 2048 × 2048, in two sizes of tiles"""
-    for tile in 32, 64:
-        error, mine, by_torch = student.run(matmul_on_gpu, 2048, tile)
-        goals.at_most(f"largest error, relative, tiles of {tile}", error, 5e-3)  # tl.dot may use TF32
-        goals.seen(f"tiles of {tile}", mine, "TFLOP/s")
-    goals.seen("torch", by_torch, "TFLOP/s")
+            expect(
+                got,
+                slow_averages(x, decay),
+                mistakes={
+                    "each row starts afresh": lambda x=x, d=decay: slow_averages(x, d, "rows"),
+                    "decay and 1 − decay are exchanged": lambda x=x, d=decay: slow_averages(x, d, "exchanged"),
+                    "it starts with 0, not with x[0]": lambda x=x, d=decay: slow_averages(x, d, "zero"),
+                    "y is not written": torch.full_like(x, 777.0),
+                    "y[t − 1] is forgotten": lambda x=x, d=decay: torch.cat([x[:, :1], (1 - d) * x[:, 1:]], 1),
+                },
+            )
 
 
 if __name__ == "__main__":
-    sys.exit(lab.main())
+    sys.exit(run_checks(lab))

@@ -1,3 +1,4 @@
+# Made by tools/labs.py from labs/20_factors/author/lab.py; write your functions here.
 """Lab 20: Factor models and manifolds.
 
 What to do is in sheet.md. Check your work with: python check.py

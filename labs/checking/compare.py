@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from . import mistakes as known
-from .findings import Failed
-from .wire import Opaque
+from .outcome import CheckFailed
+from .protocol import Opaque
 
 TOLERANCES = {  # (relative, absolute), by what the expected numbers are
     torch.float64: (1e-8, 1e-10),
@@ -73,8 +73,8 @@ def _number(value: Any) -> str:
     return f"{value:.7g}" if isinstance(value, float) else str(value)
 
 
-def _wrong(where: str, text: str, *likely: str) -> Failed:
-    return Failed("wrong", f"{where}: {text}" if where else text, likely)
+def _wrong(where: str, text: str, *likely: str) -> CheckFailed:
+    return CheckFailed("wrong", f"{where}: {text}" if where else text, likely)
 
 
 def _close(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> torch.Tensor:
@@ -127,7 +127,7 @@ def _dtype_fits(got: torch.dtype, want: torch.dtype) -> bool:
 
 
 def _tensor(
-    got: object, want: torch.Tensor, where: str, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
+    got: Any, want: torch.Tensor, where: str, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
 ) -> None:
     if not isinstance(got, torch.Tensor):
         likely = _no_return(got)
@@ -142,8 +142,11 @@ def _tensor(
         likely = likely or known.of_shape(got, want)
         raise _wrong(where, f"expected shape {shape_text(want.shape)}, got {shape_text(got.shape)}", *likely)
     if not _dtype_fits(got.dtype, want.dtype):
-        raise _wrong(where, f"expected {dtype_text(want.dtype)} numbers, got {dtype_text(got.dtype)}",
-                     *known.of_dtype(got.dtype, want.dtype))  # fmt: skip
+        raise _wrong(
+            where,
+            f"expected {dtype_text(want.dtype)} numbers, got {dtype_text(got.dtype)}",
+            *known.of_dtype(got.dtype, want.dtype),
+        )
     close = _close(got, want, r, a)
     if close.all():
         return
@@ -176,8 +179,14 @@ def _plain(
         expected = "None" if want is None else f"{_article(type(want).__name__)} {type(want).__name__}"
         raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *_no_return(got))
     if isinstance(want, float) and isinstance(got, (int, float)):
-        _tensor(torch.tensor(float(got), dtype=torch.float64), torch.tensor(want, dtype=torch.float64), where,
-                mistakes, 1e-5 if rtol is None else rtol, 1e-7 if atol is None else atol)  # fmt: skip
+        _tensor(
+            torch.tensor(float(got), dtype=torch.float64),
+            torch.tensor(want, dtype=torch.float64),
+            where,
+            mistakes,
+            1e-5 if rtol is None else rtol,
+            1e-7 if atol is None else atol,
+        )
     elif got != want:
         likely = _explaining(mistakes, lambda value: bool(value == got))
         raise _wrong(where, f"expected {describe(want)}, got {describe(got)}", *likely)
@@ -202,7 +211,7 @@ def expect(
     """
     try:
         _any(got, want, "", names, mistakes or {}, rtol, atol)
-    except Failed as failed:
+    except CheckFailed as failed:
         if likely and not set(failed.likely) & set(mistakes or {}):
             failed.likely.insert(0, likely)
         raise
@@ -222,9 +231,14 @@ def _member(mistakes: Mapping[str, object], key: object) -> dict[str, object]:
 
 
 def _any(
-    got: Any, want: Any, where: str, names: Sequence[str] | None, mistakes: Mapping[str, object],
-    rtol: float | None, atol: float | None,
-) -> None:  # fmt: skip
+    got: Any,
+    want: Any,
+    where: str,
+    names: Sequence[str] | None,
+    mistakes: Mapping[str, object],
+    rtol: float | None,
+    atol: float | None,
+) -> None:
     if isinstance(want, torch.Tensor):
         _tensor(got, want, where, mistakes, rtol, atol)
     elif isinstance(want, np.ndarray):
@@ -245,9 +259,12 @@ def _any(
             raise _wrong(where, f"expected a dict, got {kind_text(got)}")
         if set(got) != set(want):
             missing, extra = sorted(map(str, set(want) - set(got))), sorted(map(str, set(got) - set(want)))
-            raise _wrong(where, f"expected the keys {sorted(map(str, want))}"
-                         + (f"; missing: {', '.join(missing)}" if missing else "")
-                         + (f"; too many: {', '.join(extra)}" if extra else ""))  # fmt: skip
+            raise _wrong(
+                where,
+                f"expected the keys {sorted(map(str, want))}"
+                + (f"; missing: {', '.join(missing)}" if missing else "")
+                + (f"; too many: {', '.join(extra)}" if extra else ""),
+            )
         for key, other in want.items():
             _any(got[key], other, f"{where or 'result'}[{key!r}]", None, _member(mistakes, key), rtol, atol)
     else:

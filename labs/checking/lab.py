@@ -1,4 +1,4 @@
-"""A lab: its parts, the checks of each, rules on how they are written, targets."""
+"""A lab: its parts, the checks of each, rules on how they are written, experiments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, overload
 
 from .rules import Rule
 
-Kind = Literal["check", "target", "gpu"]
+Kind = Literal["check", "experiment", "gpu"]
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 Needs = Callable[[], str | None]
@@ -35,8 +35,12 @@ class Check:
     needs: Needs | None = None
 
 
+_MARKS = ("student_side", "lab.reference")  # of what runs in the student's process
+_OURS = ("checking", "check")  # where names come from that the student's side has of its own
+
+
 def _is_import(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module != "checking")
+    return isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module not in _OURS)
 
 
 def _is_constant(node: ast.stmt) -> bool:
@@ -48,24 +52,24 @@ class LabError(Exception):
 
 
 @overload
-def beside(function: F) -> F: ...
+def student_side(function: F) -> F: ...
 @overload
-def beside(*, changes: bool) -> Callable[[F], F]: ...
-def beside(function: Any = None, *, changes: bool = False) -> Any:
+def student_side(*, changes: bool) -> Callable[[F], F]: ...
+def student_side(function: Any = None, *, changes: bool = False) -> Any:
     """A function or class that runs in the student's process, for `student.run`; see worker.py for what it can use.
 
     `changes`: tensors that are handed to it may come back changed.
     """
 
     def mark(decorated: Any) -> Any:
-        decorated.beside_changes = changes
+        decorated.changes_arguments = changes
         return decorated
 
     return mark if function is None else mark(function)
 
 
 def progress(items: Iterable[T], text: str = "") -> Iterator[T]:
-    """Go through `items`; in a @beside function the worker's own (worker.py) has this name and draws a bar."""
+    """Go through `items`; in a @student_side function the worker's own (worker.py) has this name and draws a bar."""
     yield from items
 
 
@@ -87,9 +91,14 @@ class Lab:
         return f"{self.number}.{self.parts.index(part) + 1} {part}"
 
     def _add(
-        self, kind: Kind, parts: Sequence[str], function: Callable[..., None] | None, seconds: float,
-        rule: Rule | None = None, needs: Needs | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        kind: Kind,
+        parts: Sequence[str],
+        function: Callable[..., None] | None,
+        seconds: float,
+        rule: Rule | None = None,
+        needs: Needs | None = None,
+    ) -> None:
         if unknown := set(parts) - set(self.parts):
             raise LabError(f"{self.file}: {', '.join(sorted(unknown))}: no part of this lab")
         if function is not None:
@@ -116,17 +125,17 @@ class Lab:
 
         return declare
 
-    def target(self, *parts: str, seconds: float, needs: Needs | None = None) -> Callable[[F], F]:
-        """Declare a measured result: `function(student, goals, data, rng)`; `seconds` is what it usually takes."""
+    def experiment(self, *parts: str, seconds: float, needs: Needs | None = None) -> Callable[[F], F]:
+        """Declare a measured result: `function(student, metrics, data, rng)`; `seconds` is what it usually takes."""
 
         def declare(function: F) -> F:
-            self._add("target", parts, function, seconds, needs=needs)
+            self._add("experiment", parts, function, seconds, needs=needs)
             return function
 
         return declare
 
     def gpu(self, *parts: str, seconds: float, needs: Needs | None = None) -> Callable[[F], F]:
-        """Declare a target that needs a GPU with CUDA, and is skipped without one."""
+        """Declare an experiment that needs a GPU with CUDA, and is skipped without one."""
 
         def declare(function: F) -> F:
             self._add("gpu", parts, function, seconds, needs=needs)
@@ -143,36 +152,52 @@ class Lab:
         if function.__name__ not in self.parts:
             raise LabError(f"{self.file}: {function.__name__}: no part of this lab")
         self.references[function.__name__] = function
-        function.beside_changes = False  # type: ignore[attr-defined]
+        function.changes_arguments = False  # type: ignore[attr-defined]
         return function
 
     def of_kind(self, kind: Kind) -> list[Check]:
         """The checks of one kind, part after part."""
         return sorted((c for c in self.checks if c.kind == kind), key=lambda c: self.parts.index(c.parts[0]))
 
+    @property
+    def experiments(self) -> Path:
+        """The file with the experiments, beside check.py; a lab need not have one."""
+        return self.file.with_name("experiments.py")
+
+    def files(self, experiments: bool = True) -> list[Path]:
+        """check.py, and experiments.py when that is wanted and there."""
+        return [self.file, *([self.experiments] if experiments and self.experiments.is_file() else [])]
+
+    def program(self, experiments: bool = True) -> str:
+        """The text of check.py, with that of experiments.py behind it when that is wanted and there."""
+        return "\n\n".join(file.read_text(encoding="utf-8") for file in self.files(experiments))
+
     @cached_property
-    def _shared(self) -> list[tuple[str, str]]:
-        """What runs beside the student's code, in the order of check.py: (name or "", text)."""
-        found: list[tuple[str, str]] = []
-        for node in ast.parse(self.file.read_text(encoding="utf-8")).body:
-            if _is_import(node) or _is_constant(node):
-                found.append(("", ast.unparse(node)))
-            elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-                marks = [ast.unparse(mark).split("(")[0] for mark in node.decorator_list]
-                if "beside" in marks or "lab.reference" in marks:
-                    node.decorator_list = [
-                        mark for mark, name in zip(node.decorator_list, marks, strict=True)
-                        if name not in ("beside", "lab.reference")
-                    ]  # fmt: skip
-                    found.append((node.name if "lab.reference" in marks else "", ast.unparse(node)))
-        return found
+    def _in_checks(self) -> list[tuple[str, str]]:
+        return student_side_of(self.file)
 
-    def helpers(self, checked: Sequence[str] = ()) -> str:
-        """The text that the student's process gets: @beside functions, and references of all parts but `checked`."""
-        return "\n\n".join(text for name, text in self._shared if name not in checked) + "\n"
+    @cached_property
+    def _in_experiments(self) -> list[tuple[str, str]]:
+        return student_side_of(self.experiments) if self.experiments.is_file() else []
 
-    def main(self, arguments: Sequence[str] | None = None) -> int:
-        """The command line of check.py; the exit status."""
-        from .main import main  # here, so that a notebook or the grader need no command line
+    def helpers(self, checked: Sequence[str] = (), experiments: bool = False) -> str:
+        """The text that the student's process gets: @student_side functions, references of all parts but `checked`."""
+        found = [*self._in_checks, *(self._in_experiments if experiments else [])]
+        return "\n\n".join(text for name, text in found if name not in checked) + "\n"
 
-        return main(self, arguments)
+
+def student_side_of(file: Path) -> list[tuple[str, str]]:
+    """What a file of checks has for the student's side, in its order: (name of a reference or "", text).
+
+    These are imports, constants in capitals, and what is marked as @student_side or @lab.reference.
+    """
+    found: list[tuple[str, str]] = []
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if _is_import(node) or _is_constant(node):
+            found.append(("", ast.unparse(node)))
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            marks = {ast.unparse(mark).split("(")[0]: mark for mark in node.decorator_list}
+            if marks.keys() & set(_MARKS):
+                node.decorator_list = [mark for name, mark in marks.items() if name not in _MARKS]
+                found.append((node.name if "lab.reference" in marks else "", ast.unparse(node)))
+    return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,38 +12,27 @@ from typing import Any
 
 import torch
 
-from .findings import Failed
-from .forking import Server
+from .cli import chosen, gpu_missing, show
+from .forkserver import ForkServer
+from .kernel import kernel_submission
 from .lab import Kind, Lab
-from .live import live
-from .main import chosen, gpu_missing, show
+from .loading import load_lab
+from .outcome import CheckFailed
 from .processes import Remote, launch
 from .report import Page
 from .runner import Plan
 from .submission import Submission
 
-
-def load_lab(folder: Path) -> Lab:
-    """The lab that check.py in `folder` declares."""
-    spec = importlib.util.spec_from_file_location(f"check_{folder.name}", folder / "check.py")
-    if spec is None or spec.loader is None or not (folder / "check.py").is_file():
-        raise FileNotFoundError(f"there is no check.py in {folder}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    lab: Lab = module.lab
-    return lab
-
-
-_servers: list[Server] = []  # one for each kernel
+_servers: list[ForkServer] = []  # one for each kernel
 
 
 def _launch(lab: Lab) -> None:
     for gone in _servers:
         gone.close()
-    _servers[:] = [launch(lab.labs, lab.file)]
+    _servers[:] = [launch(lab.labs, lab.files())]
 
 
-def _server(lab: Lab) -> Server:
+def _server(lab: Lab) -> ForkServer:
     """The server of workers for this kernel: a Python of its own, since a kernel computes, on a GPU perhaps."""
     if not _servers[0].lives():
         _launch(lab)
@@ -85,15 +73,14 @@ def notebook(name: str, names: dict[str, Any] | None = None) -> Callable[..., No
         except ValueError as error:
             print(error)
             return
-        wanted: dict[Kind, bool] = {"target": targets, "gpu": gpu}
+        wanted: dict[Kind, bool] = {"experiment": targets, "gpu": gpu}
         kinds = tuple(kind for kind, asked in wanted.items() if asked) or ("check",)
         page, begin = Page(sys.stdout, colour=True, alive=True), time.monotonic()
-        plan = Plan(lab, seed, only, kinds, patience, lab.folder / "results",
-                    gpu_missing=gpu_missing() if gpu else "")  # fmt: skip
-        submission: Submission | Failed
+        plan = Plan(lab, seed, only, kinds, patience, lab.folder / "results", gpu_missing=gpu_missing() if gpu else "")
+        submission: Submission | CheckFailed
         try:
-            submission = live(found, lab.folder / "exercise.ipynb")
-        except Failed as failed:
+            submission = kernel_submission(found, lab.folder / "exercise.ipynb")
+        except CheckFailed as failed:
             submission = failed
         options = [f"{name}=True" for name, asked in (("targets", targets), ("gpu", gpu)) if asked]
         options += [f"seed={seed}"] if seed else []

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -18,8 +18,8 @@ from typing import Any, Protocol
 import torch
 
 from . import worker
-from .forking import GRACE, Server, serve
-from .warm import warm
+from .forkserver import GRACE, ForkServer, serve
+from .preload import preload
 
 PRINTED = 2000  # characters of a function's output that are shown
 USED_UP = "has used up its time"
@@ -60,9 +60,9 @@ Start = Callable[[Limits], Worker]
 
 
 class Remote:
-    """A worker that a server has forked (see forking.py)."""
+    """A worker that a server has forked (see forkserver.py)."""
 
-    def __init__(self, server: Server, limits: Limits) -> None:
+    def __init__(self, server: ForkServer, limits: Limits) -> None:
         self._server = server
         self._ended: str | None = None
         self.connection, theirs = socket.socketpair()
@@ -97,39 +97,44 @@ def run_worker(order: dict[str, Any], descriptors: list[int], base: int | None =
 @contextmanager
 def workers() -> Iterator[Start]:
     """Workers from a server that is forked now: only for a process that has computed nothing yet."""
-    server = Server.forked(run_worker)
+    server = ForkServer.forked(run_worker)
     try:
         yield partial(Remote, server)
     finally:
         server.close()
 
 
-def serve_apart(check: str, descriptor: str) -> None:
-    """The life of a server that was launched, not forked; `check` is the check.py that its workers will help."""
+def serve_apart(descriptor: str, *files: str) -> None:
+    """The life of a server that was launched, not forked; its workers will help the checks in `files`."""
     torch.set_num_threads(1)
-    warm(Path(check).read_text(encoding="utf-8"))
+    preload(*(Path(file).read_text(encoding="utf-8") for file in files))
     serve(socket.socket(fileno=int(descriptor)), run_worker)
 
 
-_APART = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from checking import processes; processes.serve_apart(*sys.argv[2:])"
-)
+_APART = """import sys
+sys.path.insert(0, sys.argv[1])
+from checking import processes
+processes.serve_apart(sys.argv[-1], *sys.argv[2:-1])
+"""
 
 
-def launch(labs: Path, check: Path) -> Server:
+def launch(labs: Path, files: Sequence[Path]) -> ForkServer:
     """A server in a Python of its own, for a process that may have computed, such as a notebook's kernel.
 
-    labs: the folder of the labs. check: the check.py that its workers will help.
+    labs: the folder of the labs. files: the programs of checks that its workers will help.
     """
-    return Server.launched([sys.executable, "-P", "-c", _APART, str(labs), str(check)])
+    return ForkServer.launched([sys.executable, "-P", "-c", _APART, str(labs), *map(str, files)])
 
 
 def how_it_ended(status: int) -> str:
     """The status of waitpid in words."""
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        names = {signal.SIGKILL: "was killed, probably for its use of memory", signal.SIGSEGV: "crashed (SIGSEGV)",
-                 signal.SIGXCPU: USED_UP}  # fmt: skip
+        names = {
+            signal.SIGKILL: "was killed, probably for its use of memory",
+            signal.SIGSEGV: "crashed (SIGSEGV)",
+            signal.SIGXCPU: USED_UP,
+        }
         return names.get(signal.Signals(number), f"was stopped by {signal.Signals(number).name}")
     return f"ended itself with status {os.waitstatus_to_exitcode(status)}"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .lab import Check, Lab
-from .runner import Result, summary
+from .results import Result, summary
 from .session import Tick
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
@@ -93,10 +93,10 @@ class Page:
         time_text = f"{result.seconds:.2f} s" if result.seconds >= 0.005 else ""
         room = self._width - 16
         self.line(f"    {self.paint(sign, colour)} {title[:room]:<{min(room, 74)}} {self.paint(time_text, 'dim')}")
-        for goal in result.goals:
-            mark, tint = ("✓", "green") if goal.ok else ("·", "dim") if goal.ok is None else ("✗", "red")
-            wanted = self.paint(f"   {goal.wanted}" if goal.ok is not None else "", "dim")
-            self.line(f"      {self.paint(mark, tint)} {goal.label:<44} {goal.measured():>12}{wanted}")
+        for metric in result.metrics:
+            mark, tint = ("✓", "green") if metric.ok else ("·", "dim") if metric.ok is None else ("✗", "red")
+            wanted = self.paint(f"   {metric.wanted}" if metric.ok is not None else "", "dim")
+            self.line(f"      {self.paint(mark, tint)} {metric.label:<44} {metric.measured():>12}{wanted}")
         for picture in result.pictures:
             self._field("picture", shown_path(picture))
         if result.reason:
@@ -145,12 +145,16 @@ def shown_path(path: Path) -> str:
 def plain(result: Result) -> str:
     """What is wrong, as text for a form, a table or a test."""
     if result.failed is None:
-        goals = "; ".join(f"{goal.label}: {goal.measured()}" for goal in result.goals)
-        return result.reason or goals
+        measured = "; ".join(f"{metric.label}: {metric.measured()}" for metric in result.metrics)
+        return result.reason or measured
     failed = result.failed
-    pieces = [("", f"{failed.kind}: {failed.text}" if failed.kind != "wrong" else failed.text),
-              ("called: ", failed.called), ("case: ", ", ".join(failed.cases)), ("where: ", failed.where),
-              *(("likely: ", sentence) for sentence in failed.likely)]  # fmt: skip
+    pieces = [
+        ("", f"{failed.kind}: {failed.text}" if failed.kind != "wrong" else failed.text),
+        ("called: ", failed.called),
+        ("case: ", ", ".join(failed.cases)),
+        ("where: ", failed.where),
+        *(("likely: ", sentence) for sentence in failed.likely),
+    ]
     return "\n".join(f"{label}{text}" for label, text in pieces if text)
 
 
@@ -159,16 +163,26 @@ def gradescope(lab: Lab, results: Sequence[Result], seconds: float) -> dict[str,
     status = {"passed": "passed", "failed": "failed", "not yet": "failed"}
     tests = []
     for number, result in enumerate((r for r in results if r.status != "skipped"), start=1):
-        tests.append({
-            "name": f"{' + '.join(lab.tag(part) for part in result.check.parts)}: {result.check.title}",
-            "number": str(number), "status": status[result.status], "score": float(result.status == "passed"),
-            "max_score": 1.0, "output": "not yet" if result.status == "not yet" else plain(result),
-            "visibility": "visible", "tags": [result.check.kind, *result.check.parts],
-        })  # fmt: skip
+        tests.append(
+            {
+                "name": f"{' + '.join(lab.tag(part) for part in result.check.parts)}: {result.check.title}",
+                "number": str(number),
+                "status": status[result.status],
+                "score": float(result.status == "passed"),
+                "max_score": 1.0,
+                "output": "not yet" if result.status == "not yet" else plain(result),
+                "visibility": "visible",
+                "tags": [result.check.kind, *result.check.parts],
+            }
+        )
     return {
-        "score": sum(test["score"] for test in tests), "execution_time": round(seconds, 2), "visibility": "visible",
-        "stdout_visibility": "visible", "output": f"Lab {lab.name}", "tests": tests,
-    }  # fmt: skip
+        "score": sum(test["score"] for test in tests),
+        "execution_time": round(seconds, 2),
+        "visibility": "visible",
+        "stdout_visibility": "visible",
+        "output": f"Lab {lab.name}",
+        "tests": tests,
+    }
 
 
 def write_json(lab: Lab, results: Sequence[Result], seconds: float, file: Path) -> None:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from .findings import Failed
+from .outcome import CheckFailed
 from .submission import Submission, is_stub
 
 _LOOPS = (ast.For, ast.While, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.AsyncFor)
@@ -65,15 +65,15 @@ def _is(name: str, forbidden: str) -> bool:
 
 
 def check(rule: Rule, submission: Submission, parts: Sequence[str], tag: str) -> None:
-    """Raise Failed where the part breaks the rule; other parts that it uses answer for themselves.
+    """Raise CheckFailed where the part breaks the rule; other parts that it uses answer for themselves.
 
     tag: what the stub says, "02.3 PCA".
     """
     node = submission.definitions().get(rule.part)
     if node is None:
-        raise Failed("unusable", f"there is no {rule.part} in {submission.file.name}")
+        raise CheckFailed("unusable", f"there is no {rule.part} in {submission.file.name}")
     if is_stub(node):
-        raise Failed("not yet", tag)
+        raise CheckFailed("not yet", tag)
     others = {name: d for name, d in submission.definitions().items() if name == rule.part or name not in parts}
     body = [d for d in submission.tree.body if getattr(d, "name", None) is None or d in others.values()]
     own = replace(submission, tree=ast.Module(body=body, type_ignores=[]))
@@ -98,7 +98,7 @@ def check(rule: Rule, submission: Submission, parts: Sequence[str], tag: str) ->
             raise _broken(f"@ is not allowed here{because}", where)
 
 
-def _broken(text: str, where: str) -> Failed:
-    failed = Failed("wrong", text)
+def _broken(text: str, where: str) -> CheckFailed:
+    failed = CheckFailed("wrong", text)
     failed.where = where
     return failed

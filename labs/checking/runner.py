@@ -6,33 +6,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from . import rules
-from .data import Data, MissingData
-from .findings import Failed, Skipped
-from .goals import Goal, Goals
-from .inputs import Inputs
+from .datasets import DataSets, MissingData
 from .lab import Check, Kind, Lab
+from .metrics import Metrics
+from .outcome import CheckFailed, Skipped
 from .processes import Limits, Start
+from .results import Result
+from .rng import Rng
 from .session import Student, Tick, conversation, silent
 from .submission import Submission, hint
 
-PATIENCE_WITH_TARGETS = 10  # times the usual seconds of a target, for slower machines
+PATIENCE_WITH_EXPERIMENTS = 10  # times the usual seconds of an experiment, for slower machines
 NO_GPU = "no GPU with CUDA here"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came out of one check; status is "passed", "failed", "not yet" or "skipped"."""
-
-    check: Check
-    status: str
-    seconds: float
-    failed: Failed | None = None
-    reason: str = ""
-    goals: tuple[Goal, ...] = ()
-    pictures: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,11 +42,11 @@ class Plan:
 
     def worker_seed(self, check: Check) -> int:
         """What the student's side starts its random numbers with; it must not learn the seed of a grading."""
-        return Inputs(self.seed, f"{check.name}, student's side").seed() if self.graded else self.seed
+        return Rng(self.seed, f"{check.name}, student's side").seed() if self.graded else self.seed
 
 
-def _examine(plan: Plan, check: Check, submission: Submission, start: Start, tick: Tick, goals: Goals) -> None:
-    """Run one check; returns when it passed, raises Failed or Skipped."""
+def _examine(plan: Plan, check: Check, submission: Submission, start: Start, tick: Tick, metrics: Metrics) -> None:
+    """Run one check; returns when it passed, raises CheckFailed or Skipped."""
     lab = plan.lab
     if check.rule is not None:
         rules.check(check.rule, submission, lab.parts, lab.tag(check.rule.part))
@@ -69,54 +56,57 @@ def _examine(plan: Plan, check: Check, submission: Submission, start: Start, tic
         raise Skipped(plan.gpu_missing)
     if check.needs is not None and (reason := check.needs()):
         raise Skipped(reason)
-    own = check.kind != "check"
-    seconds = max(30.0, PATIENCE_WITH_TARGETS * check.seconds) if own else check.seconds
+    measures = check.kind != "check"
+    seconds = max(30.0, PATIENCE_WITH_EXPERIMENTS * check.seconds) if measures else check.seconds
     limits = replace(plan.limits, seconds=seconds * plan.patience)
     if check.kind == "gpu":
         limits = replace(limits, memory=None)  # CUDA reserves far more addresses than memory
-    helpers = lab.helpers(() if own else check.parts)
-    stand_ins = [] if own else [name for name in lab.references if name not in check.parts]
-    rng, seed = Inputs(plan.seed, check.name), plan.worker_seed(check)
-    with conversation(start, submission, helpers, stand_ins, lab.labs, limits, seed, tick) as student:
-        _run(check, student, goals, Data(lab.labs), rng)
+    helpers = lab.helpers(experiments=True) if measures else lab.helpers(check.parts)
+    substitutes = [] if measures else [name for name in lab.references if name not in check.parts]
+    rng, seed = Rng(plan.seed, check.name), plan.worker_seed(check)
+    with conversation(start, submission, helpers, substitutes, lab.labs, limits, seed, tick) as student:
+        _run(check, student, metrics, DataSets(lab.labs), rng)
 
 
-def _run(check: Check, student: Student, goals: Goals, data: Data, rng: Inputs) -> None:
+def _run(check: Check, student: Student, metrics: Metrics, data: DataSets, rng: Rng) -> None:
     assert check.function is not None
     try:
         if check.kind == "check":
             check.function(student, rng)
             return
-        check.function(student, goals, data, rng)
-    except (Failed, Skipped, MissingData):
+        check.function(student, metrics, data, rng)
+    except (CheckFailed, Skipped, MissingData):
         raise
     except Exception as error:
         # The check took something for granted that does not hold for what the student's function returned.
         text = f"what came back cannot be used: {type(error).__name__}: {error}"
-        raise Failed("wrong", text) from error
-    missed = [goal.label for goal in goals.reached if goal.ok is False]
+        raise CheckFailed("wrong", text) from error
+    missed = [metric.label for metric in metrics.reached if metric.ok is False]
     if missed:
-        raise Failed("wrong", f"not reached: {', '.join(missed)}")
+        raise CheckFailed("wrong", f"not reached: {', '.join(missed)}")
 
 
 def run(
-    plan: Plan, submission: Submission | Failed, start: Start, tick: Callable[[Check], Tick] = lambda _check: silent
+    plan: Plan,
+    submission: Submission | CheckFailed,
+    start: Start,
+    tick: Callable[[Check], Tick] = lambda _check: silent,
 ) -> Iterator[Result]:
     """Run what is planned and yield each result as it comes; an unusable submission fails everything.
 
     start: makes the processes with the student's code.
     """
-    fatal: Failed | None = None
+    fatal: CheckFailed | None = None
     for check in plan.checks():
-        goals, begin = Goals(plan.pictures), time.monotonic()
+        metrics, begin = Metrics(plan.pictures), time.monotonic()
         status, failed, reason = "passed", None, ""
         try:
-            if isinstance(submission, Failed):
+            if isinstance(submission, CheckFailed):
                 raise submission
             if fatal is not None:
                 raise fatal
-            _examine(plan, check, submission, start, tick(check), goals)
-        except Failed as finding:
+            _examine(plan, check, submission, start, tick(check), metrics)
+        except CheckFailed as finding:
             if finding.kind == "no data" and not plan.graded:  # the student's side says so: worth nothing in a grading
                 status, reason = "skipped", finding.text
             else:
@@ -125,15 +115,12 @@ def run(
         except (Skipped, MissingData) as why:
             status, reason = "skipped", str(why)
         seconds = time.monotonic() - begin
-        yield Result(check, status, seconds, failed, reason or goals.note, tuple(goals.reached), tuple(goals.pictures))
+        yield Result(
+            check, status, seconds, failed, reason or metrics.note, tuple(metrics.reached), tuple(metrics.pictures)
+        )
 
 
 def hints(submission: Submission, parts: Sequence[str]) -> dict[str, str]:
     """The hint of each part that is there."""
     definitions = submission.definitions()
     return {part: hint(definitions[part]) for part in parts if part in definitions}
-
-
-def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """How many passed, failed, are not yet written, were skipped."""
-    return {status: sum(r.status == status for r in results) for status in ("passed", "failed", "not yet", "skipped")}

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from . import wire
+from . import protocol
 from .compare import describe
-from .findings import Failed
+from .outcome import CheckFailed
 from .processes import USED_UP, Limits, Start, Worker, clean
 from .submission import Submission
 
@@ -35,7 +35,7 @@ def silent(_seconds: float, _progress: tuple[int, int, str] | None) -> None:
 
 @dataclass
 class Session:
-    """One check's conversation. Every answer that is not a value becomes Failed."""
+    """One check's conversation. Every answer that is not a value becomes CheckFailed."""
 
     submission: Submission
     partner: Worker
@@ -55,7 +55,7 @@ class Session:
         try:
             connection.settimeout(max(0.01, self.deadline - time.monotonic()))
             self._looked = self._moved = time.monotonic()
-            wire.send(connection, order)
+            protocol.send(connection, order)
             while True:
                 left = self.deadline - time.monotonic()
                 if left <= 0:
@@ -65,18 +65,18 @@ class Session:
                 if not select.select([connection], [], [], min(left, 0.2))[0]:
                     continue
                 connection.settimeout(left)
-                answer = wire.receive(connection)
+                answer = protocol.receive(connection)
                 if "progress" not in answer:
                     return answer
                 done, total, text = answer["progress"]
                 progress = (int(done), int(total), clean(str(text), 40))
         except TimeoutError:
             raise self.too_slow() from None
-        except (OSError, wire.WireError) as error:
+        except (OSError, protocol.ProtocolError) as error:
             raise self.gone(error) from None
 
     def _watch(self) -> None:
-        """Raise Failed where the process waits and waits; one that computes is ended by its limit of computing time.
+        """Raise CheckFailed where the process only waits; one that computes is ended by its limit of computing time.
 
         What is ready to compute gets a share of even a busy machine within seconds.
         """
@@ -88,52 +88,55 @@ class Session:
         if computed is None or computed > self._computed + 0.001:
             self._computed, self._moved = computed or 0.0, now
         elif now > self._moved + PAUSES * self.limit:
-            raise Failed("time", f"nothing has happened for {now - self._moved:.0f} s", (_ASLEEP,))
+            raise CheckFailed("time", f"nothing has happened for {now - self._moved:.0f} s", (_ASLEEP,))
 
-    def too_slow(self) -> Failed:
-        return Failed("time", f"not done after {self.limit:g} s", (_ENDLESS,))
+    def too_slow(self) -> CheckFailed:
+        return CheckFailed("time", f"not done after {self.limit:g} s", (_ENDLESS,))
 
-    def gone(self, error: Exception) -> Failed:
+    def gone(self, error: Exception) -> CheckFailed:
         """Why there is no answer any more."""
         how = self.partner.end(_DYING)
         if how == USED_UP:
             return self.too_slow()
-        return Failed("stopped", f"the process {how}" if how else f"the process sent no answer, but {error}")
+        return CheckFailed("stopped", f"the process {how}" if how else f"the process sent no answer, but {error}")
 
     def value(self, order: dict[str, Any], may: Sequence[int] | None = ()) -> dict[str, Any]:
         """The answer to a call that returned; `may`: the arguments that it may change, None: all of them."""
         answer = self.ask(order)
         if "not_yet" in answer:
-            raise Failed("not yet", str(answer["not_yet"]))
+            raise CheckFailed("not yet", str(answer["not_yet"]))
         if "missing_data" in answer:
-            raise Failed("no data", clean(str(answer["missing_data"])))
+            raise CheckFailed("no data", clean(str(answer["missing_data"])))
         if "missing" in answer:
-            raise Failed("unusable", f"there is no function {answer['missing']} in {self.submission.file.name}")
+            raise CheckFailed("unusable", f"there is no function {answer['missing']} in {self.submission.file.name}")
         if "raised" in answer:
             raise raised(answer["raised"], self.submission)
         if not isinstance(answer.get("changed"), list):
-            raise self.gone(wire.WireError("something else"))
+            raise self.gone(protocol.ProtocolError("something else"))
         changed = [int(n) for n in answer["changed"] if may is not None and n not in may]
         if changed:
             which = " and ".join(str(n + 1) for n in changed)
-            raise Failed(
-                "wrong", f"argument {which} has changed: a function leaves its arguments as they were",
+            raise CheckFailed(
+                "wrong",
+                f"argument {which} has changed: a function leaves its arguments as they were",
                 ("an operation in place, such as x -= mean or x.add_(…): write x = x - mean instead",),
-            )  # fmt: skip
+            )
         return answer
 
 
-def raised(answer: Any, submission: Submission) -> Failed:
+def raised(answer: Any, submission: Submission) -> CheckFailed:
     """An exception of the student's function in words; every field comes from the untrusted side."""
     kind, text = clean(str(answer.get("type")), 60), clean(str(answer.get("text")), 600)
     if answer.get("memory"):
-        failed = Failed("memory", "needs more memory than there is", ("a table that is larger than the result needs",))
+        failed = CheckFailed(
+            "memory", "needs more memory than there is", ("a table that is larger than the result needs",)
+        )
     elif kind in ("SystemExit", "KeyboardInterrupt"):
-        failed = Failed("error", f"the function ends the whole program ({kind})", ("return the result instead",))
+        failed = CheckFailed("error", f"the function ends the whole program ({kind})", ("return the result instead",))
     elif kind == "OSError" and "File too large" in text:
-        failed = Failed("error", "printed or wrote more than is allowed", ("a print in an endless loop",))
+        failed = CheckFailed("error", "printed or wrote more than is allowed", ("a print in an endless loop",))
     else:
-        failed = Failed("error", f"{kind}: {text}" if text else kind)
+        failed = CheckFailed("error", f"{kind}: {text}" if text else kind)
         if kind == "NameError" and not submission.lines_count:
             failed.likely.append(_ALONE)
     if answer.get("line"):
@@ -160,9 +163,14 @@ class Student:
         return call
 
     def _order(
-        self, verb: str, name: str, args: Sequence[Any], kwargs: dict[str, Any], may: Sequence[int] | None,
+        self,
+        verb: str,
+        name: str,
+        args: Sequence[Any],
+        kwargs: dict[str, Any],
+        may: Sequence[int] | None,
         after: bool = False,
-    ) -> dict[str, Any]:  # fmt: skip
+    ) -> dict[str, Any]:
         session = self._session
         shown = [describe(value) for value in args] + [f"{key}={describe(value)}" for key, value in kwargs.items()]
         session.shown = f"{name}({', '.join(shown)})" if verb == "call" else ""
@@ -174,12 +182,12 @@ class Student:
         answer = self._order("call", name, args, kwargs, may, after=True)
         after = answer.get("after")
         if not isinstance(after, list) or len(after) != len(args) + len(kwargs):
-            raise self._session.gone(wire.WireError("something else"))
+            raise self._session.gone(protocol.ProtocolError("something else"))
         return answer["value"], after
 
     def run(self, helper: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run a @beside function in the student's process; it gets the student's module before `args`."""
-        may = None if helper.beside_changes else ()  # type: ignore[attr-defined]
+        """Run a @student_side function in the student's process; it gets the student's module before `args`."""
+        may = None if helper.changes_arguments else ()  # type: ignore[attr-defined]
         return self._order("run", helper.__name__, args, kwargs, may)["value"]
 
     def source(self, part: str) -> str:
@@ -189,9 +197,15 @@ class Student:
 
 @contextmanager
 def conversation(
-    start: Start, submission: Submission, helpers: str, stand_ins: Sequence[str], labs: Path, limits: Limits, seed: int,
+    start: Start,
+    submission: Submission,
+    helpers: str,
+    substitutes: Sequence[str],
+    labs: Path,
+    limits: Limits,
+    seed: int,
     tick: Tick = silent,
-) -> Iterator[Student]:  # fmt: skip
+) -> Iterator[Student]:
     """A process with the student's code, for the time of one check."""
     partner = start(limits)
     deadline = time.monotonic() + LONGEST * limits.seconds
@@ -199,24 +213,27 @@ def conversation(
     loading = True
     try:
         order = {
-            "source": submission.text, "file": str(submission.file), "helpers": helpers,
-            "stand_ins": list(stand_ins), "labs": str(labs),
-        }  # fmt: skip
+            "source": submission.text,
+            "file": str(submission.file),
+            "helpers": helpers,
+            "substitutes": list(substitutes),
+            "labs": str(labs),
+        }
         answer = session.ask({"load": order})
         if "raised" in answer:
             raise raised(answer["raised"], submission)
         if "not_yet" in answer:
-            raise Failed("error", "it calls a part that is not written yet")
+            raise CheckFailed("error", "it calls a part that is not written yet")
         loading = False
         with torch.random.fork_rng(devices=[]):
             yield Student(session)
-    except Failed as failed:
+    except CheckFailed as failed:
         raise _complete(failed, session, partner, loading) from None
     finally:
         partner.end()
 
 
-def _complete(failed: Failed, session: Session, partner: Worker, loading: bool) -> Failed:
+def _complete(failed: CheckFailed, session: Session, partner: Worker, loading: bool) -> CheckFailed:
     partner.end()
     if loading:
         failed.text, failed.kind = f"{session.submission.file.name} cannot be loaded: {failed.text}", "unusable"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-from .findings import Failed
+from .outcome import CheckFailed
 
 LARGEST = 2_000_000  # bytes; longer than any honest answer
 _TAG = re.compile(r"\d\d\.\d+ ")
@@ -36,12 +36,12 @@ class Submission:
         return (ast.get_source_segment(self.text, node) or "") if node else ""
 
 
-def _unusable(text: str) -> Failed:
-    return Failed("unusable", text)
+def _unusable(text: str) -> CheckFailed:
+    return CheckFailed("unusable", text)
 
 
 def parse(text: str, file: Path, lines_count: bool = True) -> Submission:
-    """Raises Failed ("unusable") with a sentence where the text is not Python."""
+    """Raises CheckFailed ("unusable") with a sentence where the text is not Python."""
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
@@ -125,7 +125,7 @@ def text_of(node: ast.stmt, text: str) -> str:
 
 
 def read(file: Path) -> Submission:
-    """The submission in a .py or .ipynb file. Raises Failed ("unusable") with a sentence."""
+    """The submission in a .py or .ipynb file. Raises CheckFailed ("unusable") with a sentence."""
     try:
         if file.stat().st_size > LARGEST:
             raise _unusable(f"{file.name} is larger than {LARGEST // 1_000_000} MB.")

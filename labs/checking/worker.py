@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import wire
-from .data import Data, MissingData
+from . import protocol
+from .datasets import DataSets, MissingData
 
 NOT_YET = re.compile(r"\d\d\.\d+ \S+")
 _MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory")
@@ -70,7 +70,7 @@ def _seed(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def _same(a: object, b: object) -> bool:
+def _same(a: Any, b: Any) -> bool:
     """Whether two arguments are the same to the last bit; a NaN equals itself."""
     if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
         if a.shape != b.shape or a.dtype != b.dtype or a.layout != b.layout:
@@ -78,9 +78,10 @@ def _same(a: object, b: object) -> bool:
         if a.layout != torch.strided:
             a, b = a.detach().to_dense(), b.detach().to_dense()
         return bool(torch.equal(a, b)) or bool(
-            (a.is_floating_point() or a.is_complex()) and torch.equal(a.isnan(), b.isnan())
+            (a.is_floating_point() or a.is_complex())
+            and torch.equal(a.isnan(), b.isnan())
             and torch.equal(a.nan_to_num(7.0), b.nan_to_num(7.0))
-        )  # fmt: skip
+        )
     if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
         return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
@@ -104,7 +105,7 @@ def _copy(value: Any) -> Any:
     return value
 
 
-class Server:
+class StudentSide:
     """The student's module and the helpers, and the calls of them that the checker asks for."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -119,7 +120,7 @@ class Server:
         for count, item in enumerate(items):
             if time.monotonic() - self._told > 0.1:
                 self._told = time.monotonic()
-                wire.send(self._connection, {"progress": [count, total, text]})
+                protocol.send(self._connection, {"progress": [count, total, text]})
             yield item
 
     def load(self, order: dict[str, Any]) -> None:
@@ -131,11 +132,11 @@ class Server:
         linecache.cache[order["file"]] = (0, None, order["source"].splitlines(keepends=True), order["file"])
         # Without this module's own `from __future__ import annotations`: as `python exercise.py` would.
         exec(compile(order["source"], order["file"], "exec", dont_inherit=True), self._module.__dict__)
-        data = Data(Path(order["labs"]))
-        self._helpers = {"__name__": "beside", "progress": self.progress, "data": data}
+        data = DataSets(Path(order["labs"]))
+        self._helpers = {"__name__": "student_side", "progress": self.progress, "data": data}
         linecache.cache["<check>"] = (0, None, order["helpers"].splitlines(keepends=True), "<check>")
         exec(compile(order["helpers"], "<check>", "exec"), self._helpers)
-        for name in order["stand_ins"]:
+        for name in order["substitutes"]:
             self._module.__dict__[name] = self._helpers[name]
 
     def call(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -176,8 +177,8 @@ class Server:
         """Answer orders until the checker hangs up."""
         while True:
             try:
-                order = wire.receive(self._connection)
-            except (wire.WireError, OSError):
+                order = protocol.receive(self._connection)
+            except (protocol.ProtocolError, OSError):
                 return
             try:
                 if "load" in order:
@@ -188,11 +189,11 @@ class Server:
             except BaseException as error:  # sys.exit and Ctrl-C of a submission are findings, too
                 answer = self._explain(error)
             try:
-                wire.send(self._connection, answer)
+                protocol.send(self._connection, answer)
             except OSError:
                 return
             except Exception as error:  # a value that cannot be sent, such as a tensor without memory
-                wire.send(self._connection, self._explain(error))
+                protocol.send(self._connection, self._explain(error))
 
 
 def run(connection: socket.socket, output: int, limits: dict[str, Any]) -> None:
@@ -204,6 +205,6 @@ def run(connection: socket.socket, output: int, limits: dict[str, Any]) -> None:
         torch.set_num_threads(1)
         sys.argv = ["exercise.py", "--force_cpu"]
         limit_resources(**limits)
-        Server(connection).serve()
+        StudentSide(connection).serve()
         status = 0
     os._exit(status)

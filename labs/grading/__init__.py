@@ -10,5 +10,5 @@ page.py        the table (CSV) and the report (HTML)
 
 Trust. A student's process is a grandchild of the nursery, which was forked before the seed was drawn and before any
 check was loaded: its memory holds no reference, no expected value and no verdict. It gets the arguments of each call
-and answers with plain data (checking/wire.py). All comparisons happen in the referee.
+and answers with plain data (checking/protocol.py). All comparisons happen in the referee.
 """

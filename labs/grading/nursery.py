@@ -9,8 +9,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from checking import forking, worker
-from checking.forking import Server
+from checking import forkserver, worker
+from checking.forkserver import ForkServer
 from checking.processes import run_worker
 
 from . import sandbox
@@ -21,7 +21,7 @@ class Nursery:
     """The process that makes sandboxes. Start it before anything that a student must not see is in memory."""
 
     def __init__(self, protection: Protection, labs: Path, data: Path | None) -> None:
-        self._connection, theirs = forking.pair()
+        self._connection, theirs = forkserver.pair()
         self._pid = os.fork()
         if self._pid == 0:
             self._connection.close()
@@ -30,12 +30,12 @@ class Nursery:
             os._exit(0)
         theirs.close()
 
-    def sandbox(self, slot: int, scratch: Path) -> Server:
+    def sandbox(self, slot: int, scratch: Path) -> ForkServer:
         """A new sandbox that may write into `scratch`: a server of processes; closing it ends them all."""
-        ours, theirs = forking.pair()
-        forking.say(self._connection, {"slot": slot, "scratch": str(scratch)}, theirs.fileno())
+        ours, theirs = forkserver.pair()
+        forkserver.say(self._connection, {"slot": slot, "scratch": str(scratch)}, theirs.fileno())
         theirs.close()
-        return Server(ours)
+        return ForkServer(ours)
 
     def close(self) -> None:
         self._connection.close()
@@ -47,7 +47,7 @@ def _make_sandboxes(orders: socket.socket, protection: Protection, labs: Path, d
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the sandboxes
     sandbox.keep_memory_private()
     while True:
-        order, descriptors = forking.hear(orders)
+        order, descriptors = forkserver.hear(orders)
         if not order:
             return
         if os.fork() == 0:
@@ -80,7 +80,7 @@ def _supervise(
         sandbox.enter(protection, place)
         run_worker(order, descriptors, base)
 
-    forking.serve(commands, run, lambda: _end_all(protection, place))
+    forkserver.serve(commands, run, lambda: _end_all(protection, place))
 
 
 def _end_all(protection: Protection, place: sandbox.Place) -> None:

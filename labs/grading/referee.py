@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from checking.findings import Failed
-from checking.forking import Server
+from checking.forkserver import ForkServer
 from checking.lab import Kind, Lab
+from checking.outcome import CheckFailed
 from checking.processes import Limits, Remote
 from checking.report import plain
 from checking.runner import Plan, Result, run
@@ -74,15 +74,15 @@ def failed_sheet(name: str, task: Task, remark: str, seconds: float = 0.0) -> Sh
     return Sheet(name, graded, remark, seconds)
 
 
-def grade(name: str, file: Path | None, task: Task, sandbox: Server, scratch: Path) -> Sheet:
+def grade(name: str, file: Path | None, task: Task, sandbox: ForkServer, scratch: Path) -> Sheet:
     """Grade the submission in `file` with processes from a sandbox that may write into `scratch`."""
     begin = time.monotonic()
     if file is None:
         return failed_sheet(name, task, "There is no .py or .ipynb file.")
-    submission: Submission | Failed
+    submission: Submission | CheckFailed
     try:
         submission = replace(read(file), file=scratch / file.name)
-    except Failed as failed:
+    except CheckFailed as failed:
         return failed_sheet(name, task, f"{failed.text} {failed.where}".strip(), time.monotonic() - begin)
     plan = Plan(task.lab, task.seed, kinds=task.kinds, patience=task.patience, limits=task.limits,
                 gpu_missing=task.gpu_missing, graded=True)  # fmt: skip

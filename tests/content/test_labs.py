@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.core.stages import is_litter
+from coursebox.trees.labs import stays
 
 LABS = "/usr/share/coursebox/labs"
 
 
 def test_no_solution_reaches_a_student(host, members):
     ours = [Path(name) for name in members if name.startswith(("usr/share/coursebox/", "home/"))]
-    assert [path for path in ours if path.name in ("solutions", "mutants.py", "labkit.py")] == []
+    assert [path for path in ours if path.name in ("author", "AUTHORS.md", "mutants.py", "labkit.py")] == []
     marked = host.run("grep -rlE 'BEGIN SOLUTION|END SOLUTION' /usr/share/coursebox /home")
     assert marked.stdout == "" and marked.rc == 1
 
@@ -21,7 +21,7 @@ def test_no_solution_reaches_a_student(host, members):
 def test_labs_are_those_of_the_course_and_writable(host, place, members):
     folder: Path = place.course.labs.folder
     wanted = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")
-              if path.is_file() and not is_litter(path.relative_to(folder))}  # fmt: skip
+              if path.is_file() and not stays(path.relative_to(folder))}  # fmt: skip
     pristine, home = f"{LABS[1:]}/", f"home/{place.user}/labs/"
     # A container fills its home when it starts: tests/container has that.
     for top in [pristine, home][: 2 if place.kind == "vm" else 1]:

@@ -15,12 +15,12 @@ from typing import Any
 from labs_support import CHECKOUT
 
 LABS = Path(os.environ.get("COURSEBOX_TEST_LABS") or CHECKOUT / "labs")
-SOLUTIONS = CHECKOUT / "solutions"
+AUTHORS = Path(os.environ.get("COURSEBOX_TEST_AUTHORS") or CHECKOUT / "labs")  # labs with their folders author/
 _ONLY = os.environ.get("COURSEBOX_TEST_ONLY", "").split()  # numbers, for the author of a lab; all without it
 NAMES = sorted(
-    source.parent.name
-    for source in SOLUTIONS.glob("[0-9][0-9]_*/lab.py")
-    if not _ONLY or source.parent.name[:2] in _ONLY
+    source.parents[1].name
+    for source in AUTHORS.glob("[0-9][0-9]_*/author/lab.py")
+    if not _ONLY or source.parents[1].name[:2] in _ONLY
 )
 
 sys.path.insert(0, str(LABS))
@@ -28,16 +28,16 @@ sys.path.insert(0, str(LABS))
 import torch  # noqa: E402
 from checking import runner  # noqa: E402
 from checking.lab import Kind, Lab  # noqa: E402
-from checking.notebook import load_lab  # noqa: E402
+from checking.loading import load_lab  # noqa: E402
+from checking.preload import preload  # noqa: E402
 from checking.processes import workers  # noqa: E402
 from checking.report import plain  # noqa: E402
 from checking.submission import parse  # noqa: E402
-from checking.warm import warm  # noqa: E402
 
 torch.set_num_threads(1)
-warm("optim, matplotlib, torchvision")  # once for all workers
+preload("optim, matplotlib, torchvision")  # once for all workers
 _WORKERS = workers()
-START = _WORKERS.__enter__()  # before these tests compute anything: see checking/forking.py
+START = _WORKERS.__enter__()  # before these tests compute anything: see checking/forkserver.py
 atexit.register(_WORKERS.__exit__, None, None, None)
 
 
@@ -52,7 +52,7 @@ def module(file: Path) -> ModuleType:
 
 
 generator = module(CHECKOUT / "tools" / "labs.py")
-labkit = module(SOLUTIONS / "labkit.py")
+labkit = module(CHECKOUT / "tools" / "labkit.py")
 
 
 @functools.cache
@@ -64,7 +64,7 @@ def lab(name: str) -> Lab:
 @functools.cache
 def source(name: str) -> Any:
     """The source of a lab, as the generator reads it."""
-    return generator.Lab(SOLUTIONS / name / "lab.py")
+    return generator.Lab(AUTHORS / name / "author" / "lab.py")
 
 
 @functools.cache
@@ -86,12 +86,12 @@ def filled_in(name: str, part: str) -> str:
 
 @functools.cache
 def variants(name: str) -> list[Any]:
-    file = SOLUTIONS / name / "mutants.py"
+    file = AUTHORS / name / "author" / "mutants.py"
     return labkit.variants(file) if file.is_file() else []
 
 
 def variant_text(name: str, variant: Any) -> str:
-    return str(labkit.applied(variant, solved(name), SOLUTIONS / name / "mutants.py"))
+    return str(labkit.applied(variant, solved(name), AUTHORS / name / "author" / "mutants.py"))
 
 
 def checked(

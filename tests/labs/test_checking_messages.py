@@ -1,4 +1,4 @@
-"""The library under the checks, piece by piece: data over the wire, comparisons and their words, rules, inputs."""
+"""The library under the checks, piece by piece: data between the sides, comparisons and their words, rules, inputs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import lab_cases as cases  # puts the delivered labs on the path
 import numpy as np
 import pytest
 import torch
-from checking import Lab, case, expect, require, rules, wire
-from checking.findings import Failed
-from checking.inputs import Inputs
+from checking import Lab, case, expect, protocol, require, rules
+from checking.outcome import CheckFailed
 from checking.processes import clean, how_it_ended
+from checking.rng import Rng
 from checking.submission import definitions_of_notebook, hint, is_stub, parse
 
 assert cases.LABS.is_dir()
 
-# --- the wire
+# --- the protocol
 
 
 def there_and_back(value: object) -> Any:
     one, other = socket.socketpair()
-    sender = threading.Thread(target=wire.send, args=(one, {"value": value}))
+    sender = threading.Thread(target=protocol.send, args=(one, {"value": value}))
     sender.start()
-    received = wire.receive(other)["value"]
+    received = protocol.receive(other)["value"]
     sender.join()
     return received
 
@@ -91,7 +91,7 @@ def test_one_tensor_twice_stays_one() -> None:
     ],
 )
 def test_what_is_no_data_arrives_as_its_kind(value: object, kind: str) -> None:
-    assert there_and_back(value) == wire.Opaque(kind)
+    assert there_and_back(value) == protocol.Opaque(kind)
 
 
 def frame(document: object, blob: bytes = b"", head: bytes = b"lab1") -> bytes:
@@ -129,8 +129,8 @@ def test_what_is_no_message_is_refused(content: bytes) -> None:
     one, other = socket.socketpair()
     one.sendall(content)
     one.close()
-    with pytest.raises(wire.WireError):
-        wire.receive(other)
+    with pytest.raises(protocol.ProtocolError):
+        protocol.receive(other)
 
 
 # --- comparisons
@@ -140,7 +140,7 @@ def words(got: object, want: object, **options: Any) -> str:
     """What `expect` says, with the likely mistakes behind a bar; "" when it is content."""
     try:
         expect(got, want, **options)
-    except Failed as failed:
+    except CheckFailed as failed:
         return " | ".join([failed.text, *failed.likely])
     return ""
 
@@ -167,7 +167,7 @@ def test_right_results_are_accepted(got: object, want: object) -> None:
         (None, table, "expected a tensor (2×3 float32), got None | is the return missing?"),
         ([1.0], table, "expected a tensor (2×3 float32), got a list"),
         (table.numpy(), table, "expected a tensor (2×3 float32), got a numpy ndarray | torch.from_numpy makes"),
-        (wire.Opaque("Linear"), table, "expected a tensor (2×3 float32), got Linear"),
+        (protocol.Opaque("Linear"), table, "expected a tensor (2×3 float32), got Linear"),
         (table.T, table, "expected shape 2×3, got 3×2 | looks transposed"),
         (table[None], table, "expected shape 2×3, got 1×2×3 | a dimension of size 1 is too many or missing"),
         (table.sum(), table, "expected shape 2×3, got one number | everything was reduced to one number"),
@@ -224,11 +224,11 @@ def test_tolerances() -> None:
 
 
 def test_cases_and_requirements() -> None:
-    with pytest.raises(Failed) as caught, case("outer", likely="think"), case("inner"):
+    with pytest.raises(CheckFailed) as caught, case("outer", likely="think"), case("inner"):
         require(False, "so not", likely="first")
     assert (caught.value.cases, caught.value.likely) == (["outer", "inner"], ["first", "think"])
-    with pytest.raises(Failed) as caught, case("x", likely="y"):
-        raise Failed("not yet", "02.1 f")
+    with pytest.raises(CheckFailed) as caught, case("x", likely="y"):
+        raise CheckFailed("not yet", "02.1 f")
     assert (caught.value.cases, caught.value.likely) == ([], [])
 
 
@@ -240,7 +240,7 @@ def broken(text: str, **rule: Any) -> str:
     chosen = rules.Rule("f", rule.get("loops", False), tuple(rule.get("names", ())), "why")
     try:
         rules.check(chosen, parse(text, Path("exercise.py")), ["f", "g"], "01.1 f")
-    except Failed as failed:
+    except CheckFailed as failed:
         return f"{failed.kind}: {failed.text} @ {failed.where}"
     return ""
 
@@ -292,7 +292,7 @@ def test_notebooks_are_read_for_their_definitions() -> None:
     ('{"cells": [{"cell_type": "code", "source": ["def f("]}]}', "code cell 1, line 1"),
 ])  # fmt: skip
 def test_broken_notebooks(text: str, said: str) -> None:
-    with pytest.raises(Failed, match=said):
+    with pytest.raises(CheckFailed, match=said):
         definitions_of_notebook(text, Path("a.ipynb"))
 
 
@@ -307,9 +307,9 @@ def test_hints_and_stubs() -> None:
 
 
 def test_inputs_follow_from_seed_and_name() -> None:
-    first, again, other = Inputs(0, "a"), Inputs(0, "a"), Inputs(1, "a")
+    first, again, other = Rng(0, "a"), Rng(0, "a"), Rng(1, "a")
     assert torch.equal(first.normal(2, 3), again.normal(2, 3)) and not torch.equal(first.normal(4), other.normal(4))
-    assert not torch.equal(Inputs(0, "a").normal(4), Inputs(0, "b").normal(4))
+    assert not torch.equal(Rng(0, "a").normal(4), Rng(0, "b").normal(4))
     assert sorted(first.permutation(5).tolist()) == [0, 1, 2, 3, 4]
     assert 2 <= first.number(2, 3) < 3 and 4 <= first.int(4, 6) < 6
     assert first.uniform(100, low=-1, high=1, dtype=torch.float64).abs().max() <= 1

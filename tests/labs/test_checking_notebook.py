@@ -16,7 +16,7 @@ pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
 CHECK = """
 import sys
 import torch
-from checking import Lab, beside, case, expect, require
+from checking import Lab, student_side, case, expect, require
 
 lab = Lab(__file__, parts=["slope", "scale", "Ramp"])
 lab.forbid("scale", loops=True, why="at once")
@@ -40,14 +40,14 @@ def ramps(student, rng):
     "a ramp"
     expect(student.run(ramp, 3), torch.arange(3.0))
 
-@beside
+@student_side
 def ramp(student, n):
     return student.Ramp(n).values()
 
 @lab.gpu("slope", seconds=5)
-def on_the_gpu(student, goals, data, rng):
+def on_the_gpu(student, metrics, data, rng):
     "on a GPU"
-    goals.at_most("error", float((student.slope(torch.ones(2, device="cuda")) - 2).abs().max()), 0.01)
+    metrics.at_most("error", float((student.slope(torch.ones(2, device="cuda")) - 2).abs().max()), 0.01)
 """
 
 SETUP = """

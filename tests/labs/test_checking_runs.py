@@ -18,15 +18,16 @@ from typing import Any
 import lab_cases as cases
 import pytest
 import torch
-from checking.live import live
-from checking.notebook import load_lab
+from checking import run_checks
+from checking.kernel import kernel_submission
+from checking.loading import load_lab
 from checking.submission import definitions_of_notebook
 
 CHECK = """
 import sys
 import torch
 sys.path.insert(0, LABS)
-from checking import Lab, beside, case, expect, require
+from checking import Lab, case, expect, progress, require, run_checks, student_side
 
 lab = Lab(__file__, parts=["double", "total", "collect"])
 SCALE = 2
@@ -49,7 +50,7 @@ def sums(student, rng):
     x = rng.normal(4)
     expect(student.total(x), float(2 * x.sum()))
 
-@beside
+@student_side
 def three_times(student, start):
     class Counter:
         value = start
@@ -69,32 +70,38 @@ def collects(student, rng):
 def with_an_abacus(student, rng):
     "on an abacus"
 
-@lab.target("double", seconds=0.5)
-def measured(student, goals, data, rng):
+if __name__ == "__main__":
+    sys.exit(run_checks(lab))
+"""
+
+EXPERIMENTS = """
+import torch
+from check import SCALE, lab
+from checking import data, student_side
+
+@lab.experiment("double", seconds=0.5)
+def measured(student, metrics, data, rng):
     "how well it doubles"
-    goals.equal("twice 21", float(student.double(torch.tensor([21.0]))), 42, "%")
-    goals.within("chance", 0.4, 0, 1)
-    goals.at_most("most", 1, 2)
-    goals.at_least("least", 3, 2)
-    goals.seen("seen", 0.123456)
-    with goals.picture("line.png") as figure:
+    metrics.equal("twice 21", float(student.double(torch.tensor([21.0]))), SCALE * 21, "%")
+    metrics.within("chance", 0.4, 0, 1)
+    metrics.at_most("most", 1, 2)
+    metrics.at_least("least", 3, 2)
+    metrics.seen("seen", 0.123456)
+    with metrics.picture("line.png") as figure:
         figure.subplots().plot([1, 2])
 
-@lab.target("collect", seconds=1)
-def needs_data(student, goals, data, rng):
+@lab.experiment("collect", seconds=1)
+def needs_data(student, metrics, data, rng):
     "with data"
     student.run(loads)
 
-@beside
+@student_side
 def loads(student):
     return data.mnist()[0].shape
 
 @lab.gpu("double", seconds=1)
-def on_the_gpu(student, goals, data, rng):
+def on_the_gpu(student, metrics, data, rng):
     "on a GPU"
-
-if __name__ == "__main__":
-    sys.exit(lab.main())
 """
 
 SOLVED = '''"""Lab."""
@@ -125,6 +132,7 @@ def lab(tmp_path: Path) -> Path:
     folder = tmp_path / "labs" / "77_tiny"
     folder.mkdir(parents=True)
     (folder / "check.py").write_text(CHECK.replace("LABS", repr(str(cases.LABS))))
+    (folder / "experiments.py").write_text(EXPERIMENTS)
     (folder / "exercise.py").write_text(SOLVED)
     return folder
 
@@ -149,7 +157,7 @@ def check(lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     def run(*arguments: str, text: str = SOLVED) -> Done:
         (lab / "exercise.py").write_text(text)
         try:
-            status = load_lab(lab).main(arguments)
+            status = run_checks(load_lab(lab), arguments)
         except SystemExit as stopped:
             status = stopped.code if isinstance(stopped.code, int) else 1
         out, err = capsys.readouterr()
@@ -250,6 +258,22 @@ def test_wrong_command_lines(check: Check, arguments: list[str]) -> None:
     assert done.returncode == 2 and "Traceback" not in done.stderr and done.stderr.startswith("usage: check.py")
 
 
+def test_targets_in_a_terminal(lab: Path) -> None:
+    """check.py is the program itself here, and experiments.py takes what it shares from it."""
+    done = subprocess.run(
+        [sys.executable, "check.py", "--targets", "--only", "1"],
+        cwd=lab, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0 and "✓ twice 21" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_lab_without_experiments(lab: Path, check: Check) -> None:
+    (lab / "experiments.py").unlink()
+    done = check("--targets")
+    assert done.returncode == 0 and "Targets" not in done.stdout and "Next" not in done.stdout
+
+
 def test_targets_are_measured_and_drawn(lab: Path, check: Check) -> None:
     done = check("--targets")
     assert done.returncode == 0, done.stdout
@@ -340,6 +364,6 @@ def test_a_notebook_keeps_the_names_of_types(tmp_path: Path) -> None:
 
     kernel: dict[str, Any] = {"__name__": "__main__", "In": cells}
     exec("\n".join(cells).replace("images | images", "images"), kernel)
-    made = live(kernel, tmp_path / "exercise.ipynb").text
+    made = kernel_submission(kernel, tmp_path / "exercise.ipynb").text
     assert "Tensors = list" in made and "images" not in made
     exec(made, {})

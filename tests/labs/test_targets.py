@@ -48,7 +48,8 @@ def lay_out(labs: Path, name: str, notebook: str) -> Path:
     """The folder of a lab with this notebook."""
     folder = labs / name
     folder.mkdir()
-    shutil.copyfile(cases.LABS / name / "check.py", folder / "check.py")
+    for file in ("check.py", "experiments.py"):
+        shutil.copyfile(cases.LABS / name / file, folder / file)
     (folder / "exercise.ipynb").write_text(notebook, encoding="utf-8")
     return folder
 
@@ -67,7 +68,7 @@ def test_the_solved_notebook_reaches_its_targets(name: str, home: Path) -> None:
             last = re.search(r"^  (\d+) of (\d+) pass · ", text, re.M)
             assert last and last[1] == last[2] and int(last[1]) > 0, f"{cell.source}\n{text}"
             passed += int(last[1])
-    checks = [*cases.lab(name).of_kind("check"), *cases.lab(name).of_kind("target")]
+    checks = [*cases.lab(name).of_kind("check"), *cases.lab(name).of_kind("experiment")]
     assert passed == sum(check.needs is None or not check.needs() for check in checks)
     print(f"{name}: {seconds:.1f} s")
 

@@ -75,6 +75,7 @@ double(torch.ones(1))
 '''
 
 EXERCISE = '''\
+# Made by tools/labs.py from labs/07_small/author/lab.py; write your functions here.
 """Lab 07: Small things.
 
 What to do is in sheet.md. Check your work with: python check.py
@@ -115,6 +116,8 @@ if __name__ == "__main__":
 '''
 
 SHEET = """\
+<!-- Made by tools/labs.py from labs/07_small/author/lab.py. -->
+
 # 07 · Small *things*
 
 Text with `code` and an ü.
@@ -155,7 +158,7 @@ def tool() -> ModuleType:
 
 
 def lab(tool: ModuleType, folder: Path, text: str = SOURCE) -> object:
-    source = folder / "solutions" / "07_small" / "lab.py"
+    source = folder / "labs" / "07_small" / "author" / "lab.py"
     source.parent.mkdir(parents=True, exist_ok=True)
     source.write_text(text, encoding="utf-8")
     return tool.Lab(source)
@@ -208,6 +211,7 @@ def test_notebook(tool: ModuleType, tmp_path: Path) -> None:
         "check(targets=True)",
     ]
     assert 'check = notebook("07_small")' in cells[2][1]
+    assert made["metadata"]["coursebox"]["made from"] == "labs/07_small/author/lab.py"
     assert (made["nbformat"], made["nbformat_minor"]) == (4, 5)
     ids = [cell["id"] for cell in made["cells"]]
     assert len(set(ids)) == len(ids) and all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in ids)
@@ -244,7 +248,7 @@ HEAD = "# %% [markdown]\n# # 07 · T\n\n# %%\n"
 def test_bad_sources(tool: ModuleType, tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(tool.SourceError) as error:
         lab(tool, tmp_path, text)
-    assert str(error.value).endswith(message) and str(error.value).startswith("solutions/07_small/lab.py")
+    assert str(error.value).endswith(message) and str(error.value).startswith("labs/07_small/author/lab.py")
 
 
 def test_check_names_what_is_stale_and_writes_nothing(
@@ -253,7 +257,6 @@ def test_check_names_what_is_stale_and_writes_nothing(
     lab(tool, tmp_path)
     monkeypatch.setattr(tool, "CHECKOUT", tmp_path)
     monkeypatch.setattr(tool, "LABS", tmp_path / "labs")
-    monkeypatch.setattr(tool, "SOLUTIONS", tmp_path / "solutions")
     (tmp_path / "labs" / "examples").mkdir(parents=True)
     (tmp_path / "labs" / "examples" / "a.py").write_text("# %%\nx = 1\n")
     (tmp_path / "labs" / "examples" / "module.py").write_text("import torch\n")
@@ -281,7 +284,7 @@ def test_links_and_pictures_lead_somewhere(page: str) -> None:
     assert missing == []
 
 
-README = CHECKOUT / "labs" / "README.md"
+README, AUTHORS = CHECKOUT / "labs" / "README.md", CHECKOUT / "labs" / "AUTHORS.md"
 LECTURES = {1: 6, 2: 5, 3: 6, 4: 6, 5: 7, 6: 6, 7: 5, 8: 4, 9: 4, 10: 4, 11: 3}  # sections of EE-559's lectures
 WEEKS = {str(week) for week in range(1, 15)} - {"6", "13"}  # of CS236605; there was no class in these two
 TOPICS = {str(topic) for topic in range(1, 7)}  # of UE-ML3
@@ -289,14 +292,14 @@ TOPICS = {str(topic) for topic in range(1, 7)}  # of UE-ML3
 
 def coverage() -> dict[str, list[set[str]]]:
     """Lab → what it covers of each of the three courses, from the page's matrix."""
-    text = README.read_text(encoding="utf-8").split("## Coverage")[1].split("\n## ")[0]
+    text = AUTHORS.read_text(encoding="utf-8").split("## Coverage")[1].split("\n## ")[0]
     rows = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| \d\d \|", line)]
     return {row[0]: [set(cell.split(", ")) for cell in row[1:]] for row in rows}
 
 
 def test_the_coverage_matrix_has_no_hole() -> None:
     matrix = coverage()
-    labs = {path.parent.name[:2] for path in (CHECKOUT / "solutions").glob("*/lab.py")}
+    labs = {path.parents[1].name[:2] for path in (CHECKOUT / "labs").glob("*/author/lab.py")}
     assert set(matrix) == labs == {f"{number:02d}" for number in range(1, 21)}
     assert all(len(row) == 3 and all(cell and "" not in cell for cell in row) for row in matrix.values())
     without = {"1.1", "1.2", "1.3", "7.3", "7.4"}  # the page says why
@@ -307,5 +310,5 @@ def test_the_coverage_matrix_has_no_hole() -> None:
 
 def test_the_page_lists_every_lab() -> None:
     text = README.read_text(encoding="utf-8")
-    for path in (CHECKOUT / "solutions").glob("*/lab.py"):
-        assert f"({path.parent.name}/sheet.md)" in text
+    for path in (CHECKOUT / "labs").glob("*/author/lab.py"):
+        assert f"({path.parents[1].name}/sheet.md)" in text

@@ -25,7 +25,7 @@ REGISTRY = re.compile(
     r"deb\.debia[n]\.org|snapshot\.debia[n]\.org|pyp[i]\.org|pythonhoste[d]\.org|npmj[s]\.org|download\.pytorc[h]\.org"
 )
 MACHINE = re.compile(r"/wor[k]/(?:main|shared|steering|\.)|/tm[p]/w/|/far[m]/|/home/(?!dave\b|student\b|\{)[a-z]+/")
-VERBS = ("ova docker build targets try test test-quick solutions bench repro lock fetch doctor clean help").split()
+VERBS = ("ova docker build targets try test test-quick lab solutions bench repro lock fetch doctor clean help").split()
 
 
 def run(*command: str | os.PathLike[str]) -> None:

@@ -17,8 +17,9 @@ from coursebox.disk import grub
 from coursebox.identity import identity
 from coursebox.trees import diff as changes
 from coursebox.trees import provision, stage
+from coursebox.trees.labs import copy_labs, labs_digest
 from coursebox.trees.machine import jupyter_hash, machine_variables
-from coursebox.trees.stage import copy_labs, role_digests
+from coursebox.trees.stage import role_digests
 
 
 def test_labs_are_copied_without_litter_and_readable(tmp_path: Path) -> None:
@@ -33,6 +34,20 @@ def test_labs_are_copied_without_litter_and_readable(tmp_path: Path) -> None:
     found = {path.relative_to(tmp_path / "copy").as_posix(): oct(path.stat().st_mode & 0o777)
              for path in (tmp_path / "copy").rglob("*")}  # fmt: skip
     assert found == {"a b": "0o755", "a b/Löwe.py": "0o644", "run.sh": "0o755"}
+
+
+def test_what_authors_write_for_themselves_stays_and_does_not_count(tmp_path: Path) -> None:
+    labs = tmp_path / "labs"
+    (labs / "01_x" / "author").mkdir(parents=True)
+    (labs / "01_x" / "check.py").write_text("1")
+    before = labs_digest(labs)
+    (labs / "01_x" / "author" / "lab.py").write_text("the solution")
+    (labs / "AUTHORS.md").write_text("how to write a lab")
+    assert labs_digest(labs) == before
+    copy_labs(labs, tmp_path / "copy")
+    assert [path.name for path in (tmp_path / "copy").rglob("*")] == ["01_x", "check.py"]
+    (labs / "01_x" / "authors.py").write_text("2")
+    assert labs_digest(labs) != before
 
 
 def named(name: str, version: str) -> Course:

@@ -20,7 +20,7 @@ from coursebox.verify.lanes import Delivered, Lane, lab_lanes, room_lanes, unit_
 from coursebox.verify.outcomes import Outcome
 from coursebox.verify.proofs import Claim
 
-LABS = sorted(path.parent.name for path in (CHECKOUT / "solutions").glob("*/lab.py"))
+LABS = sorted(path.parents[1].name for path in (CHECKOUT / "labs").glob("*/author/lab.py"))
 TREE = ("system", "entry", "selftest", "labs", SHAPE, *(f"lab:{name}" for name in LABS))
 PRODUCTS = {
     "vm": Delivered("vm-file", {part: f"vm {part}" for part in (*TREE, "disk", "ovf")}, Inside("sealed", "dave"),
@@ -187,8 +187,8 @@ def test_an_edit_of_one_lab_opens_that_lab_and_what_reads_it(checkout: Checkout,
     edited = (f"labs/{name}/exercise.py", f"labs/{name}/exercise.ipynb", f"labs/{name}/check.py")
     assert checkout.opened(*edited, delivered=delivered(f"lab:{name}")) == expected
     assert checkout.opened_by_key(*edited, delivered=delivered(f"lab:{name}")) == expected
-    assert checkout.opened(f"solutions/{name}/mutants.py") == expected
-    assert checkout.opened(f"solutions/{name}/lab.py") == expected
+    assert checkout.opened(f"labs/{name}/author/mutants.py") == expected
+    assert checkout.opened(f"labs/{name}/author/lab.py") == expected
 
 
 def test_the_delivered_lab_counts_in_its_tree(checkout: Checkout) -> None:
@@ -206,7 +206,12 @@ def test_what_the_labs_share_opens_all_labs(checkout: Checkout) -> None:
     assert found == ALL - (BUILDS - EDITED_LAB) - ACCEPTANCE - {"gpu"}
 
 
-@pytest.mark.parametrize("place", ["tools/labs.py", "solutions/labkit.py"])
+@pytest.mark.parametrize("place", ["tools/new_lab.py", "tools/lab_template/check.py", "tools/lab_template/mutants.py"])
+def test_what_a_new_lab_is_made_from_opens_its_test(checkout: Checkout, place: str) -> None:
+    assert checkout.opened(place) == {*UNIT, *EVERY_BYTE, *both("test_new_lab.py")}
+
+
+@pytest.mark.parametrize("place", ["tools/labs.py", "tools/labkit.py"])
 def test_what_labs_are_made_with_opens_all_labs(checkout: Checkout, place: str) -> None:
     assert checkout.opened(place) == {*UNIT, *EACH_LAB, *OF_LABS, *EVERY_BYTE}
 
@@ -296,7 +301,9 @@ def test_an_edit_of_a_file_of_tests_opens_it_alone(checkout: Checkout, folder: s
         name = place.removeprefix("labs/")
         expected = {folder} if folder in ("vm", "build", "gpu") else both(name) if folder == "labs" else {place}
         found = checkout.opened(f"tests/{place}")
-        assert found == {*UNIT, *(EACH_LAB if name in lanes.EACH_LAB else expected)}, place
+        if name in lanes.EACH_LAB:  # a new lab passes the tests of each lab, and a test shows it
+            expected = {*EACH_LAB, *both("test_new_lab.py")}
+        assert found == {*UNIT, *expected}, place
 
 
 @pytest.mark.parametrize(
@@ -362,7 +369,8 @@ def test_a_new_file_in_the_tests_of_the_labs_must_be_named(checkout: Checkout, m
 def test_a_claim_reads_anew_what_was_edited_meanwhile(checkout: Checkout) -> None:
     made = checkout.made
     assert all(lane.claims_now is not None and [*lane.claims_now()] == [*lane.claims] for lane in made.values())
-    checkout.edited = {CHECKOUT / "tests" / "container" / "test_ssh.py", CHECKOUT / "solutions" / LABS[6] / "lab.py"}
+    author = CHECKOUT / "labs" / LABS[6] / "author"
+    checkout.edited = {CHECKOUT / "tests" / "container" / "test_ssh.py", author / "lab.py"}
     try:
         for name, expected in (
             ("unit", {"unit"}), ("container", {"container/test_ssh.py"}), ("vm", set()),

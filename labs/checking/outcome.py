@@ -1,0 +1,47 @@
+"""What a check can find, in the words that a student reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CheckFailed(Exception):
+    """A check that did not pass.
+
+    kind is "not yet", "wrong", "error", "time", "memory", "stopped", "no data" or "unusable"; `text` says what
+    happened; `likely` are the mistakes that would explain it; `where` is the student's own line; `printed` is what the
+    function printed.
+    """
+
+    def __init__(self, kind: str, text: str, likely: tuple[str, ...] = (), where: str = "") -> None:
+        super().__init__(text)
+        self.kind, self.text, self.where = kind, text, where
+        self.likely: list[str] = list(likely)
+        self.cases: list[str] = []
+        self.called = ""
+        self.printed = ""
+        self.fatal = False  # the submission cannot even be loaded: no other check needs to try
+
+
+class Skipped(Exception):
+    """A part that cannot run here; the message is the reason."""
+
+
+@contextmanager
+def case(text: str, likely: str | None = None) -> Iterator[None]:
+    """Name the case that a check is at; `likely` says what a failure in it usually means."""
+    try:
+        yield
+    except CheckFailed as failed:
+        if failed.kind != "not yet":
+            failed.cases.insert(0, text)
+            if likely and likely not in failed.likely:
+                failed.likely.append(likely)
+        raise
+
+
+def require(condition: object, wrong: str, likely: str | None = None) -> None:
+    """Fail with the sentence `wrong` unless the condition holds."""
+    if not condition:
+        raise CheckFailed("wrong", wrong, (likely,) if likely else ())
