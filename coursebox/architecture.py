@@ -121,3 +121,4 @@ AMD64 = Architecture(
 )
 
 ARCHITECTURES: Mapping[str, Architecture] = {found.name: found for found in (AMD64,)}
+BUILDER = AMD64  # of the machine that the verbs run on, and of the tools that a build uses

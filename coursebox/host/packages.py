@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from coursebox.architecture import BUILDER
 from coursebox.core.console import console, say, step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
@@ -23,7 +24,7 @@ BUILD = (
     "python3-venv",
     "uidmap",  # mmdebstrap without root
 )
-TRY = ("ovmf", "qemu-system-x86", "qemu-utils")
+TRY = (BUILDER.qemu.uefi_package, BUILDER.qemu.package, "qemu-utils")
 LINTERS = ("git", "shellcheck")
 ENGINES = ("podman", "skopeo")  # a second and a third opinion of the image
 TEST = ("chromium", *LINTERS, *ENGINES)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from coursebox.architecture import AMD64, Architecture
 from coursebox.archives.apt import AptMirrors, read_apt
 from coursebox.core.console import say, step
 from coursebox.core.errors import CourseboxError
@@ -19,7 +20,6 @@ from coursebox.lock.resolve_wheels import provided_versions, resolve_wheels
 
 PACKAGES = CHECKOUT / "packages.toml"
 SUITE = "trixie"
-ARCHITECTURE = "amd64"
 PYTHON = "3.13"
 
 
@@ -84,7 +84,7 @@ def make_locks(
     epoch: int | None = None,
     *,
     suite: str = SUITE,
-    architecture: str = ARCHITECTURE,
+    architecture: Architecture = AMD64,
     python: str = PYTHON,
     mirrors: AptMirrors | None = None,
 ) -> Locks:
@@ -98,7 +98,7 @@ def make_locks(
     debs = {}
     with (
         step(f"read the indexes of Debian {suite}"),
-        open_archive(suite, architecture, mirrors=mirrors) as archive,
+        open_archive(suite, architecture.name, mirrors=mirrors) as archive,
     ):
         dates = dict(archive.dates)
         for tree, request in requests.items():
@@ -108,7 +108,7 @@ def make_locks(
     tools = []
     for wanted in requests.get("host", Request()).debian:
         package, _, other = wanted.partition("/")
-        with open_archive(other or suite, architecture, mirrors=mirrors) as archive:
+        with open_archive(other or suite, architecture.name, mirrors=mirrors) as archive:
             tools.append(archive.single(package).deb)
     wheels = {}
     for tree, request in requests.items():
@@ -126,7 +126,7 @@ def make_locks(
         # The snapshot service has what the newest of the indexes lists from that moment on.
         snapshot=time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(max(dates.values()))),
         suite=suite,
-        architecture=architecture,
+        architecture=architecture.name,
         debs=debs,
         wheels=wheels,
         requests=dict(requests),

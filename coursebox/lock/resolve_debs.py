@@ -19,6 +19,7 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
+from coursebox.architecture import AMD64
 from coursebox.archives.apt import AptMirrors, read_apt
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb
@@ -49,7 +50,7 @@ class Archive:
     dates: Mapping[str, int]
 
     def resolve(self, packages: Sequence[str], *, recommends: bool = False, essential: bool = True) -> list[Candidate]:
-        """All packages that apt would install into an empty system, sorted; see `resolve_debs`."""
+        """All packages that apt would install into an empty system, sorted."""
         for package in packages:
             if not PACKAGE.fullmatch(package):
                 raise CourseboxError(
@@ -120,7 +121,7 @@ class Archive:
 @contextmanager
 def open_archive(
     suite: str = "trixie",
-    architecture: str = "amd64",
+    architecture: str = AMD64.name,
     *,
     mirrors: AptMirrors | None = None,
     keyring: Path = KEYRING,
@@ -155,35 +156,6 @@ def open_archive(
         f"no mirror gives the signed indexes of Debian {suite}: {complaint}",
         hint="look at the machine's /etc/apt, and try `apt-get update`",
     )
-
-
-def resolve_debs(
-    packages: Sequence[str],
-    *,
-    suite: str = "trixie",
-    architecture: str = "amd64",
-    recommends: bool = False,
-    essential: bool = True,
-    mirrors: AptMirrors | None = None,
-) -> tuple[Deb, ...]:
-    """The .deb files of a fresh system: `packages` and everything they need, sorted.
-
-    essential: with the Essential packages and apt, that is, all that a bootstrap with mmdebstrap takes
-    recommends: with recommended packages
-    Raises `CourseboxError` for unknown names and for packages that cannot be together.
-    """
-    with open_archive(suite, architecture, mirrors=mirrors) as archive:
-        return tuple(
-            candidate.deb for candidate in archive.resolve(packages, recommends=recommends, essential=essential)
-        )
-
-
-def resolve_tool(
-    package: str, *, suite: str = "bookworm", architecture: str = "amd64", mirrors: AptMirrors | None = None
-) -> Deb:
-    """One .deb file by itself, to be unpacked on the host."""
-    with open_archive(suite, architecture, mirrors=mirrors) as archive:
-        return archive.single(package).deb
 
 
 def _candidate(stanza: Mapping[str, str]) -> Candidate:

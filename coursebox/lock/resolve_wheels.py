@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 from packaging.utils import canonicalize_name
 
+from coursebox.architecture import AMD64, Architecture
 from coursebox.archives.http import make_client
 from coursebox.archives.pip import read_pip
 from coursebox.core.errors import CourseboxError
@@ -23,7 +24,7 @@ def resolve_wheels(
     requirements: Sequence[str],
     *,
     python: str = "3.13",
-    architecture: str = "amd64",
+    architecture: Architecture = AMD64,
     glibc: int = 41,
     provided: Mapping[str, str] | None = None,
 ) -> tuple[Wheel, ...]:

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from coursebox.architecture import BUILDER
 from coursebox.core.console import step
 from coursebox.core.files import write_text
 from coursebox.core.paths import CHECKOUT
@@ -18,7 +19,6 @@ from coursebox.lock.uv import FoundWheel, find_wheels
 # Debian 12 and 13.
 PYTHONS = ("3.11", "3.13")
 GLIBC = 36  # minor version of Debian 12's, the older one
-ARCHITECTURE = "amd64"
 
 
 def lock_toolchain(checkout: Path = CHECKOUT) -> None:
@@ -50,7 +50,7 @@ def lock_toolchain(checkout: Path = CHECKOUT) -> None:
 
 def _resolve(python: str, wanted: list[str], versions: Mapping[str, str]) -> dict[str, FoundWheel]:
     """Name → wheel, for a Debian host with this Python; of packages in `versions` that version."""
-    found = find_wheels(wanted, python=python, architecture=ARCHITECTURE, glibc=GLIBC, versions=versions)
+    found = find_wheels(wanted, python=python, architecture=BUILDER, glibc=GLIBC, versions=versions)
     return {wheel.name: wheel for wheel in found}
 
 

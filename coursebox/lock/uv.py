@@ -21,12 +21,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from coursebox.architecture import Architecture
 from coursebox.archives.mirrors import local_path
 from coursebox.archives.pip import PipSettings, read_pip
 from coursebox.core.digests import sha256_file
 from coursebox.core.errors import CourseboxError
 
-MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 NEWEST_GLIBC = 40  # that uv has a name for; no index has wheels that need a newer one
 
 
@@ -46,7 +46,7 @@ def find_wheels(
     requirements: Sequence[str],
     *,
     python: str,
-    architecture: str,
+    architecture: Architecture,
     glibc: int,
     versions: Mapping[str, str] | None = None,
     folder: Path | None = None,
@@ -74,7 +74,7 @@ def find_wheels(
         (place / "constraints.txt").write_text(pins, encoding="utf-8")
         command = [sys.executable, "-m", "uv", "pip", "compile", "--no-config", "--no-cache", "--no-python-downloads"]
         command += ["--quiet", "--color=never", "--python", sys.executable, "--python-version", python]
-        command += ["--python-platform", f"{MACHINES[architecture]}-manylinux_2_{min(glibc, NEWEST_GLIBC)}"]
+        command += ["--python-platform", f"{architecture.uname}-manylinux_2_{min(glibc, NEWEST_GLIBC)}"]
         command += ["--only-binary", ":all:", "--constraints", str(place / "constraints.txt")]
         command += ["--format", "pylock.toml", "--output-file", str(place / "pylock.toml")]
         command += [] if settings.indexes else ["--no-index"]
@@ -107,19 +107,18 @@ def _environment(settings: PipSettings, folder: Path | None) -> dict[str, str]:
     return variables
 
 
-def platforms(architecture: str, glibc: int) -> list[str]:
+def platforms(architecture: Architecture, glibc: int) -> list[str]:
     """Platform tags (PEP 600 and its forerunners) that a Linux with the C library 2.<glibc> takes, best first."""
-    machine = MACHINES[architecture]
-    oldest = {"x86_64": 5, "aarch64": 17}[machine]
+    machine = architecture.uname
     tags = []
-    for minor in range(glibc, oldest - 1, -1):
+    for minor in range(glibc, architecture.manylinux - 1, -1):
         tags.append(f"manylinux_2_{minor}_{machine}")
         if older := {17: "2014", 12: "2010", 5: "1"}.get(minor):
             tags.append(f"manylinux{older}_{machine}")
     return [*tags, f"linux_{machine}"]
 
 
-def _tags(python: str, architecture: str, glibc: int) -> Iterator[Tag]:
+def _tags(python: str, architecture: Architecture, glibc: int) -> Iterator[Tag]:
     """All tags of wheels that the target takes, best first."""
     major, minor = map(int, python.split(".")[:2])
     names = platforms(architecture, glibc)

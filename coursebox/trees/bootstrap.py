@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from coursebox.architecture import BUILDER, Architecture
 from coursebox.core.context import Context
 from coursebox.core.paths import Cache
 from coursebox.core.run import run
@@ -47,7 +48,7 @@ def build_tools(stages: Stages, debs: Debs, *, epoch: int, log: Path) -> Result:
     """The tools tree, made by the machine's own mmdebstrap; one file, tree.tar."""
 
     def make(work: Path) -> None:
-        with Repository(stages.cache, debs, epoch) as folder:
+        with Repository(stages.cache, debs, epoch, BUILDER) as folder:
             run([*own_mounts(), "mmdebstrap", "--variant=essential", "--format=tar", f"--include={names(debs)}",
                  "--aptopt=APT::Install-Recommends \"false\"", "--dpkgopt=force-unsafe-io",
                  # It would name the repository's folder on this machine.
@@ -80,7 +81,10 @@ def build_bootstrap(context: Context) -> Result:
     debs, epoch = context.fetched.debs[context.tree], context.epoch
 
     def make(work: Path) -> None:
-        with Repository(context.stages.cache, debs, epoch) as folder, (work / "tree.tar").open("wb") as tar:
+        with (
+            Repository(context.stages.cache, debs, epoch, context.architecture) as folder,
+            (work / "tree.tar").open("wb") as tar,
+        ):
             run_container(
                 tools_image(context),
                 ["eatmydata", "sh", "/mmdebstrap.sh", names(debs), repository.SUITE, *LEFT_OUT],
@@ -99,14 +103,16 @@ def build_bootstrap(context: Context) -> Result:
 class Repository:
     """A repository folder in the cache's tmp, for as long as the block lasts."""
 
-    def __init__(self, cache: Cache, debs: Debs, epoch: int) -> None:
+    def __init__(self, cache: Cache, debs: Debs, epoch: int, architecture: Architecture) -> None:
         self.folder = cache.tmp / "repository"
         self.debs = debs
         self.epoch = epoch
+        self.architecture = architecture
 
     def __enter__(self) -> Path:
         shutil.rmtree(self.folder, ignore_errors=True)
-        repository.write_repository(self.folder, self.debs, epoch=self.epoch)
+        name = self.architecture.name
+        repository.write_repository(self.folder, self.debs, architecture=name, epoch=self.epoch)
         return self.folder
 
     def __exit__(self, *_: object) -> None:

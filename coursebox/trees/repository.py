@@ -16,11 +16,11 @@ from coursebox.lock.lockfile import Deb
 SUITE = "trixie"
 
 
-def write_repository(folder: Path, debs: Sequence[tuple[Deb, Path]], *, epoch: int) -> None:
+def write_repository(folder: Path, debs: Sequence[tuple[Deb, Path]], *, architecture: str, epoch: int) -> None:
     """Fill `folder` with the .deb files (hard links where possible), `Packages` and `Release`.
 
-    The format is that of https://wiki.debian.org/DebianRepository/Format (flat repository). `Release` names the
-    suite, because mmdebstrap looks for the essential packages of that suite only.
+    architecture: in Debian's words. The format is that of https://wiki.debian.org/DebianRepository/Format (flat
+    repository). `Release` names the suite, because mmdebstrap looks for the essential packages of that suite only.
     """
     folder.mkdir(parents=True)
     stanzas = []
@@ -36,7 +36,7 @@ def write_repository(folder: Path, debs: Sequence[tuple[Deb, Path]], *, epoch: i
     (folder / "Packages").write_bytes(packages)
     date = datetime.fromtimestamp(epoch, UTC).strftime("%a, %d %b %Y %H:%M:%S UTC")
     release = (
-        f"Suite: {SUITE}\nCodename: {SUITE}\nArchitectures: amd64 all\nDate: {date}\n"
+        f"Suite: {SUITE}\nCodename: {SUITE}\nArchitectures: {architecture} all\nDate: {date}\n"
         f"SHA256:\n {sha256_bytes(packages)} {len(packages)} Packages\n"
     )
     (folder / "Release").write_text(release, encoding="utf-8")

@@ -33,10 +33,6 @@ NOT_YET = re.compile(r"\d\d\.\d+ \S+")
 _MEMORY = ("can't allocate memory", "not enough memory", "CUDA out of memory")
 
 
-class Blocked(Exception):
-    """A submission cannot be used at all; the message is a sentence."""
-
-
 def address_space() -> int:
     """What this process has reserved, in bytes."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from equipment.ova import Ova, extract_disk, open_ova
 from equipment.virtualbox import VirtualBox, open_virtualbox, unpacked
 
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
-from coursebox.formats.ova.ova import Ova, extract_disk, open_ova
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from equipment.ova import Ova, open_ova
 from equipment.virtualbox import VirtualBox, parse_info
 
 from coursebox.course import Course
-from coursebox.formats.ova.ova import Ova, open_ova, vmdk_name, write_ova
+from coursebox.formats.ova.ova import vmdk_name, write_ova
 from coursebox.formats.ova.ovf import description, machine_name, make_ovf
 from coursebox.formats.ova.vmdk import write_vmdk
 

@@ -9,9 +9,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from equipment.ova import extract_disk, open_ova
 
 from coursebox.core.digests import sha256_file
-from coursebox.formats.ova.ova import extract_disk, open_ova
 
 pytestmark = pytest.mark.parametrize("place", ["vm"], indirect=True)
 

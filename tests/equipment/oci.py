@@ -15,13 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import zstandard
-
 from coursebox.core.console import silent
 from coursebox.core.digests import sha256_bytes
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.oci import oci
-from coursebox.formats.oci.compression import GZIP, ZSTD
+from coursebox.formats.oci.compression import GZIP
 from coursebox.formats.oci.layers import OPAQUE, WHITEOUT
 
 _BLOCK = 1 << 20
@@ -262,16 +260,12 @@ def _unpacked(image: Image, layer: ImageLayer) -> Iterator[bytes]:
     """The uncompressed bytes of a layer."""
     try:
         yield from _UNPACK[layer.media_type](_pieces(image, layer))
-    except (zlib.error, zstandard.ZstdError, EOFError) as error:
+    except (zlib.error, EOFError) as error:
         raise _damaged(image.path, f"its layer {layer.name} cannot be unpacked ({error})") from None
 
 
 def _gunzip(pieces: Iterator[bytes]) -> Iterator[bytes]:
     return _across(pieces, lambda: zlib.decompressobj(16 + zlib.MAX_WBITS))
-
-
-def _unzstd(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    return _across(pieces, zstandard.ZstdDecompressor().decompressobj)
 
 
 def _across(pieces: Iterator[bytes], member: Callable[[], Any]) -> Iterator[bytes]:
@@ -290,7 +284,6 @@ def _across(pieces: Iterator[bytes], member: Callable[[], Any]) -> Iterator[byte
 
 _UNPACK: Mapping[str, Callable[[Iterator[bytes]], Iterator[bytes]]] = {
     GZIP.media_type: _gunzip,
-    ZSTD.media_type: _unzstd,
 }
 
 

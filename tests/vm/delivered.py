@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from equipment.guest import TestedGuest, answers_http
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import Course, load_course
-from coursebox.verify.machine import guest, qemu
-from coursebox.verify.machine.guest import Guest
+from coursebox.verify.machine import qemu
+from coursebox.verify.machine.guest import wait_for_http
 from coursebox.verify.machine.qemu import LOCALHOST, Forward, Qemu, Spec, free_port
 
 BUILD = CHECKOUT / "build"
@@ -79,22 +80,22 @@ class Session:
     ssh: int
     neighbour_jupyter: int = 0
     neighbour_ssh: int = 0
-    _guest: Guest | None = field(default=None, repr=False)
+    _guest: TestedGuest | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
         return f"http://{LOCALHOST}:{self.jupyter}"
 
     @property
-    def guest(self) -> Guest:
+    def guest(self) -> TestedGuest:
         """An ssh login that stays open; made when first asked for."""
         if self._guest is None:
             self._guest = self.login(self.ssh)
         return self._guest
 
-    def login(self, port: int) -> Guest:
+    def login(self, port: int) -> TestedGuest:
         user = self.course.user
-        return Guest.wait_for(port, user.name, user.password, LOGIN, alive=self.machine.running)
+        return TestedGuest.wait_for(port, user.name, user.password, LOGIN, alive=self.machine.running)
 
     def root(self, command: str, timeout: float = COMMAND) -> str:
         """What a command prints that root runs and that must succeed."""
@@ -122,7 +123,7 @@ class Session:
         return self.guest.run("systemctl is-system-running --wait", timeout=START).out.strip()
 
     def jupyter_answers(self, port: int, seconds: float = 30) -> bool:
-        return guest.answers_http(f"http://{LOCALHOST}:{port}/api", seconds)
+        return answers_http(f"http://{LOCALHOST}:{port}/api", seconds)
 
     def photograph(self, name: str) -> Path:
         return self.machine.screenshot(SCREENSHOTS / f"{name}.png")
@@ -190,7 +191,7 @@ class Delivered:
     def wait_for_jupyter(self, session: Session) -> float:
         """Seconds from the power switch until JupyterLab's page is there."""
         alive = session.machine.running
-        guest.wait_for_http(f"{session.url}/api", START, alive=alive)
+        wait_for_http(f"{session.url}/api", START, alive=alive)
         took = session.machine.uptime()
         page = httpx.get(f"{session.url}/lab", timeout=COMMAND, trust_env=False)
         assert page.status_code == httpx.codes.OK, f"/lab answers {page.status_code}"

@@ -1,7 +1,7 @@
 """Bytes → a compressed blob, on several cores, and the same bytes on any number of them.
 
-The stream is cut into blocks of one size, and each block becomes a member of its own: RFC 1952 section 2.2 and RFC 8878
-section 3 both define a file as a sequence of members, so every reader of gzip or zstd takes the whole as one stream.
+The stream is cut into blocks of one size, and each block becomes a member of its own: RFC 1952 section 2.2 defines a
+file as a sequence of members, so every reader of gzip takes the whole as one stream.
 """
 
 from __future__ import annotations
@@ -17,9 +17,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import deflate
-import zstandard
-
-from coursebox.core.errors import CourseboxError
 
 # More threads would wait for the one that reads and digests, and only take memory.
 MOST_WORKERS = 8
@@ -50,13 +47,10 @@ def _gzip(block: memoryview, level: int) -> bytes:
     return bytes(deflate.gzip_compress(block, level))
 
 
-def _zstd(block: memoryview, level: int) -> bytes:
-    return zstandard.ZstdCompressor(level=level).compress(block)
-
-
 # Measured on the tree of the CUDA image, 6.27 GB, in seconds of one core with everything that the stage does:
-# gzip 6 88 s, 3.208 GB; 7 100 s, 3.201 GB; 10, the first that gains more, needs six times as long.
-# zstd 6 70 s, 2.902 GB; 9 95 s, 2.864 GB; 11 165 s, 2.855 GB; blocks of 8 MiB instead of 4 MiB gain another 1 %.
+# level 6 88 s, 3.208 GB; 7 100 s, 3.201 GB; 10, the first that gains more, needs six times as long. zstd would give
+# 2.864 GB in 95 s, but Docker reads it from 23.0 on only (https://github.com/moby/moby/releases/tag/v23.0.0), and the
+# engine of Debian 12 is older.
 GZIP = Compression(
     name="gzip",
     suffix=".tar.gz",
@@ -66,26 +60,6 @@ GZIP = Compression(
     block=4 << 20,
     pack=_gzip,
 )
-ZSTD = Compression(
-    name="zstd",
-    suffix=".tar.zst",
-    media_type="application/vnd.oci.image.layer.v1.tar+zstd",
-    library=f"zstandard {zstandard.__version__}",
-    level=9,
-    block=8 << 20,
-    pack=_zstd,
-)
-COMPRESSIONS = {compression.name: compression for compression in (GZIP, ZSTD)}
-
-
-def compression_named(name: str) -> Compression:
-    """The compression called "gzip" or "zstd". Raises CourseboxError for any other name."""
-    try:
-        return COMPRESSIONS[name]
-    except KeyError:
-        raise CourseboxError(
-            f"{name} is no compression of layers", hint=f"choose one of {', '.join(COMPRESSIONS)}"
-        ) from None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,10 @@ PATH = "/opt/jupyter/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 PORT = 8888
 ANNOTATION = "org.opencontainers.image"
 OWN = "org.coursebox"
+# What is inside has many licences; the file ….licences.txt beside the image lists them. Here are their kinds, as SPDX
+# writes them (https://spdx.github.io/spdx-spec/v2.3/SPDX-license-expressions/): our own programs, and those of others.
+LICENCES = "Apache-2.0 AND LicenseRef-Debian-packages AND LicenseRef-Python-packages AND LicenseRef-NVIDIA-EULA"
+WHERE = "/usr/share/doc/*/copyright, and the dist-info folders below /opt/jupyter; a list lies beside the file"
 _SECOND = 1_000_000_000  # Docker counts times in nanoseconds
 
 
@@ -66,8 +70,10 @@ def labels(about: About) -> dict[str, str]:
         "the labs and the data sets of the course",
         f"{ANNOTATION}.version": about.version,
         f"{ANNOTATION}.created": about.created,
+        f"{ANNOTATION}.licenses": LICENCES,
         f"{ANNOTATION}.ref.name": f"{about.name}:{about.version}",
         f"{OWN}.course": about.name,
+        f"{OWN}.licences": WHERE,
         f"{OWN}.torch": about.torch,
         f"{OWN}.cuda": about.cuda,
         f"{OWN}.locks": about.locks,

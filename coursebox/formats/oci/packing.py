@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from coursebox.core.console import progress
 from coursebox.core.stages import Result, Stages
-from coursebox.formats.oci.compression import GZIP, Compression
+from coursebox.formats.oci.compression import GZIP
 from coursebox.formats.oci.layers import Layer, Writing, split_changes, split_tree
 from coursebox.trees import seal
 from coursebox.trees.diff import CHANGES, REMOVED
@@ -29,39 +29,38 @@ class Packing:
     """
 
     epoch: int
-    compression: Compression = GZIP
     code: ClassVar[Sequence[Path]] = LAYER_CODE
 
     @property
     def key(self) -> dict[str, Any]:
-        return self.compression.key
+        return GZIP.key
 
     def __call__(self, exported: Path, work: Path) -> Mapping[str, Any]:
-        with _writing("system", exported, work, self.compression) as writing:
+        with _writing("system", exported, work) as writing:
             return _record(split_tree(exported, writing, epoch=self.epoch))
 
 
-def build_course_layers(stages: Stages, changes: Result, *, epoch: int, compression: Compression = GZIP) -> Result:
+def build_course_layers(stages: Stages, changes: Result, *, epoch: int) -> Result:
     """The layers above the system's, from changes.tar and removed.json: one file each, and their record."""
     tar = changes.path(CHANGES)
 
     def make(work: Path) -> Mapping[str, Any]:
         removed = json.loads(changes.path(REMOVED).read_text(encoding="utf-8"))
-        with _writing("course", tar, work, compression) as writing:
+        with _writing("course", tar, work) as writing:
             return _record(split_changes(tar, removed, writing, epoch=epoch))
 
     inputs = {
         **{name: changes.files[name] for name in (CHANGES, REMOVED)},
         "epoch": epoch,
-        "compression": compression.key,
+        "compression": GZIP.key,
     }
     return stages.run("layers-course", inputs, make, code=LAYER_CODE)
 
 
 @contextmanager
-def _writing(kind: str, tar: Path, work: Path, compression: Compression) -> Iterator[Writing]:
+def _writing(kind: str, tar: Path, work: Path) -> Iterator[Writing]:
     with progress(f"packing the layers of the {kind}", tar.stat().st_size) as advance:
-        yield Writing(work, compression, on_progress=advance)
+        yield Writing(work, GZIP, on_progress=advance)
 
 
 def _record(layers: Sequence[Layer]) -> dict[str, Any]:

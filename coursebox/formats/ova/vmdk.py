@@ -1,4 +1,4 @@
-"""Sparse raw disk ↔ stream-optimized VMDK. The same disk gives the same bytes, however many cores compress it."""
+"""Sparse raw disk → stream-optimized VMDK. The same disk gives the same bytes, however many cores compress it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from coursebox.core.errors import CourseboxError
 from coursebox.core.files import atomic
 from coursebox.formats.ova import vmdk_layout as layout
 from coursebox.formats.ova.vmdk_layout import GRAIN, SECTOR, TABLE_ENTRIES
-from coursebox.formats.ova.vmdk_read import Vmdk, expand, extract_raw, read_vmdk
-
-__all__ = ["Vmdk", "VmdkInfo", "extract_raw", "read_vmdk", "write_vmdk"]
+from coursebox.formats.ova.vmdk_read import Vmdk, expand, read_vmdk
 
 # libdeflate's level 6 is smaller than zlib's on course disks in less than half the time; 9 gains 0.4 % and doubles it.
 LEVEL = 6

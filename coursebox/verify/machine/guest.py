@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
@@ -50,15 +49,6 @@ def wait_for_http(url: str, timeout: float, *, alive: Callable[[], bool] = lambd
     raise CourseboxError(f"{url} does not answer after {timeout:.0f} s (last: {last})")
 
 
-def answers_http(url: str, timeout: float) -> bool:
-    """Whether one request, given `timeout` seconds, gets any HTTP answer at all."""
-    try:
-        httpx.get(url, timeout=timeout, trust_env=False)
-    except httpx.HTTPError:
-        return False
-    return True
-
-
 class Guest:
     """An ssh connection with a password; the host's key is accepted as it is, made at this machine's first start."""
 
@@ -66,34 +56,6 @@ class Guest:
         self.port, self.user, self._password, self._host = port, user, password, host
         self.client = paramiko.SSHClient()
         self.client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
-
-    @classmethod
-    def wait_for(
-        cls,
-        port: int,
-        user: str,
-        password: str,
-        timeout: float,
-        *,
-        alive: Callable[[], bool] = lambda: True,
-    ) -> Guest:
-        """Log in as soon as that is possible; CourseboxError after `timeout` s, or at once for a wrong password."""
-        end = time.monotonic() + timeout
-        while True:
-            guest = cls(port, user, password)
-            try:
-                guest.connect()
-                return guest
-            except paramiko.AuthenticationException:
-                guest.close()
-                raise CourseboxError(f"ssh: the password of {user} is refused") from None
-            except (OSError, EOFError, paramiko.SSHException) as error:
-                guest.close()
-                if not alive():
-                    raise CourseboxError("the machine ended before ssh answered") from None
-                if time.monotonic() > end:
-                    raise CourseboxError(f"ssh: no login after {timeout:.0f} s (last: {error})") from None
-            time.sleep(1.0)
 
     def connect(self) -> None:
         """One login, by nothing but the password; time limits are those of an emulated processor."""
@@ -144,21 +106,3 @@ class Guest:
             said = done.err.strip() or done.out.strip()
             raise CourseboxError(f"ssh: `{command}` ended with status {done.rc}: {said}")
         return done.out.rstrip("\n")
-
-    def as_root(self, command: str, *, timeout: float = 120.0) -> Outcome:
-        """Run a shell command as root through `su`, with the same password."""
-        quoted = "'" + command.replace("'", "'\\''") + "'"
-        done = self.run(f"su - root -c {quoted}", timeout=timeout, stdin=f"{self._password}\n")
-        return done._replace(err=done.err.removeprefix("Password:").lstrip())
-
-    def fetch(self, remote: str, local: Path) -> Path:
-        """Copy a file out of the guest."""
-        local.parent.mkdir(parents=True, exist_ok=True)
-        with self.client.open_sftp() as files:
-            files.get(remote, str(local))
-        return local
-
-    def write(self, remote: str, content: str) -> None:
-        """Write a file of the user in the guest."""
-        with self.client.open_sftp() as files, files.open(remote, "w") as file:
-            file.write(content)

@@ -20,15 +20,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from coursebox.architecture import AMD64, Architecture, Firmware
+from coursebox.architecture import BUILDER, Architecture, Firmware
 from coursebox.core.errors import CourseboxError
 from coursebox.verify.machine.qmp import Qmp
 
 Accelerator = Literal["kvm", "tcg"]
 
 LOCALHOST = "127.0.0.1"
-QEMU = AMD64.qemu.program  # of this machine, as long as builders are amd64
-INSTALL = f"run: apt-get install {AMD64.qemu.package} qemu-utils {AMD64.qemu.uefi_package}"
+QEMU = BUILDER.qemu.program
+INSTALL = f"run: apt-get install {BUILDER.qemu.package} qemu-utils {BUILDER.qemu.uefi_package}"
 # A processor of today whose AVX is hidden, as VirtualBox does it under Hyper-V, with the XSAVE that it depends on
 # (https://github.com/VirtualBox/virtualbox/issues/36). Not QEMU's own qemu64: that claims to be an AMD K8 and lacks the
 # 3DNow! that every K8 has, so OpenBLAS takes its Opteron kernels and stops at an illegal instruction.
@@ -72,7 +72,7 @@ class Spec:
     initrd: Path | None = None
     append: str = ""
     window: bool = False
-    architecture: Architecture = AMD64
+    architecture: Architecture = BUILDER
 
 
 def free_port() -> int:

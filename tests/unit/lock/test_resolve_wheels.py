@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from coursebox.architecture import AMD64, Architecture
 from coursebox.archives.pip import PipSettings
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb
@@ -16,6 +18,8 @@ from coursebox.lock.resolve_wheels import provided_versions, resolve_wheels, ups
 from coursebox.lock.uv import _environment, find_wheels, platforms
 from tests.equipment.http_server import Server
 from tests.equipment.wheels import make_wheel
+
+ARM64 = replace(AMD64, name="arm64", uname="aarch64", oci="arm64", manylinux=17)
 
 
 def test_wheels_for_the_course_not_for_this_machine(index: Path) -> None:
@@ -63,7 +67,7 @@ def test_a_newer_python_than_this_one_counts(index: Path) -> None:
     make_wheel(index, "lib", "1.0")
     make_wheel(index, "lib", "2.0", python=">=3.13")
     assert [wheel.version for wheel in resolve_wheels(["lib"], python="3.13")] == ["2.0"]
-    assert [wheel.version for wheel in find_wheels(["lib"], python="3.11", architecture="amd64", glibc=36)] == ["1.0"]
+    assert [wheel.version for wheel in find_wheels(["lib"], python="3.11", architecture=AMD64, glibc=36)] == ["1.0"]
 
 
 def test_most_specific_wheel_of_a_version_is_taken(index: Path) -> None:
@@ -72,15 +76,15 @@ def test_most_specific_wheel_of_a_version_is_taken(index: Path) -> None:
                 "cp313-cp313-manylinux_2_28_aarch64", "cp313-cp313-musllinux_1_2_x86_64"):  # fmt: skip
         make_wheel(index, "lib", "1.0", tag=tag)
 
-    def taken(python: str, architecture: str, glibc: int) -> str:
+    def taken(python: str, architecture: Architecture, glibc: int) -> str:
         (found,) = find_wheels(["lib"], python=python, architecture=architecture, glibc=glibc)
         return found.filename
 
-    assert taken("3.13", "amd64", 41) == "lib-1.0-cp313-cp313-manylinux_2_28_x86_64.whl"
-    assert taken("3.13", "amd64", 17) == "lib-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
-    assert taken("3.12", "amd64", 36) == "lib-1.0-cp39-abi3-manylinux_2_17_x86_64.whl"
-    assert taken("3.13", "arm64", 41) == "lib-1.0-cp313-cp313-manylinux_2_28_aarch64.whl"
-    assert taken("3.12", "arm64", 41) == "lib-1.0-py3-none-any.whl"
+    assert taken("3.13", AMD64, 41) == "lib-1.0-cp313-cp313-manylinux_2_28_x86_64.whl"
+    assert taken("3.13", AMD64, 17) == "lib-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
+    assert taken("3.12", AMD64, 36) == "lib-1.0-cp39-abi3-manylinux_2_17_x86_64.whl"
+    assert taken("3.13", ARM64, 41) == "lib-1.0-cp313-cp313-manylinux_2_28_aarch64.whl"
+    assert taken("3.12", ARM64, 41) == "lib-1.0-py3-none-any.whl"
 
 
 def test_only_wheels_count(index: Path) -> None:
@@ -143,11 +147,11 @@ def test_a_requirement_is_never_an_option(index: Path, tmp_path: Path) -> None:
 
 
 def test_target() -> None:
-    tags = platforms("amd64", 41)
+    tags = platforms(AMD64, 41)
     assert tags[0] == "manylinux_2_41_x86_64"
     assert {"manylinux2014_x86_64", "manylinux2010_x86_64", "manylinux1_x86_64", "linux_x86_64"} < set(tags)
     assert tags.index("manylinux_2_28_x86_64") < tags.index("manylinux2014_x86_64") < tags.index("linux_x86_64")
-    assert platforms("arm64", 18) == [
+    assert platforms(ARM64, 18) == [
         "manylinux_2_18_aarch64",
         "manylinux_2_17_aarch64",
         "manylinux2014_aarch64",
@@ -175,7 +179,7 @@ def test_upstream_version(debian: str, upstream: str) -> None:
 
 
 def test_provided_versions() -> None:
-    debs = [Deb("python3-numpy", "1:2.2.4+ds-1", "amd64", "numpy", "main", "f", 1, "a")]
+    debs = [Deb("python3-numpy", "1:2.2.4+ds-1", AMD64, "numpy", "main", "f", 1, "a")]
     assert provided_versions({"numpy": "python3-numpy"}, debs) == {"numpy": "2.2.4"}
     with pytest.raises(CourseboxError, match="count as provided and are not in the tree: python3-torch"):
         provided_versions({"torch": "python3-torch"}, debs)

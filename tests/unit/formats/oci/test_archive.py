@@ -17,7 +17,7 @@ from small_trees import CHANGES, EPOCH, Made, about, above, course_layers, entry
 
 from coursebox.core.digests import sha256_bytes, sha256_file
 from coursebox.core.errors import CourseboxError
-from coursebox.formats.oci.compression import GZIP, ZSTD
+from coursebox.formats.oci.compression import GZIP
 from coursebox.formats.oci.oci import BLOBS, BlobFile, documents, encode, image_names, write_archive
 
 
@@ -134,9 +134,8 @@ def test_json_has_one_form() -> None:
     assert encode({"b": [1, "ü"], "a": {}}) == '{"a":{},"b":[1,"ü"]}'.encode()
 
 
-@pytest.mark.parametrize("compression", [GZIP, ZSTD], ids=lambda one: one.name)
-def test_what_was_written_reads_back(tmp_path: Path, compression: Any) -> None:
-    made = make_archive(tmp_path, compression=compression)
+def test_what_was_written_reads_back(tmp_path: Path) -> None:
+    made = make_archive(tmp_path)
     image = open_archive(made.archive.path)
     verify_layers(image)
     assert image.names == ("deep-learning:2026.11", "deep-learning:latest")
@@ -144,7 +143,7 @@ def test_what_was_written_reads_back(tmp_path: Path, compression: Any) -> None:
     assert (image.config_digest, image.config_size) == (made.documents.config_digest, len(made.documents.config))
     assert image.config == json.loads(made.documents.config)
     for layer, read in zip(made.layers, image.layers, strict=True):
-        assert (read.name, read.media_type) == (layer.name, compression.media_type)
+        assert (read.name, read.media_type) == (layer.name, GZIP.media_type)
         assert (read.digest, read.diff_id) == (layer.blob.digest, layer.blob.diff_id)
         assert (read.size, read.unpacked) == (layer.blob.size, layer.blob.unpacked)
         assert len(list(members(image, read))) == layer.entries

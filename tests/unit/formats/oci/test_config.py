@@ -6,7 +6,7 @@ from pathlib import Path
 
 from small_trees import EPOCH, about, course_layers, system_layers
 
-from coursebox.formats.oci.config import image_config
+from coursebox.formats.oci.config import WHERE, image_config
 
 
 def test_the_whole_config(tmp_path: Path) -> None:
@@ -46,8 +46,11 @@ def test_the_whole_config(tmp_path: Path) -> None:
                 "the labs and the data sets of the course",
                 "org.opencontainers.image.version": "2026.11",
                 "org.opencontainers.image.created": "2023-11-14T22:13:20Z",
+                "org.opencontainers.image.licenses": "Apache-2.0 AND LicenseRef-Debian-packages AND "
+                "LicenseRef-Python-packages AND LicenseRef-NVIDIA-EULA",
                 "org.opencontainers.image.ref.name": "deep-learning:2026.11",
                 "org.coursebox.course": "deep-learning",
+                "org.coursebox.licences": WHERE,
                 "org.coursebox.torch": "2.13.0",
                 "org.coursebox.cuda": "13.0",
                 "org.coursebox.locks": "f" * 64,

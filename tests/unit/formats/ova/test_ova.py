@@ -9,11 +9,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from equipment.ova import extract_disk, extract_member, open_ova
 
 from coursebox.core.digests import sha256_bytes, sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.ova import ova as module
-from coursebox.formats.ova.ova import OvaInfo, extract_disk, extract_member, open_ova, vmdk_name, write_ova
+from coursebox.formats.ova.ova import OvaInfo, vmdk_name, write_ova
 from coursebox.formats.ova.vmdk import VmdkInfo, write_vmdk
 
 OVF = b"<Envelope/>\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import deflate
 import pytest
+from equipment.vmdk import extract_raw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +23,8 @@ from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
 from coursebox.formats.ova import vmdk as writer
 from coursebox.formats.ova import vmdk_layout as layout
-from coursebox.formats.ova.vmdk import extract_raw, read_vmdk, write_vmdk
+from coursebox.formats.ova.vmdk import write_vmdk
+from coursebox.formats.ova.vmdk_read import read_vmdk
 
 GRAIN, SECTOR = layout.GRAIN, layout.SECTOR
 # What the reader knows: sector numbers of the disk that `small` makes.
@@ -250,7 +252,8 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
     """200 MiB that don't compress, written and read back in less than 120 MB."""
     raw = make_disk(tmp_path / "disk.raw", 200 << 20, ((n << 20, noise(1 << 20, n)) for n in range(200)))
     program = (
-        "import sys; from pathlib import Path; from coursebox.formats.ova.vmdk import *\n"
+        "import sys; from pathlib import Path; from coursebox.formats.ova.vmdk import write_vmdk\n"
+        "sys.path.append('tests'); from equipment.vmdk import extract_raw\n"
         "raw, vmdk, back = map(Path, sys.argv[1:])\n"
         "write_vmdk(raw, vmdk, workers=4); write_vmdk(raw, vmdk, memo=vmdk, workers=4); extract_raw(vmdk, back)\n"
         "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM:')))"
