@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -18,11 +19,12 @@ LABEL = "org.coursebox.build"
 
 
 def label() -> str:
-    """Marks what a build starts, so that the next build in the same cache can clear away what a killed one left.
+    """Marks what this process starts, so that a later one with the same cache can clear away what a killed one left."""
+    return f"{LABEL}={_cache_mark()}-{os.getpid()}"
 
-    Builds in another cache may run at the same time in the same engine: theirs are not touched.
-    """
-    return f"{LABEL}={sha256_bytes(os.fsencode(Cache.from_environment().root))[:12]}"
+
+def _cache_mark() -> str:
+    return sha256_bytes(os.fsencode(Cache.from_environment().root))[:12]
 
 
 def image_name(kind: str, stage: Result) -> str:
@@ -113,7 +115,20 @@ def remove_images(keep: Collection[str]) -> None:
 
 
 def remove_leftovers() -> None:
-    """Remove containers that a killed build left behind."""
-    left = capture(["docker", "ps", "--all", "--quiet", "--filter", f"label={label()}"]).stdout.split()
+    """Remove the containers of processes that have ended. Those of other caches, and of running processes, stay."""
+    shown = f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
+    listed = capture(["docker", "ps", "--all", "--filter", f"label={LABEL}", "--format", shown]).stdout
+    found = re.findall(rf"^(\w+) {_cache_mark()}-(\d+)$", listed, re.MULTILINE)
+    left = [container for container, process in found if not _runs(int(process))]
     if left:
         capture(["docker", "rm", "--force", "--volumes", *left])
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
