@@ -132,7 +132,7 @@ def _test(options: argparse.Namespace) -> int:
     course = _course(options)
     built = build_all(course, chosen(products.TESTED))
     if options.pytest:
-        return hosted.run(options.pytest)
+        return hosted.run(options.pytest, course=course.source)
     delivered = products.delivered(built)
     rows = [[lanes.unit_lane(), *lanes.room_lanes(course, delivered)], lanes.lab_lanes(delivered)]
     return testing.prove(rows, Proofs(Cache.from_environment(), fresh=settings().fresh))

@@ -12,9 +12,10 @@ from rich.console import Console
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
+from coursebox.core.settings import described
 from coursebox.host.gpu import Gpu
 from coursebox.lock.lockfile import Deb, Locks, Wheel
-from coursebox.verify import containers, doctor, network
+from coursebox.verify import builder, containers, doctor, network
 from coursebox.verify.finding import Finding
 from coursebox.verify.machine.accel import Verdict
 
@@ -109,19 +110,19 @@ def test_missing_locks(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_system(tmp_path: Path, release: str | None, machine: str, state: str, text: str) -> None:
     if release is not None:
         (tmp_path / "os-release").write_text(release, encoding="utf-8")
-    finding = doctor.system(tmp_path / "os-release", machine)
+    finding = builder.system(tmp_path / "os-release", machine)
     assert (finding.state, finding.text) == (state, text)
 
 
 @pytest.mark.parametrize(("cores", "state"), [({0}, "note"), ({0, 1}, "ok")])
 def test_processors(monkeypatch: pytest.MonkeyPatch, cores: set[int], state: str) -> None:
     monkeypatch.setattr(doctor.os, "sched_getaffinity", lambda pid: cores)
-    assert doctor.processors().state == state
+    assert builder.processors().state == state
 
 
 @pytest.mark.parametrize(("kib", "state"), [(1_900_000, "blocks"), (2_000_000, "ok")])
 def test_memory(kib: int, state: str) -> None:
-    finding = doctor.memory(f"MemTotal: 8000000 kB\nMemAvailable: {kib} kB\nHugePages_Total: 0\n")
+    finding = builder.memory(f"MemTotal: 8000000 kB\nMemAvailable: {kib} kB\nHugePages_Total: 0\n")
     assert finding.state == state
     assert finding.text.endswith("of 8.2 GB available")
 
@@ -129,19 +130,19 @@ def test_memory(kib: int, state: str) -> None:
 @pytest.mark.parametrize(
     ("warm", "free", "state"),
     [
-        (False, doctor.DISK_IMAGE, "ok"),
-        (False, doctor.DISK_IMAGE - 1, "note"),
-        (False, doctor.DISK_COLD, "note"),
-        (False, doctor.DISK_COLD - 1, "blocks"),
-        (True, doctor.DISK_WARM, "ok"),
-        (True, doctor.DISK_WARM - 1, "blocks"),
+        (False, builder.DISK_IMAGE, "ok"),
+        (False, builder.DISK_IMAGE - 1, "note"),
+        (False, builder.DISK_COLD, "note"),
+        (False, builder.DISK_COLD - 1, "blocks"),
+        (True, builder.DISK_WARM, "ok"),
+        (True, builder.DISK_WARM - 1, "blocks"),
     ],
 )
 def test_disk(tmp_path: Path, warm: bool, free: float, state: str) -> None:
     cache = Cache(tmp_path / "not" / "yet")
     if warm:
         (cache.stages / "disk").mkdir(parents=True)
-    finding = doctor.disk(cache, int(free))
+    finding = builder.disk(cache, int(free))
     assert finding.state == state
     assert finding.text.endswith(str(cache.root if warm else tmp_path))
 
@@ -255,3 +256,13 @@ def test_cache(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COURSEBOX_CACHE_LIMIT", "much")
     (finding,) = found(healthy, "settings")
     assert (finding.state, finding.text) == ("blocks", "COURSEBOX_CACHE_LIMIT=much is not possible")
+
+
+def test_settings_are_shown_without_passwords(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, _ in described():
+        if name != "COURSEBOX_CACHE":
+            monkeypatch.delenv(name, raising=False)
+    assert found(healthy, "settings") == [Finding("settings", "ok", f"COURSEBOX_CACHE={healthy}/cache")]
+    monkeypatch.setenv("MIRROR", "https://me:secret@host.example/sets /data")
+    (finding,) = found(healthy, "settings")
+    assert finding.text.startswith("MIRROR=https://…@host.example/sets /data, ")
