@@ -1,8 +1,8 @@
 """Stages: each is a function of its inputs, done once, and either whole or absent.
 
 A stage's key is the digest of everything it reads: values, digests of files, and the source of the code that does
-the work. Its result is a folder in the cache, filled beside its place and renamed into it, so a build that is killed
-leaves nothing half-made and the next one goes on where it stood.
+the work. Its result is a folder in the cache. The folder is filled beside its place, then renamed. So a build that is
+killed leaves nothing half-made, and the next build goes on where it stood.
 """
 
 from __future__ import annotations

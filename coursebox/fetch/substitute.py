@@ -79,11 +79,11 @@ def substitute(
 def _needed(
     mix: Mapping[Key, Deb], held: Mapping[Key, Deb], current: Mapping[Key, Candidate], moved: set[str]
 ) -> tuple[set[str], set[str]]:
-    """(sources that have to move too, packages that have to come in) for the mixture to be installable.
+    """What the mixture lacks before apt can install it: (sources that must move too, packages that must come in).
 
-    What is current tells what it needs. What stayed at an older version does not, but its current version hints at
-    it: where that asks for exactly the new version of something that moved, or for something that came in from a
-    source that moved, the older one will have asked for the old.
+    A current package says what it needs. An older package that stayed does not say it, but its current version gives a
+    hint. It may ask for exactly the new version of something that moved, or for a package from a source that moved.
+    Then the older version needed the old one.
     """
     versions = {deb.package: deb for deb in mix.values()}
     offered = {one.deb.package: one.deb for one in current.values()}

@@ -1,8 +1,8 @@
 """The lock folder: exactly what goes in, one JSON file for each kind and tree, one item on a line.
 
-Every file carries the digest of its own items, and `lock.json` carries the digests of all files, so that damage,
-an edit by hand and a mixture of two lock runs are told from good locks. No file holds a URL or a host name: where
-things come from is a matter of the building machine (see mirrors.py).
+Every file carries the digest of its own items, and `lock.json` carries the digests of all files. So damage, an edit by
+hand and a mixture of two lock runs are noticed. No file holds a URL or a host name: the building machine knows where
+things come from (see archives/mirrors.py).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Package names → the exact .deb files that a fresh Debian system with these packages consists of.
 
-apt itself resolves, in a private root with an empty list of installed packages, so that neither the machine's
-release nor its packages show in the answer. Everything is signed by Debian's archive keyring.
+apt itself resolves, in a private root without any installed package. So the answer does not depend on the machine's
+release and its packages. Everything is signed by Debian's archive keyring.
 """
 
 from __future__ import annotations

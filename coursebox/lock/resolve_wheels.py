@@ -31,8 +31,8 @@ def resolve_wheels(
     """The wheels for `requirements` and all they need, sorted by name.
 
     python: version of the target's Python; glibc: the minor version of its C library, 2.<glibc>
-    provided: distributions that are there already, by name, with their version: they count for the resolution,
-        and neither they nor what only they would need is part of the result
+    provided: distributions that are there already: name → version. They count for the resolution. The result has
+        neither them nor what only they need
     Raises `CourseboxError` when there is no such set of wheels.
     """
     if not requirements:

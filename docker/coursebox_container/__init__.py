@@ -1,1 +1,1 @@
-"""What runs around the container: it prepares user, home and server, and then gets out of the way."""
+"""The start of the container: it prepares user, home and server. Then the command takes its place."""

@@ -1,9 +1,9 @@
 """Names for user and group ids, in /etc/passwd and /etc/group or in copies of them.
 
-A process without a name is a stranger to ssh, bash, getpass and torch.compile. Root writes the name into the files of
-/etc; everybody else, and root in a read-only container, gets copies that libnss_wrapper serves
-(https://cwrap.org/nss_wrapper.html). A world-writable /etc/passwd would do as well, but with it and `su` anyone
-becomes root.
+ssh, bash, getpass and torch.compile fail for a user id without a name. Root writes the name into the files of
+/etc; everybody else, and root in a read-only container, gets copies that libnss_wrapper shows to programs
+(https://cwrap.org/nss_wrapper.html). A world-writable /etc/passwd would work, too, but then anyone could
+become root with `su`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Account(NamedTuple):
 def with_user(passwd: str, account: Account, replaced: str) -> str:
     """The text of passwd(5) with `account` in it and without the user `replaced`.
 
-    The account comes before others with its uid: the first one gives a uid its name. Its password is "*": with "x"
+    The account comes before others with its uid: the first entry gives a uid its name. Its password is "*": with "x"
     sudo would look for a line in /etc/shadow.
     """
     home = account.home.replace(":", "_")

@@ -1,4 +1,4 @@
-"""Who may come in: a token by default, a password if asked for, and never everybody."""
+"""Who may log in: a token is needed by default, or a password. The server never runs without either."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LEAVE_OUT = "leave it out to get a random token"
 
 
 def settle(environment: MutableMapping[str, str], runtime: str) -> None:
-    """Check what was given, and hand the token over in a private file: neither `ps` nor a notebook shows it.
+    """Check token and password. The token goes into a private file, so that neither `ps` nor a notebook shows it.
 
     A token is there always, also beside a password. Raises Problem for an empty token or password.
     """
@@ -42,7 +42,7 @@ def given_token(environment: MutableMapping[str, str]) -> str | None:
 
 
 def check_password(environment: MutableMapping[str, str]) -> None:
-    """Refuse an empty password, and what is no hash; the settings of JupyterLab read the two variables."""
+    """Refuse an empty password and anything that is not a hash. JupyterLab reads the two variables itself."""
     if "JUPYTER_PASSWORD_HASH" in environment:
         given = environment["JUPYTER_PASSWORD_HASH"].strip()
         if not HASH.fullmatch(given):

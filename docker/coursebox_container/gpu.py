@@ -1,4 +1,4 @@
-"""The state of the GPUs in one line each, every trouble with its remedy."""
+"""The state of the GPUs, in one line each. A line about a problem names the remedy."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Diagnosis(NamedTuple):
 
 
 def diagnose(facts: Facts) -> Diagnosis:
-    """Judge the facts: one finding about the GPUs, for there is one remedy at a time, and one about /dev/shm."""
+    """Judge the facts: one finding about the GPUs, with one remedy, and one about /dev/shm."""
     judged = _gpus(facts)
     return judged._replace(findings=(*judged.findings, *_shm(facts)))
 
@@ -69,7 +69,7 @@ def _gpus(facts: Facts) -> Diagnosis:
 
 
 def _by_age(gpus: Sequence[Gpu], driver: str) -> Diagnosis:
-    """GPUs that answer: those since Turing work, older ones are hidden, for torch would fail on them."""
+    """GPUs that answer. Those since Turing work; older ones are hidden, because torch would fail on them."""
     new = [gpu for gpu in gpus if gpu.capability >= TURING]
     old = [gpu for gpu in gpus if gpu.capability < TURING]
     findings = []
@@ -153,7 +153,7 @@ def _number(gpu: Gpu) -> str:
 
 
 def diagnose_in_time(collect: Callable[[], Facts] = nvidia.collect, patience: float = PATIENCE) -> Diagnosis:
-    """Collect and judge in a process of their own: a broken driver may hang or crash, and the start must go on."""
+    """Collect and judge in a separate process: a broken driver may hang or crash, and the start must go on."""
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:

@@ -1,4 +1,4 @@
-"""The home: is it usable, are the labs in it, and where to live when it is broken."""
+"""The home: whether it can be written, putting the labs into it, and a replacement when it cannot be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINK = "your-home"  # in a recovery home: the way to the broken one
 
 
 def fault(home: str) -> OSError | None:
-    """What keeps this user from writing into `home`, found by writing 1 MiB into it; None when all is well."""
+    """Why this user cannot write into `home`; None when writing works. Tried by writing 1 MiB."""
     probe = f"{home}/.coursebox-probe-{os.getpid()}"
     try:
         os.makedirs(home, exist_ok=True)
@@ -57,9 +57,9 @@ def remedy(owner: tuple[int, int] | None) -> str:
 
 
 def fill(home: str, sources: tuple[tuple[str, str], ...] = ((LABS, "labs"), (SKELETON, ""))) -> list[str]:
-    """Put the labs, and the shell's start-up files, into the home; returns the paths that were added to earlier ones.
+    """Put the labs and the start-up files of the shell into the home. Returns the paths that were added.
 
-    Never over an existing file, and never a second time: what a student has deleted stays deleted, while a new lab of
+    No file is overwritten or put there twice: what a student has deleted stays deleted, and a new lab of
     a later edition appears. sources: pairs of a pristine folder and its place in the home.
     """
     record = f"{home}/{RECORD}"

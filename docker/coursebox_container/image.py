@@ -1,4 +1,4 @@
-"""What the image knows of itself: the role `container` writes it when the image is built."""
+"""Facts about the image; the role `container` writes them when the image is built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the container says: a few lines on standard error; what `docker run IMAGE python x.py` prints stays pure."""
+"""What the container says, on standard error: standard output belongs to the command alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Problem(Exception):
 
 
 def say(text: str) -> None:
-    """One line of the start's story."""
+    """One line about the start."""
     _line(f"‣ {text}")
 
 

@@ -20,7 +20,7 @@ ADDRESS = "server"  # in the runtime folder; `healthcheck` asks the address in i
 
 
 def main() -> int:
-    """Never returns when the server could be started, but with RESTARTABLE."""
+    """Does not return when the server starts, except with RESTARTABLE."""
     try:
         environment = os.environ
         mask = umask(environment)
@@ -58,7 +58,7 @@ def command_of(environment: Mapping[str, str], arguments: Sequence[str]) -> list
 
 
 def prepare(environment: MutableMapping[str, str], folder: str) -> None:
-    """Say how the GPUs are, and settle what the settings of JupyterLab read from the environment."""
+    """Say what the GPUs are, and set the variables that the settings of JupyterLab read."""
     diagnosis = gpu.diagnose_in_time()
     for finding in diagnosis.findings:
         finding.report()

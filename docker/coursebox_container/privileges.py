@@ -1,4 +1,4 @@
-"""Root's part of a start: give files to the user, allow sudo, then give root up for good."""
+"""What root does at a start: give files to the user, allow sudo, then become the user."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def acting_as(account: Account) -> Iterator[None]:
 
 
 def drop(account: Account) -> None:
-    """Become the user: no way leads back."""
+    """Become the user; this cannot be undone."""
     _set_groups(groups_of(account))
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

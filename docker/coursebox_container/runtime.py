@@ -1,4 +1,4 @@
-"""The folder for what lives as long as the container: the server's address, secrets, sockets, a home in need.
+"""The folder for what is needed only while the container runs: server address, secrets, sockets, a replacement home.
 
 It lies outside the home, which may be full, read-only, shared between machines, or on a file system without modes.
 Its name holds the user and the container's process namespace, so that containers that share one /tmp do not meet;
@@ -18,7 +18,7 @@ VARIABLE = "COURSEBOX_RUNTIME"
 
 
 def runtime_folder(uid: int, places: Sequence[str] = PLACES) -> str:
-    """Make the folder of this container and of user `uid`, mode 0700, or find it made.
+    """The folder of this container and of user `uid`, mode 0700; made when it is not there.
 
     Run it as that user. Raises Problem where no place can be written.
     """

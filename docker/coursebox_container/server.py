@@ -1,4 +1,4 @@
-"""Inside of JupyterLab's process: no server without a lock on its door, and the line that says where it is.
+"""In the process of JupyterLab: refuse to start without authentication, and say where the server is.
 
 The settings (jupyter_server_config.py) load both parts: `Identity` in place of Jupyter's own class, and this module as
 a server extension. Under a hub only the extension runs.
@@ -22,7 +22,7 @@ EVERYWHERE = ("", "*", "0.0.0.0", "::")
 
 
 class Identity(PasswordIdentityProvider):  # type: ignore[misc]
-    """Jupyter's own, but for its judgement of the address.
+    """Jupyter's own class, without its warning about the address.
 
     In a container the server listens on all addresses, IPv4 and IPv6, and publishing the port decides who reaches it.
     Jupyter would print a warning at each start; here `refuse_open_server` judges what matters.

@@ -84,7 +84,7 @@ def prepare(environment: MutableMapping[str, str]) -> None:
 
 
 def account_as_root(environment: Mapping[str, str], image: Image) -> Account:
-    """Who root is to become: NB_USER, NB_UID, NB_GID, NB_GROUP; the image's account where they are silent."""
+    """The account that root becomes: NB_USER, NB_UID, NB_GID, NB_GROUP, or the image's where they are not set."""
     name = environment.get("NB_USER") or image.user
     if not USER_NAME.fullmatch(name):
         raise Problem(f"NB_USER={name} is no user name", hint='use letters, digits and "_.@+-", at most 32')
@@ -111,7 +111,7 @@ def account_as_is(environment: Mapping[str, str], image: Image) -> Account:
 
 
 def chosen_home(environment: Mapping[str, str], name: str, uid: int, image: Image) -> str | None:
-    """HOME, if a person has set it: what the engine sets by itself is the entry of /etc/passwd, or "/"."""
+    """HOME, if a person has set it. The engine itself sets the home in /etc/passwd, or "/"."""
     by_engine = {None, "", "/", image.home, accounts.home_of(accounts.read_text("/etc/passwd"), uid)}
     given = environment.get("HOME")
     return None if given in by_engine else given
@@ -165,7 +165,7 @@ def enter(place: str, image_home: str) -> None:
 
 
 def execute(command: list[str]) -> int:
-    """Become the command; where that fails, the exit status that a shell gives: 127 for missing, 126 for unusable."""
+    """Become the command. Where that fails, returns the exit status of a shell: 127 for missing, 126 for unusable."""
     try:
         os.execvp(command[0], command)
     except FileNotFoundError:

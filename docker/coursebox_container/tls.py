@@ -1,4 +1,4 @@
-"""TLS: a certificate of one's own by JUPYTER_CERTFILE and JUPYTER_KEYFILE, or one made here by GEN_CERT=yes."""
+"""TLS: a given certificate (JUPYTER_CERTFILE and JUPYTER_KEYFILE), or one made here (GEN_CERT=yes)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def settle(environment: MutableMapping[str, str]) -> None:
 
 
 def certificate(home: str, host: str) -> str:
-    """A self-signed certificate with its key, in one file; made anew a month before it ends."""
+    """A self-signed certificate with its key, in one file; made again a month before it expires."""
     path = f"{home}/{FOLDER}/jupyter.pem"
     check = ["openssl", "x509", "-in", path, "-noout", "-checkend", str(SPARE)]
     if os.path.exists(path) and subprocess.run(check, capture_output=True, check=False).returncode == 0:

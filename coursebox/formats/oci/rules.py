@@ -1,7 +1,7 @@
 """Path → layer. What changes rarely lies at the bottom, what an instructor edits on top.
 
-A layer is named by what is in it. Its digest changes only with the files that these rules send there, so a student who
-has one edition of a course pulls the difference to the next.
+A layer is named by what is in it. Its digest changes only with the files that these rules send there. So a student who
+has one edition of a course pulls only what differs in the next one.
 """
 
 from __future__ import annotations
