@@ -17,6 +17,16 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def copy_digesting(source: Path, target: Path) -> str:
+    """Copy a file's bytes to `target`; the digest (64 hex digits) of what was copied."""
+    digest = hashlib.sha256()
+    with source.open("rb") as file, target.open("wb") as copy:
+        while block := file.read(BLOCK):
+            digest.update(block)
+            copy.write(block)
+    return digest.hexdigest()
+
+
 def sha256_sparse(path: Path) -> str:
     """Digest (64 hex digits) of a large file that is mostly holes: its length and its blocks that are not all zero.
 

@@ -8,24 +8,22 @@ killed leaves nothing half-made, and the next build goes on where it stood.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coursebox.core.console import say
-from coursebox.core.digests import sha256_bytes, sha256_file, sha256_sparse, sha256_value
+from coursebox.core.console import say, warn
+from coursebox.core.digests import sha256_bytes, sha256_file, sha256_value
 from coursebox.core.errors import CourseboxError
 from coursebox.core.files import flush, flush_tree
 from coursebox.core.paths import Cache
-
-RECORD = "stage.json"
+from coursebox.core.records import RECORD, file_digest, files_in, is_whole, read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -73,14 +71,31 @@ class Stages:
         place = self.cache.stages / name / key
         result = self._finished(name, key, place)
         if result is None:
-            result = self._make(name, key, place, inputs, make)
+            result = self._make(name, key, place, inputs, make, code)
         self.results.append(result)
         return result
 
+    def latest(self, name: str, inputs: Mapping[str, Any], *, code: Sequence[Path]) -> Path | None:
+        """The folder of the whole result of stage `name` that was used last; None without one.
+
+        Only of results that this very code made, with at least these inputs.
+        """
+        folders = sorted((self.cache.stages / name).glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for folder in folders:
+            record = read_record(folder)
+            if record is None or record["code"] != code_digests(code):
+                continue
+            same = all(record["inputs"].get(one) == value for one, value in inputs.items())
+            if same and is_whole(folder, record):
+                return folder
+        return None
+
     def _finished(self, name: str, key: str, place: Path) -> Result | None:
-        try:
-            record = json.loads((place / RECORD).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        record = read_record(place)
+        if record is None:
+            return None
+        if not is_whole(place, record):
+            warn(f"the result of {name} in the cache is damaged ({place}) and will be made again")
             return None
         os.utime(place)  # pruning removes what was used longest ago
         return Result(name, key, place, record["files"], record["facts"], record["seconds"], reused=True)
@@ -89,8 +104,8 @@ class Stages:
         """How long this stage took the last time on this machine, for those who wait."""
         records = sorted((self.cache.stages / name).glob(f"*/{RECORD}"), key=lambda path: path.stat().st_mtime)
         for record in reversed(records):
-            with suppress(OSError, ValueError):  # a damaged record is an absent one
-                return f" about {json.loads(record.read_text(encoding='utf-8'))['seconds']:.0f} s"
+            if (read := read_record(record.parent)) is not None:
+                return f" about {read['seconds']:.0f} s"
         return ""
 
     def _make(
@@ -100,6 +115,7 @@ class Stages:
         place: Path,
         inputs: Mapping[str, Any],
         make: Callable[[Path], Mapping[str, Any] | None],
+        code: Sequence[Path],
     ) -> Result:
         say(f"‣ {name} …{self._estimate(name)}")
         self.cache.tmp.mkdir(parents=True, exist_ok=True)
@@ -108,9 +124,9 @@ class Stages:
         try:
             facts = dict(make(work) or {})
             seconds = round(time.monotonic() - start, 1)
-            files = {path.name: file_digest(path) for path in sorted(work.iterdir()) if path.is_file()}
-            record = {"stage": name, "inputs": inputs, "files": files, "facts": facts, "seconds": seconds}
-            (work / RECORD).write_text(json.dumps(record, indent=1, sort_keys=True), encoding="utf-8")
+            files = {name: file_digest(path) for name, path in files_in(work).items()}
+            write_record(work, {"stage": name, "inputs": inputs, "code": code_digests(code), "files": files,
+                                "facts": facts, "seconds": seconds})  # fmt: skip
             work.chmod(0o755)
             place.parent.mkdir(parents=True, exist_ok=True)
             if place.exists():  # without its record it is not a result
@@ -130,14 +146,12 @@ class Stages:
 
 def stage_key(name: str, inputs: Mapping[str, Any], code: Sequence[Path] = ()) -> str:
     """The digest (32 hex digits) of all that a stage reads; file names count without their folders."""
-    sources = {path.name: sha256_file(path) for path in code}
-    return sha256_value({"stage": name, "inputs": inputs, "code": sources})[:32]
+    return sha256_value({"stage": name, "inputs": inputs, "code": code_digests(code)})[:32]
 
 
-def file_digest(path: Path) -> str:
-    """The digest of a result file; reading the holes of a 20 GiB disk would take longer than making it."""
-    status = path.stat()
-    return sha256_sparse(path) if status.st_blocks * 512 < status.st_size else sha256_file(path)
+def code_digests(code: Sequence[Path]) -> dict[str, str]:
+    """Name of a source file → its digest."""
+    return {path.name: sha256_file(path) for path in code}
 
 
 def tree_digest(folder: Path, skip: Callable[[Path], bool] | None = None) -> str:

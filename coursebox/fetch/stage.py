@@ -8,16 +8,13 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from coursebox.archives.datasets import DataSet, read_data_sets
-from coursebox.core.console import warn
-from coursebox.core.digests import sha256_file, sha256_value
+from coursebox.core.digests import sha256_value
 from coursebox.core.paths import Cache
-from coursebox.core.stages import Result, Stages
+from coursebox.core.stages import Stages
 from coursebox.fetch import synthetic, unpack
 from coursebox.fetch.datasets import Chosen
-from coursebox.fetch.store import stamp
 
 CODE = [Path(__file__), Path(synthetic.__file__), Path(unpack.__file__)]
 
@@ -46,7 +43,7 @@ def lay_out_data(
     known = read_data_sets() if described is None else described
     sources = {name: {"kind": one.kind, "note": one.note} for name, one in chosen.items()}
 
-    def make(work: Path) -> Mapping[str, Any]:
+    def make(work: Path) -> None:
         tree = work / "tree"
         tree.mkdir()
         for name, one in chosen.items():
@@ -57,11 +54,6 @@ def lay_out_data(
         text = json.dumps(sources, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         (tree / "SOURCES.json").write_text(text, encoding="utf-8")
         _settle(tree, epoch)
-        files = _files(tree)
-        return {
-            "digests": {name: sha256_file(path) for name, path in files.items()},
-            "stamps": {name: stamp(path) for name, path in files.items()},
-        }
 
     inputs = {
         "epoch": epoch,
@@ -70,12 +62,7 @@ def lay_out_data(
         "generated": {name: known[name].generated for name, one in chosen.items() if not one.files},
     }
     result = stages.run("data", inputs, make, code=CODE)
-    if result.reused and not _is_whole(result):
-        warn(f"the data sets in the cache are damaged ({result.folder}) and will be laid out anew")
-        stages.results.remove(result)
-        shutil.rmtree(result.folder)
-        result = stages.run("data", inputs, make, code=CODE)
-    return DataTree(result.folder / "tree", sha256_value(result.facts["digests"]), sources)
+    return DataTree(result.folder / "tree", sha256_value(dict(result.files)), sources)
 
 
 def _lay_out_files(tree: Path, chosen: Chosen, cache: Cache) -> None:
@@ -102,12 +89,3 @@ def _settle(tree: Path, epoch: int) -> None:
 
 def _files(tree: Path) -> dict[str, Path]:
     return {path.relative_to(tree).as_posix(): path for path in sorted(tree.rglob("*")) if path.is_file()}
-
-
-def _is_whole(result: Result) -> bool:
-    """Whether the folder holds what the stage wrote. Only a file that was touched since is read again."""
-    digests, stamps = result.facts["digests"], result.facts["stamps"]
-    files = _files(result.folder / "tree")
-    return files.keys() == digests.keys() and all(
-        stamp(path) == stamps[name] or sha256_file(path) == digests[name] for name, path in files.items()
-    )

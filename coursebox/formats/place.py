@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from coursebox.core.digests import copy_digesting
+from coursebox.core.errors import CourseboxError
 from coursebox.core.files import atomic, write_text
+from coursebox.core.records import RECORD
 from coursebox.core.stages import Result
 from coursebox.target import File
 
@@ -34,11 +36,20 @@ def write_once(target: Path, content: str, write: Callable[[Path], tuple[str, in
 
 
 def copied(result: Result, name: str) -> Callable[[Path], File]:
-    """The `write` of a product that is the result file `name` of a stage; not a sparse one, whose digest is another."""
+    """The `write` of a product that is the result file `name` of a stage; not a sparse one, whose digest is another.
+
+    The bytes are digested while they are copied. Raises CourseboxError, and writes nothing, when the disk gives others
+    than it was given.
+    """
 
     def copy(target: Path) -> tuple[str, int]:
         with atomic(target) as part:
-            shutil.copyfile(result.path(name), part)
+            if copy_digesting(result.path(name), part) != result.files[name]:
+                (result.folder / RECORD).unlink(missing_ok=True)
+                raise CourseboxError(
+                    f"{result.path(name)} has changed on the disk since it was made",
+                    hint="build again: the file is made anew. If this happens again, check the disk and the memory.",
+                )
         return result.files[name], target.stat().st_size
 
     return lambda target: write_once(target, result.files[name], copy)

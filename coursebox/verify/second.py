@@ -15,9 +15,9 @@ from typing import Any
 from coursebox.core.console import step
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT, Cache
+from coursebox.core.records import RECORD
 from coursebox.core.run import capture
 from coursebox.core.settings import settings
-from coursebox.core.stages import RECORD
 from coursebox.course import Course
 from coursebox.trees.repository import link_or_copy
 
@@ -105,9 +105,10 @@ def share_stages(stages: Sequence[Mapping[str, Any]], cache: Cache, own: Cache) 
         place = own.stages / stage["name"] / stage["key"]
         files = [cache.stages / stage["name"] / stage["key"] / file for file in (*stage["files"], RECORD)]
         if all(file.is_file() for file in files):
-            place.mkdir(parents=True)
             for file in files:
-                link_or_copy(file, place / file.name)
+                target = place / file.relative_to(files[-1].parent)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                link_or_copy(file, target)
 
 
 MAKE_TOOLS = """

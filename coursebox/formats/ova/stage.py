@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -41,11 +40,15 @@ def build_vmdk(stages: Stages, disk: Result) -> Result:
 
     def make(work: Path) -> Mapping[str, Any]:
         raw = disk.path("disk.raw")
+        # Other code, or another libdeflate, may have compressed the same grain to other bytes.
+        earlier = stages.latest("vmdk", {"deflate": deflate.__version__}, code=VMDK_CODE)
+        memo = earlier / "disk.vmdk" if earlier else None
         with progress("compressing the disk", raw.stat().st_size) as advance:
-            info = write_vmdk(raw, work / "disk.vmdk", memo=latest(stages, "vmdk", "disk.vmdk"), on_progress=advance)
+            info = write_vmdk(raw, work / "disk.vmdk", memo=memo, on_progress=advance)
         return asdict(info)
 
-    return stages.run("vmdk", {"disk": disk.files["disk.raw"], "deflate": deflate.__version__}, make, code=VMDK_CODE)
+    inputs = {"disk": disk.files["disk.raw"], "deflate": deflate.__version__}
+    return stages.run("vmdk", inputs, make, code=VMDK_CODE)
 
 
 def build_ova(context: Context, vmdk: Result) -> Result:
@@ -62,12 +65,6 @@ def build_ova(context: Context, vmdk: Result) -> Result:
 
     inputs = {"ovf": ovf.decode(), "vmdk": vmdk.files["disk.vmdk"], "name": name, "epoch": context.epoch}
     return context.stages.run("ova", inputs, make, code=OVA_CODE)
-
-
-def latest(stages: Stages, stage: str, name: str) -> Path | None:
-    """The most recently used result file `name` of a stage, or None when there is none."""
-    found = [path for path in (stages.cache.stages / stage).glob(f"*/{name}") if path.is_file()]
-    return max(found, key=lambda path: os.stat(path.parent).st_mtime, default=None)
 
 
 def next_steps(course: Course, file: File) -> str:

@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from coursebox.core import records
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.core.stages import Stages, exclusive, file_digest, stage_key, tree_digest
+from coursebox.core.records import file_digest
+from coursebox.core.stages import Stages, exclusive, stage_key, tree_digest
 
 
 @pytest.fixture
@@ -85,6 +89,89 @@ def test_a_folder_without_its_record_is_no_result(cache: Cache) -> None:
     (made.folder / "stage.json").unlink()
     again = Stages(cache).run("paint", {}, write("red"))
     assert not again.reused and again.path("result").read_text() == "red"
+
+
+def swap(one: Path, other: Path) -> None:
+    content = one.read_bytes()
+    one.write_bytes(other.read_bytes())
+    other.write_bytes(content)
+
+
+def flip(path: Path, number: int) -> None:
+    """Turn one bit of a file over, and give it its old time back."""
+    content, status = bytearray(path.read_bytes()), path.stat()
+    at = number % (8 * len(content))
+    content[at // 8] ^= 1 << at % 8
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@settings(max_examples=200, deadline=None)
+@given(name=st.sampled_from(["result", "deep/result", "stage.json"]), number=st.integers(0, 10_000),
+       damage=st.sampled_from(["flip", "cut", "delete", "empty", "swap", "add", "link", "folder"]))  # fmt: skip
+def test_a_damaged_result_is_made_again(
+    tmp_path_factory: pytest.TempPathFactory, name: str, number: int, damage: str
+) -> None:
+    """Whatever happens to a file of the cache: the next build has the right bytes and the right digests."""
+    cache, made = Cache(tmp_path_factory.mktemp("cache")), []
+
+    def make(work: Path) -> dict[str, str]:
+        made.append(work)
+        (work / "deep").mkdir()
+        (work / "result").write_text("red" * 100)
+        (work / "deep" / "result").write_text("blue" * 100)
+        return {"said": "red"}
+
+    first = Stages(cache).run("paint", {}, make)
+    path = first.folder / name
+    if damage == "flip":
+        flip(path, number)
+    elif damage == "cut":
+        os.truncate(path, number % path.stat().st_size)
+    elif damage == "delete":
+        path.unlink()
+    elif damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "swap":
+        swap(path, first.folder / ("deep/result" if name == "result" else "result"))
+    elif damage == "add":
+        (first.folder / "deep" / "more").touch()
+    elif damage == "link":
+        path.unlink()
+        path.symlink_to("/dev/null")
+    else:
+        path.unlink()
+        path.mkdir()
+    again = Stages(cache).run("paint", {}, make)
+    assert (again.files, again.facts) == (first.files, first.facts)
+    assert again.path("result").read_text() == "red" * 100
+    assert again.path("deep/result").read_text() == "blue" * 100
+    assert len(made) == 2 or (name, damage) == ("stage.json", "flip")  # 1e5 and 1E5 are the same number
+
+
+def test_a_result_that_was_only_touched_is_read_once_and_kept(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Stages(cache).run("paint", {}, write("red"))
+    os.utime(made.path("result"), (5, 5))
+    assert Stages(cache).run("paint", {}, never).reused
+    monkeypatch.setattr(records, "sha256_file", lambda path: pytest.fail("it is read again"))
+    assert Stages(cache).run("paint", {}, never).reused
+
+
+def test_the_latest_result_is_one_of_the_same_code_and_inputs(cache: Cache, tmp_path: Path) -> None:
+    code = tmp_path / "code.py"
+    code.write_text("x = 1")
+    stages = Stages(cache)
+    assert stages.latest("paint", {}, code=[code]) is None
+    red = stages.run("paint", {"colour": "red", "brush": 1}, write("red"), code=[code])
+    blue = stages.run("paint", {"colour": "blue", "brush": 1}, write("blue"), code=[code])
+    os.utime(red.folder, (1, 1))
+    assert stages.latest("paint", {"brush": 1}, code=[code]) == blue.folder
+    assert stages.latest("paint", {"colour": "red"}, code=[code]) == red.folder
+    assert stages.latest("paint", {"brush": 2}, code=[code]) is None
+    blue.path("result").write_text("other")
+    assert stages.latest("paint", {"brush": 1}, code=[code]) == red.folder
+    code.write_text("x = 2")
+    assert stages.latest("paint", {"brush": 1}, code=[code]) is None
 
 
 def test_a_killed_stage_is_cleared_away_and_made_again(cache: Cache) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from coursebox.core import records
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.fetch import stage as stage_module
@@ -160,7 +161,7 @@ def test_nothing_is_read_again_when_nothing_changed(
 ) -> None:
     folder = mirror(tmp_path / "m", "mnist", "cifar10-sample")
     first = fetch(cache, folder)
-    monkeypatch.setattr(stage_module, "sha256_file", lambda path: pytest.fail(f"{path} was read again"))
+    monkeypatch.setattr(records, "sha256_file", lambda path: pytest.fail(f"{path} was read again"))
     monkeypatch.setattr(store_module, "sha256_file", lambda path: pytest.fail(f"{path} was read again"))
     assert fetch(cache, folder) == first
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Sequence
@@ -15,7 +14,8 @@ from typing import Any
 import pytest
 
 from coursebox.core.paths import Cache
-from coursebox.core.stages import RECORD, Stages
+from coursebox.core.records import RECORD, file_digest, write_record
+from coursebox.core.stages import Stages
 from coursebox.verify import repro, second
 from coursebox.verify.proofs import Proofs
 from coursebox.verify.repro import UNSEALED, claim_of, keep, proved_before
@@ -111,8 +111,10 @@ def make_stages(cache: Cache, first: Report) -> None:
     for stage in first["stages"]:
         place = cache.stages / stage["name"] / stage["key"]
         place.mkdir(parents=True)
-        for name in (*stage["files"], RECORD):
-            (place / name).write_text(json.dumps({"files": stage["files"], "facts": {}, "seconds": 2.0}))
+        for name in stage["files"]:
+            (place / name).write_text(name)
+        files = {name: file_digest(place / name) for name in stage["files"]}
+        write_record(place, {"files": files, "facts": {}, "seconds": 2.0})
 
 
 @pytest.fixture
