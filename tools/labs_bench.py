@@ -24,6 +24,7 @@ import labs as generator
 
 CLASS = 100  # submissions in the measured class
 GRADED = "02"
+GRADING = Path(__file__).resolve().parents[1] / "grading"
 
 # Runs in a process of its own: the checks of one lab with its solution, then with --targets its training.
 PROGRAM = """
@@ -76,8 +77,11 @@ def grade_class(labs: Path, script: Path, room: Path) -> float:
     for number in range(CLASS):
         (folder / f"student_{number:03d}.py").write_bytes(script.read_bytes())
     begin = time.monotonic()
-    command = [sys.executable, str(labs / "grade.py"), str(folder), "--lab", GRADED, "--jobs", "2", "--unprotected"]
-    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "course_grade", str(folder), "--labs", str(labs), "--lab", GRADED, "--jobs", "2",
+               "--unprotected"]  # fmt: skip
+    done = subprocess.run(
+        command, env=_environment() | {"PYTHONPATH": str(GRADING)}, capture_output=True, text=True, check=False
+    )
     seconds = time.monotonic() - begin
     points = [line.split(",")[3] for line in (room / "class-grades" / "grades.csv").read_text("utf-8").splitlines()[1:]]
     if done.returncode or points != ["100.0"] * CLASS:
