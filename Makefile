@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 
 COURSE ?= course.toml
-export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP V
+export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP V FOLDER LAB OUT
 
 # $(call verb,build|test,arguments of the command line)
 verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox $(2)
@@ -27,6 +27,9 @@ help: ## print this page
 ## CACHE=1      for clean: the stage results in the cache, too
 ## FRESH=1      for test and repro: prove anew what is proved already
 ## V=1          show the output of the tools
+## FOLDER=PLACE for grade: the submissions, a file or a folder for each student
+## LAB=02       for grade: the lab, by its number or its whole name
+## OUT=PLACE    for grade: where the results go, FOLDER-grades beside FOLDER unless named
 
 .PHONY: ova
 ova: ## build dist/<name>-<version>.ova from course.toml and locks/
@@ -59,6 +62,10 @@ test-quick: ## unit tests and linters, less than two minutes
 .PHONY: solutions
 solutions: ## write the solved labs into dist/solutions, for the instructor
 	$(call verb,build,solutions)
+
+.PHONY: grade
+grade: ## grade a folder of submissions of one lab, in the image
+	$(call verb,build,grade)
 
 .PHONY: bench
 bench: ## measure the build and the machine, and print a table

@@ -25,7 +25,7 @@ FLOORS = (
     {"formats"},
     {"delivery"},
     {"prune", "prepare"},
-    {"build"},
+    {"build", "grade"},
     {"verify"},
     {"cli"},
     {"__main__"},
