@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 
 COURSE ?= course.toml
-export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP NAME V
+export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP NAME FOLDER LAB OUT V
 
 # $(call verb,build|test,arguments of the command line)
 verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox $(2)
@@ -28,6 +28,9 @@ help: ## print this page
 ## NAME=21_x    for lab: the number and the topic of the new lab
 ## FRESH=1      for test and repro: prove anew what is proved already
 ## V=1          show the output of the tools
+## FOLDER=PLACE for grade: the submissions, a file or a folder for each student
+## LAB=02       for grade: the lab, by its number or its whole name
+## OUT=PLACE    for grade: where the results go, FOLDER-grades beside FOLDER unless named
 
 .PHONY: ova
 ova: ## build dist/<name>-<version>.ova from course.toml and locks/
@@ -64,6 +67,10 @@ lab: ## lay out a new lab, labs/NAME, that passes its own tests
 .PHONY: solutions
 solutions: ## write the solved labs into dist/solutions, for the instructor
 	$(call verb,build,solutions)
+
+.PHONY: grade
+grade: ## grade a folder of submissions of one lab, in the image
+	$(call verb,build,grade)
 
 .PHONY: bench
 bench: ## measure the build and the machine, and print a table

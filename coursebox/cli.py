@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Tools of the locked environment (ansible-playbook, …) are found without activating it.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     try:
-        options = _parser().parse_args(arguments)
+        words, behind = _split(list(sys.argv[1:] if arguments is None else arguments))
+        options = _parser().parse_args(words, argparse.Namespace(behind=behind))
         run: Callable[[argparse.Namespace], int | None] = options.run
         return run(options) or 0
     except CourseboxError as error:
@@ -40,6 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:
         print(_save_traceback(), file=sys.stderr)
         return 70
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """What follows `--` are options of course-grade, for the verb that runs it; argparse cannot tell them apart."""
+    if words[:1] != ["grade"] or "--" not in words:
+        return words, []
+    place = words.index("--")
+    return words[:place], words[place + 1 :]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,6 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         "name", nargs="?", default=chosen.name, metavar="NAME", help="number and topic, as in 21_topic (default: $NAME)"
     )
     verb("solutions", _solutions, "write the solved labs into dist/solutions")
+    grade = verb("grade", _grade, "grade a folder of submissions of one lab, in a container of the image")
+    grade.usage = "coursebox grade [FOLDER] [--lab LAB] [--out FOLDER] [--course FILE] [-- options of course-grade]"
+    grade.add_argument(
+        "folder", nargs="?", type=Path, default=chosen.folder, metavar="FOLDER",
+        help="a file or a folder for each student (default: $FOLDER)",
+    )  # fmt: skip
+    grade.add_argument("--lab", default=chosen.lab, help="the lab: 02, or its whole name (default: $LAB)")
+    grade.add_argument("--out", type=Path, default=chosen.out, metavar="FOLDER",
+                       help="where the results go (default: $OUT, else FOLDER-grades beside FOLDER)")  # fmt: skip
     verb("bench", _bench, "measure the build and the machine")
     verb("repro", _repro, "build twice under different circumstances and compare")
     verb("lock", _lock, "resolve everything that goes in and write locks/")
@@ -157,6 +175,12 @@ def _lab(options: argparse.Namespace) -> int:
 def _solutions(options: argparse.Namespace) -> int:
     command = [sys.executable, f"{CHECKOUT}/tools/labs.py", "--solve", f"{CHECKOUT}/dist/solutions"]
     return subprocess.run(command, cwd=CHECKOUT, check=False).returncode
+
+
+def _grade(options: argparse.Namespace) -> int:
+    from coursebox.grade import grade
+
+    return grade(_course(options), options.folder, options.lab, options.out, options.behind)
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -24,6 +24,7 @@ import labs as generator
 
 CLASS = 100  # submissions in the measured class
 GRADED = "02"
+GRADING = Path(__file__).resolve().parents[1] / "grading"
 
 # Runs in a process of its own: the checks of one lab with its solution, then with --targets its training.
 PROGRAM = """
@@ -34,12 +35,12 @@ sys.path.insert(0, labs)
 import torch
 torch.set_num_threads(1)
 from checking import runner
-from checking.notebook import load_lab
+from checking.loading import load_lab
 from checking.processes import workers
 from checking.submission import read
-from checking.preload import warm
+from checking.preload import preload
 lab, submission, spent = load_lab(Path(labs) / name), read(Path(script)), {}
-warm(submission.text, lab.file.read_text())
+preload(submission.text, lab.file.read_text())
 with workers() as start:
     for kind in ("check", "experiment") if targets == "targets" else ("check",):
         begin = time.monotonic()
@@ -76,8 +77,11 @@ def grade_class(labs: Path, script: Path, room: Path) -> float:
     for number in range(CLASS):
         (folder / f"student_{number:03d}.py").write_bytes(script.read_bytes())
     begin = time.monotonic()
-    command = [sys.executable, str(labs / "grade.py"), str(folder), "--lab", GRADED, "--jobs", "2", "--unprotected"]
-    done = subprocess.run(command, env=_environment(), capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "course_grade", str(folder), "--labs", str(labs), "--lab", GRADED, "--jobs", "2",
+               "--unprotected"]  # fmt: skip
+    done = subprocess.run(
+        command, env=_environment() | {"PYTHONPATH": str(GRADING)}, capture_output=True, text=True, check=False
+    )
     seconds = time.monotonic() - begin
     points = [line.split(",")[3] for line in (room / "class-grades" / "grades.csv").read_text("utf-8").splitlines()[1:]]
     if done.returncode or points != ["100.0"] * CLASS:

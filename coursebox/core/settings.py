@@ -85,6 +85,15 @@ class Settings(BaseSettings):
         validation_alias="KEEP",
         description="1: make try keeps what the machine writes, for the next KEEP=1",
     )
+    folder: Path | None = Field(
+        default=None, validation_alias="FOLDER", description="for grade: the folder with the submissions of one lab"
+    )
+    lab: str = Field(default="", validation_alias="LAB", description="for grade: the number or the name of the lab")
+    out: Path | None = Field(
+        default=None,
+        validation_alias="OUT",
+        description="for grade: where the results go; FOLDER-grades beside FOLDER unless named",
+    )
     fresh: Switch = Field(
         default=False, validation_alias="FRESH", description="1: test and repro prove anew what is proved already"
     )

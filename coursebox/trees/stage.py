@@ -19,7 +19,7 @@ from coursebox.trees.repository import link_or_copy
 
 ANSIBLE = CHECKOUT / "ansible"
 # What roles install from outside of their own folders.
-SOURCES = {"container": CHECKOUT / "docker", "selftest": CHECKOUT / "selftest"}
+SOURCES = {"container": CHECKOUT / "docker", "selftest": CHECKOUT / "selftest", "grading": CHECKOUT / "grading"}
 Pack = Callable[[Path, Path], Mapping[str, Any] | None]
 
 
@@ -64,7 +64,7 @@ def build_system(context: Context, variables: Mapping[str, Any], *, pack: Pack =
 
 
 def course_mounts(context: Context) -> dict[Path, str]:
-    """Data sets, a clean copy of the labs, and the self-test, by the path at which the roles look for them."""
+    """Data sets, a clean copy of the labs, the self-test, the grader: by the path at which the roles look for them."""
     assert context.fetched.data is not None
     labs = context.scratch / "labs"
     copy_labs(context.course.labs.folder, labs)
@@ -72,6 +72,7 @@ def course_mounts(context: Context) -> dict[Path, str]:
         context.fetched.data.path: "/coursebox/data",
         labs: "/coursebox/labs",
         SOURCES["selftest"]: "/coursebox/selftest",
+        SOURCES["grading"]: "/coursebox/grading",
     }
 
 

@@ -26,6 +26,7 @@ RULES = (
     ("lab:{}", re.compile(rf"{_LABS}(\d\d_[^/]+)/")),
     ("labs", re.compile(_LABS)),
     ("selftest", re.compile(r"usr/lib/coursebox/selftest/|usr/local/bin/course-selftest$")),
+    ("grading", re.compile(r"usr/lib/coursebox/grading/|usr/local/bin/course-grade$")),
     (
         "entry",  # what runs when a container starts
         re.compile(

@@ -24,6 +24,7 @@ from coursebox.verify import outcomes
 DATA = "/usr/share/coursebox/data"
 LABS = "/usr/share/coursebox/labs"
 SELFTEST = "/usr/lib/coursebox/selftest"
+GRADING = "/usr/lib/coursebox/grading"
 PYTHON = "/opt/jupyter/bin/python"
 REPORT = "/tmp/report.xml"
 _PYTEST = ("pytest", "_pytest", "py.py", "pluggy", "iniconfig", "xdist", "execnet")
@@ -53,7 +54,8 @@ def run_inside(inside: Inside, arguments: Sequence[str], report: Path, output: I
             "docker", "exec", "--user", inside.user, "--workdir", "/checkout",
             "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
             "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
-            "--env", f"COURSEBOX_TEST_SELFTEST={SELFTEST}", "--env", f"COURSEBOX_TEST_ONLY={only}",
+            "--env", f"COURSEBOX_TEST_SELFTEST={SELFTEST}", "--env", f"COURSEBOX_TEST_GRADING={GRADING}",
+            "--env", f"COURSEBOX_TEST_ONLY={only}",
             name, PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", *outcomes.options(REPORT), *arguments,
         ]  # fmt: skip
         status = subprocess.run(command, stdout=output, stderr=output, check=False).returncode

@@ -31,18 +31,18 @@ from coursebox.verify.sources import below, files_digest, tracked, with_imports
 
 # Of a claim without an entry. "file": the digest of the delivered file, so every byte of it.
 EVERYTHING = ("file",)
-TREE = ("system", "entry", "selftest", "labs", SHAPE, "config")  # all of a tree but what the twenty labs contain
+TREE = ("system", "entry", "selftest", "grading", "labs", SHAPE, "config")  # all of a tree but the twenty labs
 MACHINE = (*TREE, "disk", "ovf")
 
 ENGINES = ("docker.io", "docker-ce")  # one of them is the container engine, if it is a Debian package
 
 # Everything that decides the bytes of a delivered file, but the labs.
 _ROOMS = ("archives", "core", "delivery", "disk", "fetch", "formats", "host", "lock", "trees")
-_MODULES = ("architecture", "build", "cli", "course", "identity", "prepare", "prune", "target", "validators")
+_MODULES = ("architecture", "build", "cli", "course", "grade", "identity", "prepare", "prune", "target", "validators")
 BUILDER = (
     *(f"coursebox/{name}" for name in _ROOMS),
     *(f"coursebox/{name}.py" for name in _MODULES),
-    *("packages.toml", "datasets.toml", "ansible", "packer", "docker", "selftest", "locks", "course.toml"),
+    *("packages.toml", "datasets.toml", "ansible", "packer", "docker", "selftest", "grading", "locks", "course.toml"),
 )
 
 
@@ -211,6 +211,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
             labs = LABS_READ.get(file, ())
             parts = [*(f"lab:{name}" for name in labs), *([SHAPE] if file in LABS_READ else [])]
             parts += ["selftest"] if SELFTEST_READ.match(file) else []
+            parts += ["grading"] if file == "test_grading.py" else []
             new = file == "test_new_lab.py"
             tests_read = sources(file, *EACH_LAB) if new else sources(file)
             reads = {**base, "tests": tests_read, "more": _of(product, parts)}

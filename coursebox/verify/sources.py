@@ -18,7 +18,7 @@ from coursebox.core.stages import is_litter
 
 # Where an absolute import of our own is looked for, beside the folder of the file that has it. The browser of tests/vm
 # serves tests/container, too.
-ROOTS = (".", "docker", "selftest", "labs", "tests", "tests/vm")
+ROOTS = (".", "docker", "selftest", "grading", "labs", "tests", "tests/vm")
 # What git would not track either, where there is no git.
 MADE = ("dist", "build", ".venv", ".ansible", ".hypothesis")
 

@@ -97,6 +97,19 @@ def test_torchvision_reads_mnist(host: Host, place):
     assert as_student(host, place, code).stdout.split() == ["60000", "5"]
 
 
+@pytest.mark.parametrize(("command", "room"), [("course-selftest", "selftest"), ("course-grade", "grading")])
+def test_commands_of_the_instructor_are_installed(host: Host, place, members, command: str, room: str):
+    """Root's own, compiled as a whole, and they start for everybody."""
+    package = f"usr/lib/coursebox/{room}/"
+    assert (members[f"usr/local/bin/{command}"].mode, members[f"usr/local/bin/{command}"].uid) == (0o755, 0)
+    sources = {name for name in members if name.startswith(package) and name.endswith(".py")}
+    assert f"{package}{command.replace('-', '_')}/cli.py" in sources
+    compiled = {name for name in members if name.startswith(package) and name.endswith(".pyc")}
+    assert len(compiled) == len(sources)
+    done = host.run("su - %s -c %s", place.user, f"/usr/local/bin/{command} --help")
+    assert done.rc == 0 and done.stdout.startswith(f"usage: {command} "), done.stderr
+
+
 def test_data_and_pristine_labs_are_read_only(members):
     writable = {name: oct(member.mode) for name, member in members.items()
                 if name.startswith("usr/share/coursebox/") and (member.mode & 0o222 or member.uid != 0)}  # fmt: skip

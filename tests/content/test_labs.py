@@ -1,4 +1,4 @@
-"""The labs in both products: all of them, writable in the home, and nothing of their solutions."""
+"""The labs in both products: all of them, writable in the home, and nothing of their solutions or of the grader."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from coursebox.trees.labs import stays
 LABS = "/usr/share/coursebox/labs"
 
 
-def test_no_solution_reaches_a_student(host, members):
+def test_neither_solutions_nor_the_grader_are_among_the_labs(host, members):
     ours = [Path(name) for name in members if name.startswith(("usr/share/coursebox/", "home/"))]
     assert [path for path in ours if path.name in ("author", "AUTHORS.md", "mutants.py", "labkit.py")] == []
+    assert [path for path in ours if path.name.startswith(("grade", "grading", "course_grade"))] == []
     marked = host.run("grep -rlE 'BEGIN SOLUTION|END SOLUTION' /usr/share/coursebox /home")
     assert marked.stdout == "" and marked.rc == 1
 

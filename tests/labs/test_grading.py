@@ -1,4 +1,8 @@
-"""labs/grade.py: a class with every kind of bad submission is graded, and nobody gains by cheating."""
+"""course-grade: a class with every kind of bad submission is graded, and nobody gains by cheating.
+
+COURSEBOX_TEST_GRADING   folder of the package as it was delivered, whose command then is the installed one; without it,
+                         the package of this checkout
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,13 @@ from pathlib import Path
 
 import lab_cases as cases
 import pytest
-from bad_submissions import ALL, CHECKS, LAB, Bad, bad_submissions, instead_of
-from grading import sandbox
+from bad_submissions import ALL, CHECKS, GRADING, LAB, Bad, bad_submissions, instead_of  # puts the grader on the path
+from course_grade import sandbox
 
 pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
 
+DELIVERED = "COURSEBOX_TEST_GRADING" in os.environ
+COMMAND = ["/usr/local/bin/course-grade"] if DELIVERED else [sys.executable, "-m", "course_grade"]
 PROTECTION = sandbox.probe()
 PCA_CHECKS = sum(check.parts[0] == "PCA" for check in CHECKS)
 EXPECTED = bad_submissions(Path("canary"), PROTECTION)
@@ -36,8 +42,9 @@ class Class:
 
 def run_grader(folder: Path, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = "" if DELIVERED else str(GRADING)
     return subprocess.run(
-        [sys.executable, str(cases.LABS / "grade.py"), str(folder), *options],
+        [*COMMAND, str(folder), "--labs", str(cases.LABS), *options],
         cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
@@ -165,12 +172,27 @@ def test_wrong_command_lines_are_answered_by_a_sentence(tmp_path: Path, options:
     assert done.returncode == 1 and done.stderr.startswith(sentence) and "Traceback" not in done.stderr
 
 
+def test_without_labs_it_says_what_to_do(tmp_path: Path) -> None:
+    write(tmp_path / "class", "good", cases.solved(LAB))
+    done = run_grader(tmp_path / "class", "--lab", "02", "--labs", str(tmp_path), cwd=tmp_path)  # the last one counts
+    assert done.returncode == 2
+    assert done.stderr == f"There are no labs in {tmp_path}: name the folder that holds `checking` with --labs.\n"
+
+
+def test_neither_the_labs_nor_the_grader_can_be_read_in_a_sandbox() -> None:
+    """But the helper that submissions import."""
+    found = sandbox.readable(cases.LABS, None)
+    assert cases.LABS / "dlc_practical_prologue.py" in found
+    for hidden in (cases.LABS, GRADING, Path("/usr/share/coursebox/labs"), Path("/usr/lib/coursebox/grading")):
+        assert [path for path in found if path == hidden or path in hidden.parents] == []
+
+
 def test_without_protection_it_asks_first(tmp_path: Path) -> None:
     write(tmp_path / "class", "good", cases.solved(LAB))
     program = (
-        f"import sys; sys.path.insert(0, {str(cases.LABS)!r}); sys.argv = ['grade.py', 'class', '--lab', '02']\n"
-        "from grading import sandbox\nsandbox.probe = lambda: sandbox.Protection(False, False, False)\n"
-        "import grade; grade.main()"
+        f"import sys; sys.path.insert(0, {str(GRADING)!r})\n"
+        "from course_grade import cli, sandbox\nsandbox.probe = lambda: sandbox.Protection(False, False, False)\n"
+        f"cli.main(['class', '--lab', '02', '--labs', {str(cases.LABS)!r}])"
     )
     done = subprocess.run(
         [sys.executable, "-B", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False

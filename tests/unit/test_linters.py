@@ -25,7 +25,9 @@ REGISTRY = re.compile(
     r"deb\.debia[n]\.org|snapshot\.debia[n]\.org|pyp[i]\.org|pythonhoste[d]\.org|npmj[s]\.org|download\.pytorc[h]\.org"
 )
 MACHINE = re.compile(r"/wor[k]/(?:main|shared|steering|\.)|/tm[p]/w/|/far[m]/|/home/(?!dave\b|student\b|\{)[a-z]+/")
-VERBS = ("ova docker build targets try test test-quick lab solutions bench repro lock fetch doctor clean help").split()
+VERBS = (
+    "ova docker build targets try test test-quick lab solutions grade bench repro lock fetch doctor clean help"
+).split()
 
 
 def run(*command: str | os.PathLike[str]) -> None:
@@ -133,7 +135,7 @@ def test_help_lists_every_verb() -> None:
     assert sorted(listed) == sorted(VERBS)
     phony = re.findall(r"^\.PHONY: (\S+)$", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(phony) == sorted(VERBS)
-    for setting in ("COURSE", "MIRROR", "STRICT", "ACCEL", "V"):
+    for setting in ("COURSE", "MIRROR", "STRICT", "ACCEL", "V", "FOLDER", "LAB", "OUT"):
         assert f"  {setting}=" in printed
 
 

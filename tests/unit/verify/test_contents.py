@@ -56,6 +56,7 @@ TREE: Tree = {
     f"{LABS}/08_größe/check.py": Entry("check"),
     f"{HOME}/07_optimisers/exercise.py": Entry("exercise", uid=1000, gid=1000),
     "usr/lib/coursebox/selftest/course_selftest/suite.py": Entry("suite"),
+    "usr/lib/coursebox/grading/course_grade/pool.py": Entry("pool"),
     "usr/lib/coursebox/container/start.py": Entry("start"),
     "usr/local/bin/start-notebook": Entry("start", mode=0o755),
 }
@@ -122,6 +123,7 @@ EDITS: Mapping[str, tuple[Callable[[Tree], Tree], set[str]]] = {
     "folder above the labs": (with_entry("usr/share/coursebox", mode=0o700), {"system"}),
     "data": (with_entry("usr/share/coursebox/data/mnist", text="x"), {"system"}),
     "self-test": (with_entry("usr/lib/coursebox/selftest/course_selftest/suite.py", text="x"), {"selftest"}),
+    "grader": (with_entry("usr/lib/coursebox/grading/course_grade/pool.py", text="x"), {"grading"}),
     "entry point": (with_entry("usr/lib/coursebox/container/start.py", text="x"), {"entry"}),
     "command of the entry point": (with_entry("usr/local/bin/start-notebook", mode=0o700), {"entry"}),
     "a file of the system": (with_entry("etc/passwd", text="toor"), {"system"}),
@@ -144,7 +146,7 @@ def test_an_edit_changes_its_parts_and_no_other(edit: str) -> None:
 
 
 def test_the_parts_of_a_tree() -> None:
-    expected = {"system", "labs", LAB, "lab:08_größe", "selftest", "entry", SHAPE}
+    expected = {"system", "labs", LAB, "lab:08_größe", "selftest", "grading", "entry", SHAPE}
     assert set(parts(TREE)) == expected
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in parts(TREE).values())
 
@@ -173,6 +175,9 @@ def test_neither_the_order_nor_the_number_of_archives_counts() -> None:
         ("usr/lib/coursebox/selftest/a", "selftest"),
         ("usr/local/bin/course-selftest", "selftest"),
         ("usr/local/bin/course-selftest2", "system"),
+        ("usr/lib/coursebox/grading/a", "grading"),
+        ("usr/local/bin/course-grade", "grading"),
+        ("usr/local/bin/course-grades", "system"),
         ("usr/lib/coursebox/container/ssh.py", "entry"),
         ("usr/local/bin/start", "entry"),
         ("usr/local/bin/start-notebook.d/10-x.sh", "system"),

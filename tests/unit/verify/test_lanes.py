@@ -21,7 +21,7 @@ from coursebox.verify.outcomes import Outcome
 from coursebox.verify.proofs import Claim
 
 LABS = sorted(path.parents[1].name for path in (CHECKOUT / "labs").glob("*/author/lab.py"))
-TREE = ("system", "entry", "selftest", "labs", SHAPE, *(f"lab:{name}" for name in LABS))
+TREE = ("system", "entry", "selftest", "grading", "labs", SHAPE, *(f"lab:{name}" for name in LABS))
 PRODUCTS = {
     "vm": Delivered("vm-file", {part: f"vm {part}" for part in (*TREE, "disk", "ovf")}, Inside("sealed", "dave"),
                     lanes.MUTANTS_SEEN),
@@ -254,6 +254,8 @@ EDITS: Sequence[tuple[str, dict[str, Delivered], set[str]]] = [
     ("coursebox/verify/hosted.py", PRODUCTS, ON_THIS_MACHINE),
     ("selftest/course_selftest/suite.py", delivered("selftest"),
      {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *SELFTEST, "gpu"}),
+    ("grading/course_grade/pool.py", delivered("grading"),
+     {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *both("test_grading.py")}),
     ("tests/labs/lab_cases.py", PRODUCTS, {*UNIT, *EACH_LAB, *OF_LABS}),
     ("tests/container/containers.py", PRODUCTS, {*UNIT, *CONTAINER}),
     ("tests/container/fakes/cuda.c", PRODUCTS, {*UNIT, *CONTAINER}),
@@ -276,6 +278,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("vm", "system", {*OF_VM, *ACCEPTANCE, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "entry", {*OF_VM, *EVERY_BYTE}),
     ("vm", "selftest", {*OF_VM, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-vm"])}),
+    ("vm", "grading", {*OF_VM, *EVERY_BYTE, "labs-vm/test_grading.py"}),
     ("vm", "labs", {*OF_VM, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "disk", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
     ("vm", "ovf", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
@@ -283,6 +286,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("cuda", "system", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "entry", {*OF_IMAGE, *EVERY_BYTE}),
     ("cuda", "selftest", {*OF_IMAGE, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-cuda"])}),
+    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, "labs-cuda/test_grading.py"}),
     ("cuda", "labs", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "config", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "file", EVERY_BYTE),

@@ -1,4 +1,4 @@
-"""Grade several submissions at a time, and lose none."""
+"""Grade several submissions at a time, each in a process of its own, and lose none."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .handed import Handed
-from .nursery import Nursery
-from .referee import Sheet, Task, failed_sheet, from_data, grade, to_data
+from .grader import Report, Task, failed_report, from_data, grade, to_data
 from .sandbox import FIRST_UID, Protection, keep_memory_private
+from .submissions import Submitted
+from .zygote import Zygote
 
 _HELPERS = 2_000_000  # bytes of other Python files that a submission may bring along
-_SLACK = 60.0  # seconds that a referee may take beyond the time of its submission
+_SLACK = 60.0  # seconds that a grader may take beyond the time of its submission
 
 
-def _lay_out(handed: Handed, scratch: Path, protection: Protection, slot: int) -> None:
+def _lay_out(submitted: Submitted, scratch: Path, protection: Protection, slot: int) -> None:
     """Fill the scratch folder with the Python files that a submission brings along, and give it to its user."""
     room = _HELPERS
-    for path in sorted(handed.folder.glob("*.py")) if handed.folder else []:
-        if path != handed.file and path.is_file() and not path.is_symlink() and path.stat().st_size <= room:
+    for path in sorted(submitted.folder.glob("*.py")) if submitted.folder else []:
+        if path != submitted.file and path.is_file() and not path.is_symlink() and path.stat().st_size <= room:
             room -= path.stat().st_size
             shutil.copyfile(path, scratch / path.name)
     if protection.other_user:
@@ -35,7 +35,7 @@ def _lay_out(handed: Handed, scratch: Path, protection: Protection, slot: int) -
 
 @dataclass
 class _Running:
-    handed: Handed
+    submitted: Submitted
     pid: int
     slot: int
     until: float
@@ -43,17 +43,17 @@ class _Running:
     result: Path
 
 
-class Classroom:
-    """Grades submissions with `jobs` referees at a time."""
+class Pool:
+    """Grades submissions, `jobs` of them at a time."""
 
-    def __init__(self, nursery: Nursery, protection: Protection, task: Task, jobs: int) -> None:
-        self._nursery, self._protection, self._task, self._jobs = nursery, protection, task, jobs
+    def __init__(self, zygote: Zygote, protection: Protection, task: Task, jobs: int) -> None:
+        self._zygote, self._protection, self._task, self._jobs = zygote, protection, task, jobs
         self._room = Path(tempfile.mkdtemp(prefix="grading-"))  # for us alone; scratch folders lie elsewhere
         self._running: list[_Running] = []
 
-    def grade(self, handed: Sequence[Handed]) -> Iterator[Sheet]:
-        """The sheets, in the order in which they are done."""
-        waiting = list(reversed(handed))
+    def grade(self, submissions: Sequence[Submitted]) -> Iterator[Report]:
+        """The reports, in the order in which the graders end."""
+        waiting = list(reversed(submissions))
         try:
             while waiting or self._running:
                 while waiting and len(self._running) < self._jobs:
@@ -67,30 +67,30 @@ class Classroom:
                 shutil.rmtree(one.scratch, ignore_errors=True)
             shutil.rmtree(self._room, ignore_errors=True)
 
-    def _start(self, handed: Handed) -> None:
+    def _start(self, submitted: Submitted) -> None:
         used = {one.slot for one in self._running}
         slot = next(number for number in range(self._jobs) if number not in used)
         scratch = Path(tempfile.mkdtemp(prefix="submission-"))
         result = self._room / f"{slot}.json"
         result.unlink(missing_ok=True)
-        _lay_out(handed, scratch, self._protection, slot)
-        sandbox = self._nursery.sandbox(slot, scratch)
+        _lay_out(submitted, scratch, self._protection, slot)
+        sandbox = self._zygote.sandbox(slot, scratch)
         pid = os.fork()
         if pid == 0:
             status = 1
             try:
                 keep_memory_private()
-                sheet = grade(handed.name, handed.file, self._task, sandbox, scratch)
-                result.with_suffix(".new").write_text(json.dumps(to_data(sheet)), "utf-8")
+                report = grade(submitted.name, submitted.file, self._task, sandbox, scratch)
+                result.with_suffix(".new").write_text(json.dumps(to_data(report)), "utf-8")
                 result.with_suffix(".new").rename(result)
                 status = 0
             finally:
                 os._exit(status)
-        sandbox.close()  # the referee has it, and when the referee ends, the sandbox does
+        sandbox.close()  # the grader has it, and when the grader ends, the sandbox does
         until = time.monotonic() + self._task.seconds + _SLACK
-        self._running.append(_Running(handed, pid, slot, until, scratch, result))
+        self._running.append(_Running(submitted, pid, slot, until, scratch, result))
 
-    def _done(self) -> Iterator[Sheet]:
+    def _done(self) -> Iterator[Report]:
         for one in list(self._running):
             ended = os.waitpid(one.pid, os.WNOHANG)[0] != 0
             if not ended and time.monotonic() > one.until:
@@ -101,11 +101,11 @@ class Classroom:
                 continue
             self._running.remove(one)
             try:
-                sheet = from_data(json.loads(one.result.read_text("utf-8")))
+                report = from_data(json.loads(one.result.read_text("utf-8")))
             except (OSError, ValueError):
-                sheet = failed_sheet(one.handed.name, self._task, "The grading of this submission broke off.")
+                report = failed_report(one.submitted.name, self._task, "The grading of this submission broke off.")
             _remove(one.scratch)
-            yield sheet
+            yield report
 
 
 def _remove(scratch: Path) -> None:

@@ -1,4 +1,4 @@
-"""What an instructor gets: a table for a spreadsheet, and a page to read."""
+"""What an instructor gets: a table for a spreadsheet (CSV), and a page to read (HTML)."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from html import escape
 
 from checking.lab import Lab
 
-from .referee import Graded, Sheet
+from .grader import CheckResult, Report
 
 
-def table(lab: Lab, sheets: Sequence[Sheet]) -> str:
+def table(lab: Lab, reports: Sequence[Report]) -> str:
     """CSV: one line for each submission: name, points, percent, each part, remark, seconds."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["submission", "passed", "checks", "percent", *map(lab.tag, lab.parts), "remark", "seconds"])
-    for sheet in sheets:
-        parts = ["{}/{}".format(*sheet.of_part(part)) for part in lab.parts]
-        count = _counted(sheet)
-        percent = round(100 * sheet.passed / count, 1) if count else 0.0
-        name = f"'{sheet.name}" if sheet.name.startswith(("=", "+", "-", "@")) else sheet.name  # no formula
-        writer.writerow([name, sheet.passed, count, percent, *parts, sheet.remark, round(sheet.seconds, 1)])
+    for report in reports:
+        parts = ["{}/{}".format(*report.of_part(part)) for part in lab.parts]
+        count = _counted(report)
+        percent = round(100 * report.passed / count, 1) if count else 0.0
+        name = f"'{report.name}" if report.name.startswith(("=", "+", "-", "@")) else report.name  # no formula
+        writer.writerow([name, report.passed, count, percent, *parts, report.remark, round(report.seconds, 1)])
     return out.getvalue()
 
 
-def _counted(sheet: Sheet) -> int:
-    return sum(one.status != "skipped" for one in sheet.graded)
+def _counted(report: Report) -> int:
+    return sum(one.status != "skipped" for one in report.results)
 
 
 _STYLE = """
@@ -71,30 +71,37 @@ pre { margin: .2rem 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size
 """
 
 
-def report(lab: Lab, sheets: Sequence[Sheet], notes: Sequence[str], seconds: float, when: float | None = None) -> str:
+def page(lab: Lab, reports: Sequence[Report], notes: Sequence[str], seconds: float, when: float | None = None) -> str:
     """The whole class on one page that needs no other file."""
-    percents = [100 * sheet.passed / max(1, _counted(sheet)) for sheet in sheets]
+    percents = [100 * report.passed / max(1, _counted(report)) for report in reports]
     stamp = time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
     median = f"median {statistics.median(percents):.0f} %" if percents else ""
     pieces = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>Lab {escape(lab.name)}</title><style>{_STYLE}</style>",
         f"<h1>Lab {escape(lab.number)} · {escape(lab.name[3:].replace('_', ' '))}</h1>",
-        f"<p class=soft>{len(sheets)} submissions · {median} · {stamp} · graded in {seconds:.0f} s</p>",
+        f"<p class=soft>{len(reports)} submissions · {median} · {stamp} · graded in {seconds:.0f} s</p>",
         *(f"<p class=note>{escape(note)}</p>" for note in notes),
-        "<h2>Points</h2>", _histogram(percents),
-        "<h2>What was difficult</h2>", _difficulty(lab, sheets),
-        "<h2>Submissions</h2>", _overview(lab, sheets),
-        "<h2>Details</h2>", *(_details(lab, number, sheet) for number, sheet in enumerate(sheets)), "</html>",
-    ]  # fmt: skip
+        "<h2>Points</h2>",
+        _histogram(percents),
+        "<h2>What was difficult</h2>",
+        _difficulty(lab, reports),
+        "<h2>Submissions</h2>",
+        _overview(lab, reports),
+        "<h2>Details</h2>",
+        *(_details(lab, number, report) for number, report in enumerate(reports)),
+        "</html>",
+    ]
     return "\n".join(pieces) + "\n"
 
 
 def _histogram(percents: Sequence[float]) -> str:
     counts = [sum(10 * n <= p < 10 * (n + 1) or (n == 9 and p == 100) for p in percents) for n in range(10)]
     most = max([*counts, 1])
-    columns = [f"<div>{count or ''}<i style='height:{85 * count / most:.1f}%'></i>{10 * n}–{10 * (n + 1)} %</div>"
-               for n, count in enumerate(counts)]  # fmt: skip
+    columns = [
+        f"<div>{count or ''}<i style='height:{85 * count / most:.1f}%'></i>{10 * n}–{10 * (n + 1)} %</div>"
+        for n, count in enumerate(counts)
+    ]
     return f"<div class=histogram>{''.join(columns)}</div>"
 
 
@@ -102,18 +109,20 @@ def _bar(share: float) -> str:
     return f"<span class=bar><span style='width:{100 * share:.1f}%'></span></span>"
 
 
-def _difficulty(lab: Lab, sheets: Sequence[Sheet]) -> str:
+def _difficulty(lab: Lab, reports: Sequence[Report]) -> str:
     """How many passed each check, and the mistake that was made most often."""
     rows = ["<tr><th>part<th>check<th>passed<th class=number><th>most frequent mistake"]
-    for number, check in enumerate(sheets[0].graded if sheets else ()):
-        ones = [sheet.graded[number] for sheet in sheets]
+    for number, check in enumerate(reports[0].results if reports else ()):
+        ones = [report.results[number] for report in reports]
         share = sum(one.status == "passed" for one in ones) / len(ones)
-        rows.append(f"<tr><td>{escape(lab.tag(check.parts[0]))}<td>{escape(check.title)}<td>{_bar(share)}"
-                    f"<td class=number>{100 * share:.0f} %<td class=soft>{escape(_most_frequent(ones))}")  # fmt: skip
+        rows.append(
+            f"<tr><td>{escape(lab.tag(check.parts[0]))}<td>{escape(check.title)}<td>{_bar(share)}"
+            f"<td class=number>{100 * share:.0f} %<td class=soft>{escape(_most_frequent(ones))}"
+        )
     return f"<div class=wide><table>{''.join(rows)}</table></div>"
 
 
-def _most_frequent(ones: Sequence[Graded]) -> str:
+def _most_frequent(ones: Sequence[CheckResult]) -> str:
     said = []
     for one in (one for one in ones if one.status == "failed" and one.text):
         lines = one.text.splitlines()
@@ -125,29 +134,36 @@ def _most_frequent(ones: Sequence[Graded]) -> str:
     return f"{sentence} ({said.count(sentence)})"
 
 
-def _overview(lab: Lab, sheets: Sequence[Sheet]) -> str:
+def _overview(lab: Lab, reports: Sequence[Report]) -> str:
     heads = "".join(f"<th title='{escape(tag)}'>{escape(tag.split()[0])}" for tag in map(lab.tag, lab.parts))
     rows = [f"<tr><th>submission<th class=number>points<th>{heads}<th>remark"]
-    for number, sheet in enumerate(sheets):
-        count = _counted(sheet)
+    for number, report in enumerate(reports):
+        count = _counted(report)
         cells = []
         for part in lab.parts:
-            passed, of = sheet.of_part(part)
+            passed, of = report.of_part(part)
             look = "all" if passed == of else "none" if passed == 0 else ""
             cells.append(f"<td class='{look}'>{passed}/{of}")
-        rows.append(f"<tr><td><a href='#s{number}'>{escape(sheet.name)}</a><td class=number>{sheet.passed}/{count}"
-                    f"<td>{_bar(sheet.passed / max(1, count))}{''.join(cells)}"
-                    f"<td class=soft>{escape(sheet.remark)}")  # fmt: skip
+        rows.append(
+            f"<tr><td><a href='#s{number}'>{escape(report.name)}</a><td class=number>{report.passed}/{count}"
+            f"<td>{_bar(report.passed / max(1, count))}{''.join(cells)}"
+            f"<td class=soft>{escape(report.remark)}"
+        )
     return f"<div class=wide><table>{''.join(rows)}</table></div>"
 
 
-def _details(lab: Lab, number: int, sheet: Sheet) -> str:
+def _details(lab: Lab, number: int, report: Report) -> str:
     rows = []
-    for one in sheet.graded:
+    for one in report.results:
         look = "yet" if one.status == "not yet" else one.status
         said = f"<pre>{escape(one.text)}</pre>" if one.status not in ("passed", "not yet") else ""
-        rows.append(f"<tr><td class=soft>{escape(lab.tag(one.parts[0]))}<td class={look}>{escape(one.title)}{said}"
-                    f"<td class=number>{one.seconds:.1f} s")  # fmt: skip
-    remark = f" · <span class=soft>{escape(sheet.remark)}</span>" if sheet.remark else ""
-    return (f"<details id=s{number}><summary>{escape(sheet.name)} · {sheet.passed}/{_counted(sheet)}{remark}</summary>"
-            f"<div class=wide><table>{''.join(rows)}</table></div></details>")  # fmt: skip
+        rows.append(
+            f"<tr><td class=soft>{escape(lab.tag(one.parts[0]))}<td class={look}>{escape(one.title)}{said}"
+            f"<td class=number>{one.seconds:.1f} s"
+        )
+    remark = f" · <span class=soft>{escape(report.remark)}</span>" if report.remark else ""
+    points = f"{report.passed}/{_counted(report)}"
+    return (
+        f"<details id=s{number}><summary>{escape(report.name)} · {points}{remark}</summary>"
+        f"<div class=wide><table>{''.join(rows)}</table></div></details>"
+    )

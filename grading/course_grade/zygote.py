@@ -1,4 +1,4 @@
-"""Where students' processes come from: forked from a process that has imported torch and knows nothing else."""
+"""The zygote: the process that all students' processes are forked from. It has imported torch and knows no more."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from . import sandbox
 from .sandbox import Protection
 
 
-class Nursery:
-    """The process that makes sandboxes. Start it before anything that a student must not see is in memory."""
+class Zygote:
+    """The process that makes sandboxes. Start it before anything that a student must not see is in memory.
+
+    labs: the folder of the labs. data: the folder of the data sets, None where there are none.
+    """
 
     def __init__(self, protection: Protection, labs: Path, data: Path | None) -> None:
         self._connection, theirs = forkserver.pair()
@@ -38,6 +41,7 @@ class Nursery:
         return ForkServer(ours)
 
     def close(self) -> None:
+        """End the zygote; returns when it has ended."""
         self._connection.close()
         os.waitpid(self._pid, 0)
 

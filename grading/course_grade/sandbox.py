@@ -1,4 +1,8 @@
-"""What a student's process may do while it is graded, and what of that this machine can enforce."""
+"""What a student's process may do while it is graded, and what of that this machine can enforce.
+
+The system calls are made by ctypes, in a process that was forked. Programs such as bubblewrap or isolate do the same,
+but they start a new program (exec). That would cost an import of torch, about 2 s, for each submission.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,11 @@ _NEWUSER, _NEWNET, _NEWPID, _NEWIPC = 0x10000000, 0x40000000, 0x20000000, 0x0800
 _NO_NEW_PRIVS, _NOT_DUMPABLE = 38, 4
 _CAPABILITY_VERSION_3 = 0x20080522
 _PROCESSES = 64
-_PRISTINE = Path("/usr/share/coursebox/labs")  # the labs of a course machine, which hold the same checks
+# Of a course machine: its labs hold the same checks as the labs that are graded with.
+_INSTALLED = (Path("/usr/share/coursebox/labs"), Path("/usr/lib/coursebox/grading"))
+_OWN = Path(__file__).resolve().parents[1]  # the folder of this package
 _SETTINGS = ("ld.so.cache", "localtime", "passwd", "group", "nsswitch.conf", "fonts", "matplotlibrc")  # below /etc
-FIRST_UID = 61100  # of the users that nobody is, one for each grading that runs at a time
+FIRST_UID = 61100  # of the users that nobody is, one for each submission that is graded at the same time
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -110,20 +116,27 @@ def _drop_capabilities() -> None:
 
 
 def _without(folder: Path, hidden: Collection[Path]) -> Iterator[Path]:
-    """`folder`, or, where something `hidden` lies in it, all else that is in it."""
+    """`folder`, or, where something `hidden` lies in it, all else that is in it.
+
+    A link is left out there: Landlock allows what a path leads to, and that may lie in a hidden place, or outside.
+    """
     if any(folder == place or place in folder.parents for place in hidden):
         return
     if not any(folder in place.parents for place in hidden):
         yield folder
         return
     for inside in sorted(folder.iterdir()):
-        yield from _without(inside, hidden)
+        if not inside.is_symlink():
+            yield from _without(inside, hidden)
 
 
 def readable(labs: Path, data: Path | None) -> list[Path]:
-    """What Python, torch and matplotlib read: programs and libraries, but not the labs; the prologue and the data."""
+    """What Python, torch and matplotlib read: programs and libraries, the prologue of the labs, and the data.
+
+    Neither the labs nor the grader are among it. labs: the folder of the labs. data: the folder of the data sets.
+    """
     roots = {Path(name).resolve() for name in ("/usr", "/lib", "/lib64", "/bin", "/opt", sys.prefix, sys.base_prefix)}
-    hidden = (labs, _PRISTINE)
+    hidden = (labs, _OWN, *_INSTALLED)
     found = [path for root in sorted(roots) if root.is_dir() for path in _without(root, hidden)]
     settings = [Path("/etc") / name for name in _SETTINGS]
     devices = [Path("/dev") / name for name in ("null", "zero", "urandom", "random")]
@@ -144,8 +157,16 @@ def enter(protection: Protection, place: Place) -> None:
     """Give up everything that a student's process must not have; for good, and for all its children."""
     scratch = str(place.scratch)
     os.environ.clear()
-    os.environ.update({"HOME": scratch, "TMPDIR": scratch, "MPLCONFIGDIR": scratch, "LANG": "C.UTF-8",
-                       "PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "OMP_NUM_THREADS": "1"})  # fmt: skip
+    os.environ.update(
+        {
+            "HOME": scratch,
+            "TMPDIR": scratch,
+            "MPLCONFIGDIR": scratch,
+            "LANG": "C.UTF-8",
+            "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
+            "OMP_NUM_THREADS": "1",
+        }
+    )
     if place.data is not None:
         os.environ["PYTORCH_DATA_DIR"] = str(place.data)
     os.chdir(scratch)

@@ -1,4 +1,4 @@
-"""What was handed in: the submissions in a folder."""
+"""The submissions in a folder."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from pathlib import Path
 
 
 @dataclass(frozen=True)
-class Handed:
-    """One submission: whose, which file is graded, and the folder that belongs to it alone, if there is one."""
+class Submitted:
+    """One submission.
+
+    name: of the student. file: the one that is graded, None where there is none. folder: the one that belongs to this
+    submission alone, if there is one.
+    """
 
     name: str
     file: Path | None
     folder: Path | None = None
 
 
-def find(folder: Path) -> list[Handed]:
+def find(folder: Path) -> list[Submitted]:
     """The submissions in a folder: each .py or .ipynb file, and each subfolder with one; sorted by name.
 
     In a subfolder, exercise.py goes before exercise.ipynb, and these before any other script or notebook.
@@ -25,12 +29,17 @@ def find(folder: Path) -> list[Handed]:
         if entry.name.startswith((".", "__")):
             continue
         if entry.is_file() and entry.suffix in (".py", ".ipynb"):
-            found.append(Handed(entry.stem, entry))
+            found.append(Submitted(entry.stem, entry))
         elif entry.is_dir():
-            inside = [path for path in sorted(entry.rglob("*")) if path.is_file() and path.suffix in (".py", ".ipynb")
-                      and not any(part.startswith((".", "__")) for part in path.relative_to(entry).parts)]  # fmt: skip
+            inside = [
+                path
+                for path in sorted(entry.rglob("*"))
+                if path.is_file()
+                and path.suffix in (".py", ".ipynb")
+                and not any(part.startswith((".", "__")) for part in path.relative_to(entry).parts)
+            ]
             wanted = ("exercise.py", "exercise.ipynb")
-            inside = [path for path in inside if path.name not in ("check.py", "grade.py")]
+            inside = [path for path in inside if path.name != "check.py"]
             inside.sort(key=lambda path: (wanted.index(path.name) if path.name in wanted else 2, len(path.parts)))
-            found.append(Handed(entry.name, inside[0] if inside else None, inside[0].parent if inside else entry))
+            found.append(Submitted(entry.name, inside[0] if inside else None, inside[0].parent if inside else entry))
     return found

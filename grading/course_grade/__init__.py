@@ -1,0 +1,18 @@
+"""course-grade: grade a folder of submissions of one lab.
+
+cli.py          the command line
+submissions.py  the submissions in a folder
+pool.py         grade several at a time, collect the reports
+grader.py       one submission: the checks, on the trusted side
+zygote.py       the process that all students' processes are forked from; it knows nothing but torch
+sandbox.py      what a student's process may do: no network, no other process, no file but its own
+landlock.py     the kernel's access rules for unprivileged processes
+report.py       the table (CSV) and the page (HTML)
+output.py       write the results as the owner of their folder
+
+The checks themselves are in the package `checking` in the folder of the labs (`--labs`).
+
+Trust. A student's process is a grandchild of the zygote. The zygote was forked before the seed was drawn and before any
+check was loaded, so its memory holds no reference, no expected value and no verdict. A student's process gets the
+arguments of each call and answers with plain data (checking/protocol.py). All comparisons happen in the grader.
+"""
