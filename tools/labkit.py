@@ -2,7 +2,7 @@
 
 A mutants.py says `from labkit import alternative, edit, mutant`. A mutant is a version of one part with a mistake that
 students make; some check must reject it in words that name the mistake. An alternative is right by another route, and
-every check must accept it. tests/labs proves both.
+every check must accept it. tests/inside proves both.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run tests/labs inside a delivered tree: as the student, with the tree's Python, without network.
+"""Run tests/inside inside a delivered tree: as the student, with the tree's Python, without network.
 
 pytest comes from the test environment; everything else is what students get.
 """

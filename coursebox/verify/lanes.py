@@ -83,7 +83,7 @@ NARROW: Mapping[str, Reads] = {
     "gpu": Reads(files=("selftest",)),
 }  # fmt: skip
 
-# Which labs the tests in tests/labs open, beside the tests of each lab; these tests list the folder of the labs, too.
+# Which labs the tests in tests/inside open, beside the tests of each lab; these tests list the folder of the labs, too.
 LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours",), "test_examples.py": ()}
 SELFTEST_READ = re.compile(r"test_selftest_\w+\.py")
 EACH_LAB = ("test_each_lab.py", "test_targets.py")
@@ -153,7 +153,7 @@ def room_lanes(course: Course, delivered: Mapping[str, Delivered]) -> list[Lane]
 
 
 def lab_lanes(delivered: Mapping[str, Delivered]) -> list[Lane]:
-    """tests/labs inside each of the delivered trees."""
+    """tests/inside inside each of the delivered trees."""
     return [_labs(kind, delivered[kind]) for kind in sorted(delivered)]
 
 
@@ -189,13 +189,13 @@ def _folder(
 
 
 def _labs(kind: str, product: Delivered) -> Lane:
-    """tests/labs in one tree: a claim for each lab, and one for each of the other files."""
-    tests = CHECKOUT / "tests" / "labs"
-    found = {path.name for path in below("tests/labs") if re.fullmatch(r"test_.*\.py", path.name)}
+    """tests/inside in one tree: a claim for each lab, and one for each of the other files."""
+    tests = CHECKOUT / "tests" / "inside"
+    found = {path.name for path in below("tests/inside") if re.fullmatch(r"test_.*\.py", path.name)}
     if found != {*EACH_LAB, *OF_LABS}:
-        raise AssertionError(f"tests/labs and lanes.py name other files: {sorted(found ^ {*EACH_LAB, *OF_LABS})}")
+        raise AssertionError(f"tests/inside and lanes.py name other files: {sorted(found ^ {*EACH_LAB, *OF_LABS})}")
     names = sorted(path.parents[1].name for path in below("labs") if path.match("author/lab.py"))
-    helpers = [path for path in below("tests/labs") if path.name not in found]
+    helpers = [path for path in below("tests/inside") if path.name not in found]
     mutants = kind == MUTANTS_IN or product.torch != MUTANTS_SEEN
     base = {**_surroundings_inside(), "parts": _of(product, ("system", "labs", "config"))}
 
@@ -227,7 +227,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
         arguments = ["--durations=15", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder"]
         arguments += [] if mutants else ["-k", " and ".join(f"not {name}" for name in MUTANTS)]
         only = " ".join(name[:2] for name in labs)
-        return run_inside(product.inside, [*arguments, *(f"tests/labs/{file}" for file in files)], report, output,
+        return run_inside(product.inside, [*arguments, *(f"tests/inside/{file}" for file in files)], report, output,
                           only=only)  # fmt: skip
 
     def claim_of(outcome: Outcome) -> str:

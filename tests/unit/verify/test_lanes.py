@@ -145,7 +145,7 @@ def delivered(
 
 
 def both(*names: str) -> set[str]:
-    """Claims of tests/labs in both trees."""
+    """Claims of tests/inside in both trees."""
     return {f"labs-{kind}/{name}" for kind in ("vm", "cuda") for name in names}
 
 
@@ -219,7 +219,7 @@ def test_what_labs_are_made_with_opens_all_labs(checkout: Checkout, place: str) 
 def test_another_torch_in_the_second_tree_brings_its_mutants_back(checkout: Checkout) -> None:
     other = delivered(torch="2.7.0")
     assert checkout.opened_by_key(delivered=other) == {name for name in EACH_LAB if name.startswith("labs-vm/")}
-    text = (CHECKOUT / "tests" / "labs" / "test_each_lab.py").read_text(encoding="utf-8")
+    text = (CHECKOUT / "tests" / "inside" / "test_each_lab.py").read_text(encoding="utf-8")
     assert all(f"def {name}(" in text for name in lanes.MUTANTS)
     other["cuda"] = replace(other["cuda"], torch="3.0.0")  # there they always run
     assert checkout.opened_by_key(delivered=other) == {name for name in EACH_LAB if name.startswith("labs-vm/")}
@@ -256,7 +256,7 @@ EDITS: Sequence[tuple[str, dict[str, Delivered], set[str]]] = [
      {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *SELFTEST, "gpu"}),
     ("grading/course_grade/pool.py", delivered("grading"),
      {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *both("test_grading.py")}),
-    ("tests/labs/lab_cases.py", PRODUCTS, {*UNIT, *EACH_LAB, *OF_LABS}),
+    ("tests/inside/lab_cases.py", PRODUCTS, {*UNIT, *EACH_LAB, *OF_LABS}),
     ("tests/container/containers.py", PRODUCTS, {*UNIT, *CONTAINER}),
     ("tests/container/fakes/cuda.c", PRODUCTS, {*UNIT, *CONTAINER}),
     ("tests/content/conftest.py", PRODUCTS, {*UNIT, *files("content")}),
@@ -299,11 +299,12 @@ def test_another_part_of_a_delivered_file_opens(checkout: Checkout, kind: str, p
     assert checkout.opened(delivered=products) == expected
 
 
-@pytest.mark.parametrize("folder", ["content", "container", "acceptance", "vm", "build", "gpu", "labs"])
+@pytest.mark.parametrize("folder", ["content", "container", "acceptance", "vm", "build", "gpu", "inside"])
 def test_an_edit_of_a_file_of_tests_opens_it_alone(checkout: Checkout, folder: str) -> None:
+    assert files(folder)
     for place in sorted(files(folder)):
-        name = place.removeprefix("labs/")
-        expected = {folder} if folder in ("vm", "build", "gpu") else both(name) if folder == "labs" else {place}
+        name = place.removeprefix("inside/")
+        expected = {folder} if folder in ("vm", "build", "gpu") else both(name) if folder == "inside" else {place}
         found = checkout.opened(f"tests/{place}")
         if name in lanes.EACH_LAB:  # a new lab passes the tests of each lab, and a test shows it
             expected = {*EACH_LAB, *both("test_new_lab.py")}
@@ -399,14 +400,14 @@ def outcome(file: str, name: str) -> Outcome:
         ("container", "tests/container/test_ssh.py", "test_a[07_optimisers]", "container/test_ssh.py"),
         ("vm", "tests/vm/test_2_second_start.py", "test_a", "vm"),
         ("gpu", "tests/gpu/test_gpu.py", "test_check[matmul]", "gpu"),
-        ("labs-vm", "tests/labs/test_each_lab.py", "test_the_solution_passes[07_optimisers-2]", "07_optimisers"),
-        ("labs-vm", "tests/labs/test_each_lab.py", "test_the_solution_passes[2-07_optimisers]", "07_optimisers"),
-        ("labs-vm", "tests/labs/test_each_lab.py", "test_one_part[02_neighbours-PCA]", "02_neighbours"),
-        ("labs-vm", "tests/labs/test_each_lab.py", "test_a_mutant[08_training_deep-a-b [c]]", "08_training_deep"),
-        ("labs-cuda", "tests/labs/test_targets.py", "test_the_solved_notebook[10_looking_inside]", "10_looking_inside"),
-        ("labs-cuda", "tests/labs/test_each_lab.py", "test_without_a_lab", "test_each_lab.py"),
-        ("labs-cuda", "tests/labs/test_grading.py", "test_a[02_neighbours]@test_grading", "test_grading.py"),
-        ("labs-cuda", "tests/labs/test_examples.py", "test_notebook_runs[horse]", "test_examples.py"),
+        ("labs-vm", "tests/inside/test_each_lab.py", "test_the_solution_passes[07_optimisers-2]", "07_optimisers"),
+        ("labs-vm", "tests/inside/test_each_lab.py", "test_the_solution_passes[2-07_optimisers]", "07_optimisers"),
+        ("labs-vm", "tests/inside/test_each_lab.py", "test_one_part[02_neighbours-PCA]", "02_neighbours"),
+        ("labs-vm", "tests/inside/test_each_lab.py", "test_a_mutant[08_training_deep-a-b [c]]", "08_training_deep"),
+        ("labs-cuda", "tests/inside/test_targets.py", "test_the_solved_notebook[10_looking_inside]", "10_looking_inside"),
+        ("labs-cuda", "tests/inside/test_each_lab.py", "test_without_a_lab", "test_each_lab.py"),
+        ("labs-cuda", "tests/inside/test_grading.py", "test_a[02_neighbours]@test_grading", "test_grading.py"),
+        ("labs-cuda", "tests/inside/test_examples.py", "test_notebook_runs[horse]", "test_examples.py"),
     ],
 )
 def test_a_test_belongs_to_a_claim(checkout: Checkout, lane: str, file: str, name: str, claim: str) -> None:
@@ -419,7 +420,7 @@ def test_each_lab_is_recognised_by_the_names_of_its_tests(checkout: Checkout) ->
     lane = checkout.made["labs-cuda"]
     for name in LABS:
         for test in (f"test_a[{name}]", f"test_a[{name}-x]", f"test_a[1-{name}]"):
-            assert lane.claim_of(outcome("tests/labs/test_each_lab.py", test)) == f"labs-cuda/{name}"
+            assert lane.claim_of(outcome("tests/inside/test_each_lab.py", test)) == f"labs-cuda/{name}"
 
 
 class Started:
@@ -479,11 +480,11 @@ def test_only_the_labs_without_a_proof_run_inside_their_tree(
     with (tmp_path / "log").open("wb") as output:
         todo = ("labs-vm/07_optimisers", "labs-vm/20_factors", "labs-vm/test_grading.py")
         assert made["labs-vm"].run(chosen(made["labs-vm"], *todo), tmp_path / "report.xml", output) == 5
-        assert started.files == [f"tests/labs/test_{name}.py" for name in ("targets", "each_lab", "grading")]
+        assert started.files == [f"tests/inside/test_{name}.py" for name in ("targets", "each_lab", "grading")]
         assert started.only == "07 20"
         assert started.how == {"inside": PRODUCTS["vm"].inside, "report": tmp_path / "report.xml", "output": output}
         made["labs-vm"].run(chosen(made["labs-vm"], "labs-vm/test_grading.py"), tmp_path, output)
-        assert (started.files, started.only) == (["tests/labs/test_grading.py"], "")
+        assert (started.files, started.only) == (["tests/inside/test_grading.py"], "")
 
 
 def test_mutants_run_in_one_tree_and_in_the_other_with_another_torch(
@@ -508,8 +509,8 @@ def test_no_file_of_tests_is_forgotten(checkout: Checkout, started: Started, tmp
             lane.run(lane.claims, tmp_path, output)
             ran += started.files
     wanted = {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "tests").glob("*/test_*.py")}
-    once = {path for path in wanted if not path.startswith(("tests/unit/", "tests/labs/"))}
-    twice = {path for path in wanted if path.startswith("tests/labs/")}
+    once = {path for path in wanted if not path.startswith(("tests/unit/", "tests/inside/"))}
+    twice = {path for path in wanted if path.startswith("tests/inside/")}
     assert sorted(ran) == sorted([*once, *twice, *twice, "tests/unit"])
 
 

@@ -13,7 +13,7 @@ import pytest
 from labs_support import CHECKOUT
 
 NEW = CHECKOUT / "tools" / "new_lab.py"
-TESTS = CHECKOUT / "tests" / "labs"
+TESTS = CHECKOUT / "tests" / "inside"
 
 
 def lay_out(name: str, labs: Path) -> subprocess.CompletedProcess[str]:
