@@ -7,7 +7,6 @@ never more than that: a file gets its name in the cache only after its SHA-256 w
 from __future__ import annotations
 
 import random
-import re
 import shutil
 import threading
 import time
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -27,11 +25,10 @@ from coursebox.core.console import Advance, progress, say, silent
 from coursebox.core.digests import BLOCK
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
+from coursebox.fetch.answers import AGAIN, GONE, REFUSALS, continues, host, is_page, sentence, strong_validator
 from coursebox.fetch.retry import RateLimit, RetryPolicy, TooSlow
 from coursebox.fetch.store import NoSpace, Part, Store, sweep
 from coursebox.fetch.unpack import plain
-
-AGAIN = (408, 425, 429, 500, 502, 503, 504)
 
 
 class Fallback(str):
@@ -69,6 +66,10 @@ class _Gone(Exception):
 
 class _Trouble(Exception):
     """This source may have it, but does not deliver now."""
+
+
+class _Refusal(_Trouble):
+    """The same, and asking once more does not help."""
 
 
 def download(
@@ -175,7 +176,7 @@ class _Worker:
             self._advance(part.size, fresh=False)
             try:
                 for address in item.addresses():
-                    source = _host(address) or address
+                    source = host(address) or address
                     try:
                         self._from(address, item, part)
                         part.finish()
@@ -198,30 +199,32 @@ class _Worker:
         if (path := local_path(address)) is not None:
             self._copy(path, item, part)
             return
-        host = _host(address)
+        server = host(address)
         validator: str | None = None
         attempt = rounds = 0
         while True:
-            if self._refused[host] >= 3 * self.retry.connections:
+            if self._refused[server] >= 3 * self.retry.connections:
                 raise _Trouble("cannot be reached")
             before = part.size
             try:
                 validator = self._attempt(address, item, part, validator)
-                self._refused[host] = 0
+                self._refused[server] = 0
                 return
             except _Cut as cut:
                 validator, why = cut.validator, str(cut)
+            except _Refusal:
+                raise
             except _Trouble as no:
                 why = str(no)
             except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                self._refused[host] += 1
+                self._refused[server] += 1
                 why = f"cannot be reached ({str(error) or 'no answer'})"
             except httpx.TooManyRedirects:
                 raise _Gone("redirects without end") from None
             except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise _Gone(str(error)) from None
             except httpx.HTTPError as error:
-                why = _sentence(error)
+                why = sentence(error)
             # A source that cuts but gets on may go on for a while; one that does not gets few chances.
             attempt = 0 if part.size > before else attempt + 1
             rounds += 1
@@ -239,8 +242,8 @@ class _Worker:
             headers["If-Range"] = validator
         with self.client.stream("GET", address, headers=headers) as response:
             status = response.status_code
-            self._refused[_host(address)] = 0
-            if status == 416 or (status == 206 and not _continues(response, offset, item.size)):
+            self._refused[host(address)] = 0
+            if status == 416 or (status == 206 and not continues(response, offset, item.size)):
                 self._reset(part)
                 raise _Trouble(f"gives another part than was asked for (HTTP {status})")
             if status == 200:
@@ -248,18 +251,23 @@ class _Worker:
                 offset = 0
             elif status in AGAIN:
                 raise _Trouble(f"HTTP {status}")
-            elif status != 206:
+            elif status in GONE:
                 raise _Gone(f"HTTP {status}")
+            elif status != 206:
+                raise _Refusal(f"HTTP {status}" + (f", {REFUSALS[status]}" if status in REFUSALS else ""))
+            if is_page(response, item.name):
+                self._reset(part)
+                raise _Refusal("sends a web page instead: perhaps the network asks for a login first")
             announced = response.headers.get("Content-Length", "")
             known = item.size is not None and announced.isdigit() and not item.packed
             if known and offset + int(announced) != item.size:
                 self._reset(part)
                 raise _Gone(f"has {offset + int(announced)} bytes, and {item.size} are expected")
-            validator = _validator(response)
+            validator = strong_validator(response)
             try:
                 self._receive(response, item, part)
             except (httpx.HTTPError, TooSlow, _Trouble) as error:
-                raise _Cut(_sentence(error), validator) from None
+                raise _Cut(sentence(error), validator) from None
         if item.size is not None and part.size < item.size and not item.packed:
             raise _Cut(f"stops after {part.size} of {item.size} bytes", validator)
         if part.digest() != item.sha256:
@@ -307,8 +315,10 @@ class _Worker:
                 self._append(iter(lambda: file.read(BLOCK), b""), item, part)
         except FileNotFoundError:
             raise _Gone("is not there") from None
-        except (PermissionError, IsADirectoryError) as error:
+        except IsADirectoryError as error:
             raise _Gone(error.strerror) from None
+        except PermissionError as error:
+            raise _Refusal(error.strerror) from None
         if part.digest() != item.sha256:
             self._reset(part)
             raise _Gone("has another content (SHA-256)")
@@ -342,39 +352,8 @@ class _Stopped(CourseboxError):
         super().__init__("stopped")
 
 
-def _host(address: str) -> str:
-    """Host and port of a URL, without user and password; "" for what has none."""
-    try:
-        return urlsplit(address).netloc.rpartition("@")[2]
-    except ValueError:
-        return ""
-
-
 def _files(count: int) -> str:
     return "1 file" if count == 1 else f"{count} files"
-
-
-def _continues(response: httpx.Response, offset: int, size: int | None) -> bool:
-    """Whether a 206 answer goes on at `offset` of a file of `size` bytes."""
-    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-    return found is not None and int(found[1]) == offset and (size is None or found[2] in ("*", str(size)))
-
-
-def _validator(response: httpx.Response) -> str | None:
-    """A strong validator for If-Range, or None."""
-    tag = response.headers.get("ETag")
-    if tag and not tag.startswith("W/"):
-        return str(tag)
-    modified = response.headers.get("Last-Modified")
-    return str(modified) if modified else None
-
-
-def _sentence(error: Exception) -> str:
-    if isinstance(error, httpx.TimeoutException):
-        return "stalls"
-    if isinstance(error, httpx.RemoteProtocolError):
-        return "breaks off"
-    return str(error) or type(error).__name__
 
 
 def _check_space(missing: Sequence[Download], cache: Cache) -> None:

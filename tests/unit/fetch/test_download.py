@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import socket
 import stat
 import threading
@@ -282,10 +283,35 @@ def test_redirects_without_end_do_end(server: Server, cache: Cache, get: Get) ->
     assert is_whole(cache)
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+@pytest.mark.parametrize("status", [404, 410])
 def test_no_is_an_answer(server: Server, get: Get, status: int) -> None:
     assert get(server.behave("/no", reply(status))).gone == {SHA256: f"{server.host}: HTTP {status}"}
     assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "asks for a password"), (403, "does not let"), (407, "the proxy asks"), (451, "legal reasons"),
+     (511, "a login first"), (400, "HTTP 400)"), (418, "HTTP 418)")],
+)  # fmt: skip
+def test_a_refusal_is_not_a_file_that_is_gone(server: Server, cache: Cache, get: Get, status: int, said: str) -> None:
+    """It is told at once, another source is asked, and nothing else takes the file's place."""
+    with pytest.raises(CourseboxError, match=re.escape(said)):
+        get(server.behave("/no", reply(status)))
+    assert len(server.requests) == 1
+    get(server.url("/no"), server.put("/file.deb", CONTENT))
+    assert is_whole(cache)
+
+
+@pytest.mark.parametrize("kind", ["text/html", "text/html; charset=utf-8", "application/xhtml+xml"])
+@pytest.mark.parametrize("content", [b"<html>please log in</html>", bytes(len(CONTENT)), b""])
+def test_a_login_page_is_not_a_file_that_is_gone(
+    server: Server, cache: Cache, get: Get, kind: str, content: bytes
+) -> None:
+    with pytest.raises(CourseboxError, match="a web page instead"):
+        get(server.behave("/file.deb", reply(200, content, Content_Type=kind)))
+    get(server.url("/file.deb"), server.put("/other/file.deb", CONTENT))
+    assert is_whole(cache)
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])

@@ -404,7 +404,12 @@ def outcome(file: str, name: str) -> Outcome:
         ("labs-vm", "tests/inside/test_each_lab.py", "test_the_solution_passes[2-07_optimisers]", "07_optimisers"),
         ("labs-vm", "tests/inside/test_each_lab.py", "test_one_part[02_neighbours-PCA]", "02_neighbours"),
         ("labs-vm", "tests/inside/test_each_lab.py", "test_a_mutant[08_training_deep-a-b [c]]", "08_training_deep"),
-        ("labs-cuda", "tests/inside/test_targets.py", "test_the_solved_notebook[10_looking_inside]", "10_looking_inside"),
+        (
+            "labs-cuda",
+            "tests/inside/test_targets.py",
+            "test_the_solved_notebook[10_looking_inside]",
+            "10_looking_inside",
+        ),
         ("labs-cuda", "tests/inside/test_each_lab.py", "test_without_a_lab", "test_each_lab.py"),
         ("labs-cuda", "tests/inside/test_grading.py", "test_a[02_neighbours]@test_grading", "test_grading.py"),
         ("labs-cuda", "tests/inside/test_examples.py", "test_notebook_runs[horse]", "test_examples.py"),
