@@ -12,11 +12,11 @@ from typing import TypeVar
 
 import httpx
 
-from coursebox.archives.apt import AptMirrors, apt_proxy, read_apt
-from coursebox.archives.http import make_client
+from coursebox.archives.apt import AptMirrors, read_apt
 from coursebox.archives.indexes import find_wheel
 from coursebox.archives.mirrors import data_mirrors, join, local_path
 from coursebox.archives.pip import PipSettings, read_pip
+from coursebox.archives.reach import archive_client
 from coursebox.fetch.download import Download, Fallback
 from coursebox.lock.lockfile import Deb, Locks, Wheel
 
@@ -77,9 +77,7 @@ class Locator:
 
     @cached_property
     def _client(self) -> httpx.Client:
-        bases = [*self._apt.main, *self._apt.security]
-        proxies = [(base, proxy) for base in bases if (proxy := apt_proxy(base.split(":", 1)[0]))]
-        return make_client(proxies=proxies)
+        return archive_client(self._apt, self._pip)
 
     def _folders(self, path: str) -> Iterator[str]:
         for mirror in self._mirrors:
@@ -95,8 +93,10 @@ class Locator:
             bases = self._apt.bases(deb.archive)
             snapshots = self._apt.snapshots(deb.archive, snapshot_moments(self._locks.snapshot))
             folders, urls = list(self._folders(deb.filename)), list(self._urls(deb.filename))
+            moved = [join(base, name) for name in names_in_main(deb) for base in self._apt.main]
         yield from folders
         yield from (join(base, deb.filename) for base in bases)
+        yield from moved
         yield from (Fallback(join(base, deb.filename)) for base in snapshots)
         yield from urls
 
@@ -107,6 +107,12 @@ class Locator:
         yield from folders
         yield from find_wheel(wheel.filename, wheel.sha256, settings, self.client())
         yield from urls
+
+
+def names_in_main(deb: Deb) -> list[str]:
+    """Where the main archive has a file of the security archive, from a point release on; none for other files."""
+    prefix = "pool/updates/main/"
+    return [f"pool/main/{deb.filename.removeprefix(prefix)}"] if deb.filename.startswith(prefix) else []
 
 
 def snapshot_moments(snapshot: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from debian.deb822 import PkgRelation
 from debian.debian_support import version_compare
 
+from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb
 from coursebox.lock.resolve_debs import Candidate
 
@@ -51,7 +52,8 @@ def substitute(
 ) -> tuple[tuple[Deb, ...], tuple[Substitute, ...]]:
     """(debs of the tree, sorted; what changed) when the sources have `missing` no more.
 
-    fresh: the tree resolved anew against the archive's current indexes
+    fresh: the tree resolved anew against the archive's current indexes. Raises CourseboxError when these are older than
+    the locks: nothing is ever replaced by an older version.
     """
     held = {(deb.package, deb.architecture): deb for deb in locked}
     current = {(one.deb.package, one.deb.architecture): one for one in fresh}
@@ -68,6 +70,12 @@ def substitute(
             break
         moved |= further
         added |= packages
+    for key in held.keys() & mix.keys():
+        if version_compare(mix[key].version, held[key].version) < 0:
+            raise CourseboxError(
+                f"{key[0]} {held[key].version} is gone, and the archive has only the older {mix[key].version}",
+                hint="the mirror lags behind, or has no security updates: use another one, or try again later",
+            )
     changes = [
         Substitute(tree, held.get(key), mix.get(key))
         for key in sorted(held.keys() | mix.keys())

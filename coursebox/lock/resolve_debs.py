@@ -140,6 +140,11 @@ def open_archive(
             hint="install the Debian package debian-archive-keyring",
         )
     mirrors = mirrors or read_apt()
+    if not mirrors.security:
+        raise CourseboxError(
+            "no mirror of Debian's security archive is known, so security updates would be missing",
+            hint="set COURSEBOX_DEBIAN_SECURITY_MIRROR to the base of one, beside COURSEBOX_DEBIAN_MIRROR",
+        )
     complaint = ""
     for main in mirrors.main:
         with tempfile.TemporaryDirectory(prefix="apt-") as name:

@@ -13,8 +13,8 @@ import httpx
 from packaging.utils import canonicalize_name
 
 from coursebox.architecture import AMD64, Architecture
-from coursebox.archives.http import make_client
 from coursebox.archives.pip import read_pip
+from coursebox.archives.reach import archive_client
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb, Wheel
 from coursebox.lock.uv import FoundWheel, find_wheels
@@ -51,7 +51,7 @@ def resolve_wheels(
             folder=Path(name) if stubs else None,
             settings=settings,
         )
-    with make_client(cert=settings.cert) as client, ThreadPoolExecutor(8) as pool:
+    with archive_client(pip=settings) as client, ThreadPoolExecutor(8) as pool:
         return tuple(sorted(pool.map(lambda one: _wheel(one, client), [one for one in found if one.name not in stubs])))
 
 

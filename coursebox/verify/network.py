@@ -6,18 +6,19 @@ import re
 
 import httpx
 
-from coursebox.archives.apt import read_apt
-from coursebox.archives.http import make_client
+from coursebox.archives.apt import AptMirrors, read_apt
 from coursebox.archives.mirrors import data_mirrors, join, local_path
-from coursebox.archives.pip import read_pip
+from coursebox.archives.pip import PipSettings, read_pip
+from coursebox.archives.reach import archive_client
 from coursebox.verify.finding import Finding
 
 
 def debian_mirror(suite: str, *, needed: bool) -> Finding:
     """Whether one of apt's mirrors has the suite that goes into the machine."""
-    mirrors = read_apt().main
+    settings = read_apt()
+    mirrors = settings.main
     for mirror in mirrors:
-        if _reachable(join(mirror, f"dists/{suite}/Release")):
+        if _reachable(join(mirror, f"dists/{suite}/Release"), apt=settings):
             return Finding("Debian mirror", "ok", f"{_public(mirror)} has {suite}")
     places = " ".join(map(_public, mirrors))
     return _unreachable("Debian mirror", f"{suite} not found at {places}", "apt's settings", needed=needed)
@@ -27,7 +28,7 @@ def python_index(*, needed: bool) -> Finding:
     """Whether one of pip's indexes answers."""
     settings = read_pip()
     for index in settings.indexes:
-        if _reachable(join(index, "pip/"), settings.cert):
+        if _reachable(join(index, "pip/"), pip=settings):
             return Finding("Python index", "ok", f"{_public(index)} answers")
     places = " ".join(map(_public, settings.indexes))
     return _unreachable("Python index", f"no answer from {places}", "pip's settings", needed=needed)
@@ -47,11 +48,11 @@ def data_sets() -> Finding:
     return Finding("data mirrors", "ok", "none is set: data sets come from the public places in datasets.toml")
 
 
-def _reachable(address: str, cert: str | None = None) -> bool:
+def _reachable(address: str, *, apt: AptMirrors | None = None, pip: PipSettings | None = None) -> bool:
     if (path := local_path(address)) is not None:
         return path.exists()
     try:
-        with make_client(cert=cert, connect=5.0, stall=10.0) as client:
+        with archive_client(apt, pip, connect=5.0, stall=10.0) as client:
             return client.head(address).status_code == httpx.codes.OK
     except (httpx.HTTPError, httpx.InvalidURL):
         return False

@@ -186,6 +186,15 @@ def test_folder_mirror_and_snapshot_service_have_what_the_archive_has_not(
     assert world.fetch().reproducible
 
 
+def test_a_security_update_that_moved_to_the_main_archive_is_found_there(world: World) -> None:
+    """As a point release does it: the same bytes are no substitute."""
+    world.drop(LIBSSL)
+    world.server.put(f"/debian/pool/main/l/openssl/{LIBSSL.filename.rsplit('/', 1)[1]}", b"libssl 3")
+    got = world.fetch()
+    assert got.reproducible and not world.asked
+    assert [path.read_bytes() for deb, path in got.debs["vm"] if deb == LIBSSL] == [b"libssl 3"]
+
+
 def test_missing_package_is_substituted_with_its_whole_source(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     world.drop(LIBSSL)
     world.server.behave(f"/sets/{LIBSSL.filename}", reply(503))  # a mirror for data sets; its answer is no news

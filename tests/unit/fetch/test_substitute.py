@@ -6,6 +6,7 @@ import hashlib
 
 import pytest
 
+from coursebox.core.errors import CourseboxError
 from coursebox.fetch.substitute import substitute
 from coursebox.lock.lockfile import Deb
 from coursebox.lock.resolve_debs import Candidate
@@ -38,6 +39,18 @@ def test_whole_source_moves_and_the_rest_stays() -> None:
     )
     assert got == {"libssl3": "2", "openssl": "2", "bash": "1", "dash": "1"}
     assert changes == ["libssl3: 2 instead of 1 (vm)", "openssl: 2 instead of 1 (vm)"]
+
+
+@pytest.mark.parametrize("current", ["1.9", "2~rc1", "1:1"])
+def test_nothing_is_replaced_by_an_older_version(current: str) -> None:
+    locked = "2" if ":" not in current else "1:2"
+    with pytest.raises(CourseboxError, match=f"kernel {locked} is gone, and the archive has only the older {current}"):
+        run([f"kernel {locked}"], [f"kernel {locked}"], fresh(f"kernel {current}"))
+
+
+def test_a_binary_of_a_source_that_moves_is_not_replaced_by_an_older_one_either() -> None:
+    with pytest.raises(CourseboxError, match="openssl 3 is gone, and the archive has only the older 2"):
+        run(["libssl 3 openssl", "openssl 3 openssl"], ["libssl 3 openssl"], fresh("libssl 4 openssl", "openssl 2"))
 
 
 def test_new_need_comes_in_and_nothing_else_does() -> None:

@@ -193,9 +193,19 @@ def test_no_mirror_answers(monkeypatch: pytest.MonkeyPatch, tools: Path) -> None
     monkeypatch.setattr(module, "_run", Apt("", 100, "E: cannot reach down.example\n"))
     with (
         pytest.raises(CourseboxError, match="no mirror gives the signed indexes of Debian trixie: cannot reach down"),
-        open_archive(mirrors=AptMirrors(("http://down.example",), ()), keyring=tools),
+        open_archive(mirrors=AptMirrors(("http://down.example",), ("http://sec.example",)), keyring=tools),
     ):
         pytest.fail("opened")
+
+
+def test_without_the_security_archive_nothing_is_resolved(tools: Path) -> None:
+    """Locks without security updates, or older substitutes for them, would come of it without a word."""
+    with (
+        pytest.raises(CourseboxError, match="no mirror of Debian's security archive is known") as error,
+        open_archive(mirrors=AptMirrors(("http://up.example",), ()), keyring=tools),
+    ):
+        pytest.fail("opened")
+    assert error.value.hint is not None and "COURSEBOX_DEBIAN_SECURITY_MIRROR" in error.value.hint
 
 
 def test_machine_without_apt_or_keys(monkeypatch: pytest.MonkeyPatch, tools: Path) -> None:

@@ -42,7 +42,7 @@ def healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         network, "read_pip", lambda: SimpleNamespace(indexes=("https://user:secret@index.example/simple",), cert=None)
     )
-    monkeypatch.setattr(network, "_reachable", lambda address, cert=None: True)
+    monkeypatch.setattr(network, "_reachable", lambda address, **settings: True)
     monkeypatch.setattr(doctor, "check_ports", lambda forwards: None)
     return tmp_path
 
@@ -205,7 +205,7 @@ def test_kvm_that_does_not_work_blocks_nothing(healthy: Path, monkeypatch: pytes
 
 
 def test_no_network_blocks_only_while_something_is_missing(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "_reachable", lambda address, cert=None: False)
+    monkeypatch.setattr(network, "_reachable", lambda address, **settings: False)
     (mirror,), (index,) = found(healthy, "Debian mirror"), found(healthy, "Python index")
     assert (mirror.state, mirror.text) == ("blocks", "trixie not found at http://mirror.example/debian")
     assert (index.state, index.text) == ("blocks", "no answer from https://index.example/simple")
