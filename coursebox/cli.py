@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coursebox import __version__
-from coursebox.core.errors import CourseboxError
+from coursebox.core.errors import CourseboxError, of_system
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.settings import settings
 
@@ -38,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; what was finished stays in the cache", file=sys.stderr)
         return 130
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and (sentence := of_system(error)) is not None:
+            print(f"error: {sentence}", file=sys.stderr)
+            return 1
         print(_save_traceback(), file=sys.stderr)
         return 70
 

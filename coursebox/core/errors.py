@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
+# What the system says of a place that somebody can mend; any other number is a bug of ours.
+HINTS = {
+    errno.ENOSPC: "make room on that disk",
+    errno.EDQUOT: "make room: the quota of this user is used up",
+    errno.EACCES: "give this user the right to do that, or name another place",
+    errno.EPERM: "give this user the right to do that, or name another place",
+    errno.EROFS: "name another place: that file system is read-only",
+    errno.ENAMETOOLONG: "use a shorter name or a folder with a shorter path",
+    errno.ENOTDIR: "something else lies where a folder should be: move it away",
+    errno.EISDIR: "a folder lies where a file should be: move it away",
+    errno.EEXIST: "something else lies there: move it away",
+    errno.EIO: "check the disk: it did not read or write what it should",
+}
+
 
 class CourseboxError(Exception):
     """Something the user can understand and act on; the command line prints it without a traceback.
@@ -17,3 +34,11 @@ class CourseboxError(Exception):
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n  hint: {self.hint}"
+
+
+def of_system(error: OSError) -> CourseboxError | None:
+    """An error of the operating system in words, with the place; None where it is not one that a user can mend."""
+    if error.errno not in HINTS:
+        return None
+    place = os.fsencode(error.filename2 or error.filename or "a file").decode("utf-8", "replace")
+    return CourseboxError(f"{place}: {os.strerror(error.errno)}", hint=HINTS[error.errno])

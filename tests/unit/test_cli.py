@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -53,6 +54,29 @@ def test_a_bug_is_a_sentence_and_a_file(
         f"error: a bug in coursebox (ZeroDivisionError: division by zero)\n  hint: report it with the file {file}\n"
     )
     assert file.read_text(encoding="utf-8").startswith("Traceback")
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "No space left on device\n  hint: make room on that disk"),
+        (errno.EACCES, "Permission denied\n  hint: give this user the right to do that, or name another place"),
+        (errno.EROFS, "Read-only file system\n  hint: name another place: that file system is read-only"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(
+    verb: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, said: str
+) -> None:
+    fail_with(verb, OSError(number, "", "/dist/course.ova"))
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == f"error: /dist/course.ova: {said}\n"
+    fail_with(verb, OSError(number, "", b"/part", None, "/dist/\udcfc.ova"))
+    assert cli.main(["doctor"]) == 1
+
+
+def test_an_error_of_the_system_that_nobody_can_mend_is_a_bug(verb: pytest.MonkeyPatch) -> None:
+    fail_with(verb, OSError(errno.EBADF, "", "x"))
+    assert cli.main(["doctor"]) == 70
 
 
 def test_an_interruption(verb: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
