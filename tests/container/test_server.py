@@ -105,6 +105,37 @@ def test_health_check_runs_for_root_too(server: Container) -> None:
     server.execute("healthcheck", user="0")
 
 
+def test_health_check_of_root_believes_nothing_that_a_user_wrote(start) -> None:
+    """What stands in the student's folder is read as the student: root's curl writes no file for him."""
+    container: Container = start(options=["--user", "root"])
+    container.wait_for_server()
+    container.execute("healthcheck", user="0")
+    folder = container.execute("sh", "-c", "echo /tmp/coursebox-1000-*", user="1000").strip()
+    wanted = "/root/written-by-a-student"
+    evil = f'url = "file:///etc/hostname"\noutput = "{wanted}"\n'
+    for line in ("-K/tmp/evil", f"--output {wanted} file:///etc/hostname", "file:///etc/hostname", "scp://127.0.0.1/"):
+        script = 'printf "%b" "$1" >/tmp/evil; printf "%s\\n" "$2" >"$3/server"'
+        container.execute("sh", "-c", script, "sh", evil, line, folder, user="1000")
+        done = docker("exec", "--user", "0", container.name, "healthcheck", check=False)
+        assert done.strip(), line
+        assert container.execute("ls", "-A", "/root", user="0").split().count(wanted.rsplit("/", 1)[1]) == 0, line
+
+
+def test_health_check_passes_over_folders_of_others(start) -> None:
+    """A folder with another user's name, or a link: nobody reads it."""
+    container: Container = start(command=["sleep", "infinity"], options=["--user", "root"])
+    wait_for(lambda: "sleep" in container.execute("ps", "-ewwf"), "the command runs")
+    script = """
+        n=$(stat --dereference --format=%i /proc/self/ns/pid)
+        mkdir -p /tmp/mine /tmp/coursebox-0-$n /tmp/coursebox-x-$n /tmp/coursebox--$n
+        echo http://127.0.0.1:9/ | tee /tmp/coursebox-*-$n/server >/tmp/mine/server
+        rm /tmp/coursebox-1000-$n/server
+        ln -s /tmp/mine /tmp/coursebox-1001-$n
+    """
+    container.execute("sh", "-c", script, user="1000")
+    assert container.execute("healthcheck", user="0") == ""
+
+
 def test_requests_leave_no_line(server: Container) -> None:
     before = server.log
     assert server.as_student("/api/status").status_code == 200

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 
+import httpx
 import pytest
-from delivered import CONSOLE_PAGE, MENU, POWER_OFF, TORCH, Delivered, Session, qemu
+from delivered import CONSOLE_PAGE, MENU, POWER_OFF, START, TORCH, Delivered, Session, qemu
 
 TRAINING = """
 import math
@@ -24,6 +26,11 @@ for epoch in range(8):
     optimizer.step()
     print("loss", loss.item())
 """
+
+
+EAT = """sh -c 'echo $$ > /sys/fs/cgroup/system.slice/jupyterlab.service/cgroup.procs
+exec python3 -c "x = [bytes([1]) * (1 << 24) for _ in iter(int, 1)]"'"""
+MOUNT = r'#!/bin/sh\nfor place; do :; done\nexec /usr/bin/mount -t tmpfs -o "$4" tmpfs "$place"\n'
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,49 @@ def test_torch_imports_and_trains_without_avx(session: Session) -> None:
     losses = [float(number) for number in re.findall(r"^loss (\S+)$", done.out, re.MULTILINE)]
     assert len(losses) == 8
     assert losses[-1] < 0.8 * losses[0]
+
+
+def main_process(session: Session) -> str:
+    return session.guest.output("systemctl show --property=MainPID --value jupyterlab.service")
+
+
+def test_jupyterlab_comes_back_after_shut_down(session: Session) -> None:
+    """As *File, Shut Down* does it: the server ends properly."""
+    before = main_process(session)
+    with httpx.Client(base_url=session.url, trust_env=False, timeout=60) as client:
+        client.get("/lab")
+        client.post("/api/shutdown", headers={"X-XSRFToken": client.cookies["_xsrf"]})
+    end = time.monotonic() + START
+    while main_process(session) in ("0", before) or not session.jupyter_answers(session.jupyter):
+        assert time.monotonic() < end, "JupyterLab does not come back"
+        time.sleep(2)
+
+
+def test_a_process_that_takes_all_memory_ends_alone(session: Session) -> None:
+    """In the place of a kernel: a process in the service's control group. The server and the others go on."""
+    before = main_process(session)
+    done = session.guest.as_root(EAT, timeout=TORCH)
+    assert done.rc == 137, done  # by SIGKILL, the kernel's answer to a lack of memory
+    assert session.root("journalctl --boot --dmesg --grep='Out of memory: Killed process' --quiet --no-pager") != ""
+    assert main_process(session) == before
+    assert session.jupyter_answers(session.jupyter)
+
+
+def test_the_shared_folder_lies_outside_of_the_home(session: Session) -> None:
+    """With tmpfs in the place of vboxsf. A link that the student puts in its way leads root nowhere."""
+    session.root(f"mkdir -p /run/fake && printf '{MOUNT}' > /run/fake/mount && printf '#!/bin/sh' > /run/fake/modprobe")
+    session.root("chmod 755 /run/fake/mount /run/fake/modprobe")
+    helper = f"PATH=/run/fake:$PATH /usr/lib/coursebox/mount-work {session.course.user.name}"
+    session.guest.output("ln -s /etc work")
+    assert "is there already" in session.root(helper)
+    assert session.root("stat --format=%U /etc") == "root" and session.guest.run("mountpoint /etc").rc != 0
+    session.root("umount /media/work")
+    session.guest.output("rm work && mkdir work")
+    session.root(helper)
+    session.guest.output("echo mine > work/file")
+    assert session.guest.output("readlink work; cat /media/work/file") == "/media/work\nmine"
+    session.root("umount /media/work")
+    session.guest.output("rm work")
 
 
 def test_no_failed_unit(session: Session) -> None:
