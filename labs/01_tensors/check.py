@@ -12,7 +12,7 @@ from checking import Lab, case, expect, require, run_checks, student_side
 
 lab = Lab(__file__, parts=["frame_matrix", "mul_row", "mul_row_fast", "similarity_eigenvalues", "windows", "gemm_rate"])
 
-# ----------------------------------------------------------------------------------------------- 1 frame_matrix
+# ---- 1 frame_matrix
 
 lab.forbid("frame_matrix", loops=True, names=["tensor.tolist"], why="slices do it")
 
@@ -50,7 +50,7 @@ def every_number_is_right(student, rng):
     )
 
 
-# -------------------------------------------------------------------------------------- 2 mul_row, 3 mul_row_fast
+# ---- 2 mul_row, 3 mul_row_fast
 
 lab.forbid("mul_row", names=["@", "mm", "mul", "arange", "diag", "einsum"], why="this one is the slow version")
 lab.forbid("mul_row_fast", loops=True, why="this one is the fast version")
@@ -105,7 +105,7 @@ def rows_are_multiplied_fast(student, rng):
     _rows_multiplied(student.mul_row_fast, rng)
 
 
-# ------------------------------------------------------------------------------------- 4 similarity_eigenvalues
+# ---- 4 similarity_eigenvalues
 
 
 @lab.check("similarity_eigenvalues")
@@ -156,7 +156,7 @@ def really_computes_them(student, rng):
     require(not sorted_d, "an M without an inverse gives the eigenvalues d, too", "d is only sorted: compute them")
 
 
-# --------------------------------------------------------------------------------------------------- 5 windows
+# ---- 5 windows
 
 lab.forbid("windows", loops=True, names=["unfold", "stack", "cat", "clone"], why="as_strided makes a view")
 
@@ -222,7 +222,7 @@ def windows_are_a_view(student, rng):
     )
 
 
-# ------------------------------------------------------------------------------------------------- 6 gemm_rate
+# ---- 6 gemm_rate
 
 
 @student_side

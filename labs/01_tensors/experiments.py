@@ -6,8 +6,6 @@ import torch
 from check import _compare_rate, lab
 from checking import expect, progress, student_side
 
-# --------------------------------------------------------------------------------------------- measured results
-
 
 @student_side
 def seconds_of_both(student, m):

@@ -11,7 +11,7 @@ from checking import Lab, case, expect, require, run_checks, student_side
 PARTS = ["nearest_classification", "compute_nb_errors", "PCA", "kmeans", "knn_classification", "best_k"]
 lab = Lab(__file__, parts=PARTS)
 
-# ------------------------------------------------------------------------------------- 1 nearest_classification
+# ---- 1 nearest_classification
 
 lab.forbid("nearest_classification", loops=True, why="compare with all rows in one expression")
 
@@ -65,7 +65,7 @@ def copes_with_large_values(student, rng):
     expect(student.nearest_classification(train, target, x), nearest_classification(train, target, x))
 
 
-# ------------------------------------------------------------------------------------------ 2 compute_nb_errors
+# ---- 2 compute_nb_errors
 
 
 @lab.reference
@@ -134,7 +134,7 @@ def subtracts_and_projects(student, rng):
                 )
 
 
-# ------------------------------------------------------------------------------------------------------- 3 PCA
+# ---- 3 PCA
 
 lab.forbid("PCA", loops=True, names=["pca_lowrank"], why="the eigenvectors give all axes at once")
 
@@ -209,7 +209,7 @@ def _pca(student, x):
     return [result.float() for result in results]
 
 
-# ---------------------------------------------------------------------------------------------------- 4 kmeans
+# ---- 4 kmeans
 
 
 def _squares(x, centres):
@@ -328,7 +328,7 @@ def _kmeans(student, x, k, seed):
     return centres, assignment, objective
 
 
-# ---------------------------------------------------------------------------------------- 5 knn_classification
+# ---- 5 knn_classification
 
 lab.forbid("knn_classification", loops=True, why="all test samples at once")
 
@@ -366,7 +366,7 @@ def the_nearest_vote(student, rng):
             )
 
 
-# ---------------------------------------------------------------------------------------------------- 6 best_k
+# ---- 6 best_k
 
 
 def _cross_validation(x, target, k, folds, fold):

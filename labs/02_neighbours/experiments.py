@@ -6,8 +6,6 @@ import torch
 from check import lab
 from checking import data, progress, student_side
 
-# --------------------------------------------------------------------------------------------- measured results
-
 
 @lab.experiment("nearest_classification", "compute_nb_errors", "PCA", seconds=4)
 def neighbours_on_mnist(student, metrics, data, rng):

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import float64
 
 lab = Lab(
     __file__,
@@ -27,20 +28,18 @@ lab.forbid("logsumexp", names=["logsumexp", "log_softmax", "logaddexp"], why="th
 lab.forbid("softmax_loss_grad", names=[*AUTOGRAD, "cross_entropy"], why="loss and gradient are to be written by hand")
 lab.forbid("hinge_loss_grad", names=[*AUTOGRAD, "multi_margin_loss"], why="loss and gradient are to be written by hand")
 
-F64 = torch.float64
 
-
-# ------------------------------------------------------------------------------------------------ least squares
+# ---- least squares
 
 
 def normal_equations(x, t, penalty, bias_too=False, mean=False):
     """w and b from the normal equations of the inputs with a column of ones; needs as many samples as unknowns."""
-    ones = torch.cat((x.to(F64), torch.ones(len(x), 1, dtype=F64)), 1)
-    diagonal = torch.full((ones.size(1),), float(penalty), dtype=F64)
+    ones = torch.cat((x.to(float64), torch.ones(len(x), 1, dtype=float64)), 1)
+    diagonal = torch.full((ones.size(1),), float(penalty), dtype=float64)
     if not bias_too:
         diagonal[-1] = 0
     gram = ones.T @ ones / (len(x) if mean else 1) + diagonal.diag()
-    both = torch.linalg.solve(gram, ones.T @ t.to(F64) / (len(x) if mean else 1))
+    both = torch.linalg.solve(gram, ones.T @ t.to(float64) / (len(x) if mean else 1))
     return both[:-1].T, both[-1]
 
 
@@ -61,7 +60,7 @@ def squares_are_least(student, rng):
     """against the normal equations; tall systems, with and without a penalty"""
     for n, d, k, penalty in (11, 3, 2, 0.0), (17, 5, 3, 2.5), (40, 7, 1, 0.3):
         with case(f"{n} samples, {d} inputs, {k} outputs, penalty {penalty}"):
-            x, t = 2 * rng.normal(n, d, dtype=F64) + 3, rng.normal(n, k, dtype=F64) - 5
+            x, t = 2 * rng.normal(n, d, dtype=float64) + 3, rng.normal(n, k, dtype=float64) - 5
             got = student.fit_least_squares(x, t, penalty)
             expect(got, normal_equations(x, t, penalty), names=("w", "b"), mistakes=wrong_squares(x, t, penalty))
 
@@ -71,11 +70,11 @@ def smallest_of_many(student, rng):
     """fewer samples than unknowns: the smallest weights that leave no residual"""
     for n, d, k in (1, 4, 2), (5, 9, 3), (7, 23, 1):
         with case(f"{n} samples of dimension {d}, one column constant"):
-            x, t = rng.normal(n, d, dtype=F64), rng.normal(n, k, dtype=F64)
+            x, t = rng.normal(n, d, dtype=float64), rng.normal(n, k, dtype=float64)
             x[:, 2] = 4.0
             x_mean, t_mean = x.mean(0), t.mean(0)
             w = (torch.linalg.pinv(x - x_mean) @ (t - t_mean)).T
-            joint = (torch.linalg.pinv(torch.cat((x, torch.ones(n, 1, dtype=F64)), 1)) @ t).T
+            joint = (torch.linalg.pinv(torch.cat((x, torch.ones(n, 1, dtype=float64)), 1)) @ t).T
             expect(
                 student.fit_least_squares(x, t),
                 (w, t_mean - w @ x_mean),
@@ -108,7 +107,7 @@ def types_are_kept(student, rng):
         )
 
 
-# ------------------------------------------------------------------------------------------------ perceptron
+# ---- perceptron
 
 
 def rosenblatt(x, t, epochs, strict=False, bias=True, always=False, stop=True):
@@ -156,8 +155,8 @@ def every_correction(student, rng):
     """weights, bias and number of corrections, where classes overlap"""
     for n, d, epochs in (7, 3, 1), (19, 2, 4), (1, 5, 3):
         with case(f"{n} samples of dimension {d}, at most {epochs} epochs"):
-            x = rng.integers(-9, 10, n, d).to(F64)
-            t = (2 * rng.integers(0, 2, n) - 1).to(F64)
+            x = rng.integers(-9, 10, n, d).to(float64)
+            t = (2 * rng.integers(0, 2, n) - 1).to(float64)
             got = plain(student.perceptron(x, t, epochs))
             expect(
                 got,
@@ -171,11 +170,11 @@ def every_correction(student, rng):
 def bound_of_novikoff(student, rng):
     """separable classes: all right at the end, after at most (R/γ)² corrections"""
     for margin in 2.0, 8.0:
-        normal = torch.tensor([3.0, -4.0, 0.0], dtype=F64) / 5
-        x = rng.integers(-20, 21, 300, 3).to(F64)
+        normal = torch.tensor([3.0, -4.0, 0.0], dtype=float64) / 5
+        x = rng.integers(-20, 21, 300, 3).to(float64)
         x = x[(x @ normal).abs() >= margin][:61]
         t = (x @ normal).sign()
-        ones = torch.cat((x, torch.ones(len(x), 1, dtype=F64)), 1)
+        ones = torch.cat((x, torch.ones(len(x), 1, dtype=float64)), 1)
         bound = float(ones.norm(dim=1).max() / margin) ** 2
         with case(f"{len(x)} samples with margin {margin:g}"):
             w, b, corrections = plain(student.perceptron(x, t, 10_000))
@@ -188,7 +187,7 @@ def bound_of_novikoff(student, rng):
             expect((w, b, corrections), rosenblatt(x, t, 10_000), names=("w", "b", "corrections"))
 
 
-# ------------------------------------------------------------------------------------------------ logistic regression
+# ---- logistic regression
 
 
 @lab.reference
@@ -203,7 +202,7 @@ def sums_of_exponentials(student, rng):
     """against the formula as it stands, over the last of one, two or three dimensions"""
     for shape in (4,), (3, 5), (2, 3, 7), (6, 1):
         with case(f"shape {'×'.join(map(str, shape))}"):
-            x = rng.normal(*shape, dtype=F64)
+            x = rng.normal(*shape, dtype=float64)
             want = x.exp().sum(-1).log()
             expect(
                 student.logsumexp(x),
@@ -234,8 +233,8 @@ def any_size(student, rng):
 
 def derivative(loss, w, b, x, t):
     """loss(scores, t) with its gradient, by autograd in float64."""
-    w, b = w.to(F64, copy=True).requires_grad_(), b.to(F64, copy=True).requires_grad_()
-    value = loss(x.to(F64) @ w.T + b, t)
+    w, b = w.to(float64, copy=True).requires_grad_(), b.to(float64, copy=True).requires_grad_()
+    value = loss(x.to(float64) @ w.T + b, t)
     return value.detach(), *torch.autograd.grad(value, (w, b))
 
 
@@ -262,7 +261,7 @@ def cross_entropy_and_slope(student, rng):
     """loss and both gradients against autograd in float64"""
     for n, d, k in (7, 5, 3), (1, 4, 2), (13, 1, 11):
         with case(f"{n} samples, {d} inputs, {k} classes"):
-            w, b, x = rng.normal(k, d, dtype=F64), rng.normal(k, dtype=F64), rng.normal(n, d, dtype=F64)
+            w, b, x = rng.normal(k, d, dtype=float64), rng.normal(k, dtype=float64), rng.normal(n, d, dtype=float64)
             t = rng.integers(0, k, n)
             got, want = student.softmax_loss_grad(w, b, x, t), derivative(F.cross_entropy, w, b, x, t)
             expect(got, want, names=("loss", "dw", "db"), mistakes=wrong_slopes(w, b, x, t))
@@ -275,8 +274,8 @@ def cross_entropy_and_slope(student, rng):
 @lab.check("softmax_loss_grad")
 def scores_of_a_thousand(student, rng):
     """finite where the exponentials are not"""
-    w = torch.tensor([[1000.0, 0.0], [-1000.0, 500.0], [0.0, 2.0]], dtype=F64)
-    b, x, t = rng.normal(3, dtype=F64), rng.normal(9, 2, dtype=F64), rng.integers(0, 3, 9)
+    w = torch.tensor([[1000.0, 0.0], [-1000.0, 500.0], [0.0, 2.0]], dtype=float64)
+    b, x, t = rng.normal(3, dtype=float64), rng.normal(9, 2, dtype=float64), rng.integers(0, 3, 9)
     with case("scores of ±1000", likely="the logarithm of a probability that was rounded to 0: subtract logsumexp"):
         expect(
             student.softmax_loss_grad(w, b, x, t), derivative(F.cross_entropy, w, b, x, t), names=("loss", "dw", "db")
@@ -286,15 +285,15 @@ def scores_of_a_thousand(student, rng):
 @lab.check("softmax_loss_grad")
 def uniform_scores(student, rng):
     """all weights zero: the loss is log K, db is 1/K minus the frequencies"""
-    x, t = rng.normal(8, 3, dtype=F64), torch.tensor([0, 0, 0, 1, 1, 4, 4, 4])
-    zero = torch.zeros(5, 3, dtype=F64)
-    frequency = torch.tensor([3, 2, 0, 0, 3], dtype=F64) / 8
+    x, t = rng.normal(8, 3, dtype=float64), torch.tensor([0, 0, 0, 1, 1, 4, 4, 4])
+    zero = torch.zeros(5, 3, dtype=float64)
+    frequency = torch.tensor([3, 2, 0, 0, 3], dtype=float64) / 8
     loss, _, db = student.softmax_loss_grad(zero, zero[:, 0].contiguous(), x, t)
-    expect(loss, torch.tensor(5.0, dtype=F64).log(), likely="the loss of five equally likely classes is log 5")
+    expect(loss, torch.tensor(5.0, dtype=float64).log(), likely="the loss of five equally likely classes is log 5")
     expect(db, 0.2 - frequency, mistakes={"the gradient has the wrong sign": frequency - 0.2})
 
 
-# ------------------------------------------------------------------------------------------------ margin
+# ---- margin
 
 
 def hinge(scores, t, margin=1.0, own=False, worst=False):
@@ -313,9 +312,9 @@ def mean_over_classes(scores, t, margin=1.0):
 def pulled_once(w, b, x, t, margin, loss, weight=1.0):
     """The gradient with `weight` for the right class instead of the number of violations."""
     scores = torch.addmm(b, x, w.T)
-    table = (scores - scores.gather(1, t[:, None]) + margin > 0).to(F64)
+    table = (scores - scores.gather(1, t[:, None]) + margin > 0).to(float64)
     table.scatter_(1, t[:, None], 0.0)
-    table.scatter_(1, t[:, None], -weight * (table.sum(1, keepdim=True) > 0).to(F64))
+    table.scatter_(1, t[:, None], -weight * (table.sum(1, keepdim=True) > 0).to(float64))
     return loss, (table / len(t)).T @ x, (table / len(t)).sum(0)
 
 
@@ -347,7 +346,7 @@ def missing_margins(student, rng):
     """loss and both gradients against autograd in float64"""
     for n, d, k, margin in (7, 5, 3, 1.0), (1, 4, 2, 0.25), (11, 2, 6, 3.0):
         with case(f"{n} samples, {d} inputs, {k} classes, margin {margin:g}"):
-            w, b, x = rng.normal(k, d, dtype=F64), rng.normal(k, dtype=F64), rng.normal(n, d, dtype=F64)
+            w, b, x = rng.normal(k, d, dtype=float64), rng.normal(k, dtype=float64), rng.normal(n, d, dtype=float64)
             t = rng.integers(0, k, n)
             want = derivative(lambda scores, t, margin=margin: hinge(scores, t, margin), w, b, x, t)
             got = student.hinge_loss_grad(w, b, x, t, margin)
@@ -358,14 +357,14 @@ def missing_margins(student, rng):
 def silent_when_satisfied(student, rng):
     """every margin holds, scores of ±1000: loss and gradient are exactly zero"""
     t = torch.tensor([2, 0, 1, 1])
-    x = F.one_hot(t, 3).to(F64)
-    w, b = 1000 * (2 * torch.eye(3, dtype=F64) - 1), torch.zeros(3, dtype=F64)
-    own = {"the right class counts as a violation of its own margin": {0: torch.tensor(1.0, dtype=F64)}}
+    x = F.one_hot(t, 3).to(float64)
+    w, b = 1000 * (2 * torch.eye(3, dtype=float64) - 1), torch.zeros(3, dtype=float64)
+    own = {"the right class counts as a violation of its own margin": {0: torch.tensor(1.0, dtype=float64)}}
     got = student.hinge_loss_grad(w, b, x, t)
-    expect(got, (torch.tensor(0.0, dtype=F64), 0 * w, b), names=("loss", "dw", "db"), mistakes=own)
+    expect(got, (torch.tensor(0.0, dtype=float64), 0 * w, b), names=("loss", "dw", "db"), mistakes=own)
 
 
-# ------------------------------------------------------------------------------------------------ descent
+# ---- descent
 
 
 @student_side
@@ -409,7 +408,7 @@ def step_by_step(student, rng):
     """three epochs, step by step; a short last batch, one batch of all, batches of one"""
     for n, batch_size in (13, 5), (6, 6), (4, 1), (7, 100):
         with case(f"{n} samples in batches of {batch_size}"):
-            w, b, x = rng.normal(3, 4, dtype=F64), rng.normal(3, dtype=F64), rng.normal(n, 4, dtype=F64)
+            w, b, x = rng.normal(3, 4, dtype=float64), rng.normal(3, dtype=float64), rng.normal(n, 4, dtype=float64)
             t, orders = rng.permutation(n), [rng.permutation(n) for _ in range(3)]
             losses, got_w, got_b, asked = student.run(passes, w, b, x, t, orders, batch_size, 0.01)
             want_w, want_b, per_sample, per_batch, shown = steps_written_out(w, b, x, t, orders, batch_size, 0.01)
@@ -447,7 +446,7 @@ def step_by_step(student, rng):
             )
 
 
-# ------------------------------------------------------------------------------------------------ evaluation
+# ---- evaluation
 
 
 def counted(t, predicted, classes):

@@ -4,8 +4,6 @@ import torch
 from check import lab, plain
 from checking import data, progress, student_side
 
-# ------------------------------------------------------------------------------------------------ targets
-
 SIZES = [50, 100, 200, 300, 400, 500, 550, 600, 700, 800, 1000, 1500, 2000, 3000, 5000]
 
 

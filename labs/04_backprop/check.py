@@ -8,17 +8,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import float64, numeric_gradient
 
 PARTS = ["prepare_data", "dsigma", "dloss", "forward_pass", "backward_pass", "Linear", "ReLU", "Sequential"]
 lab = Lab(__file__, parts=PARTS)
 for part in "dsigma", "dloss", "backward_pass", "Linear":
     lab.forbid(part, names=["autograd", "requires_grad_", "func.grad"], why="the derivatives are the exercise")
 
-F64 = torch.float64
 NAMES = ("dl_dw1", "dl_db1", "dl_dw2", "dl_db2")
 
 
-# ------------------------------------------------------------------------------------------------ data
+# ---- data
 
 
 def prepared(train_input, train_target, test_input, classes, low=-0.9, scale=1.0, own=False, by_column=False):
@@ -71,7 +71,7 @@ def training_set_rules(student, rng):
             )
 
 
-# ------------------------------------------------------------------------------------------------ two layers
+# ---- two layers
 
 
 @lab.reference
@@ -89,9 +89,9 @@ def dloss(v, t):
 def slope_of_tanh(student, rng):
     """against differences of tanh; scalars, tables, a transposed view, ±1000"""
     for text, x in (
-        ("5×3 float64", rng.normal(5, 3, dtype=F64)),
-        ("a single number", rng.normal(dtype=F64)),
-        ("a transposed view", rng.normal(4, 7, dtype=F64).T),
+        ("5×3 float64", rng.normal(5, 3, dtype=float64)),
+        ("a single number", rng.normal(dtype=float64)),
+        ("a transposed view", rng.normal(4, 7, dtype=float64).T),
     ):
         step = 1e-5
         with case(text):
@@ -117,21 +117,10 @@ def slope_of_squares(student, rng):
     """against differences of the loss, number by number"""
     for shape in (3, 5), (1, 1), (4,):
         with case(f"shape {'×'.join(map(str, shape))}"):
-            v, t = rng.normal(*shape, dtype=F64), rng.normal(*shape, dtype=F64)
-            want = numeric(lambda p, t=t: ((p - t) ** 2).sum(), v)
+            v, t = rng.normal(*shape, dtype=float64), rng.normal(*shape, dtype=float64)
+            want = numeric_gradient(lambda p, t=t: ((p - t) ** 2).sum(), v)
             mean = {"a mean, where the loss is a sum": want / want.numel(), "the factor 2 is missing": want / 2}
             expect(student.dloss(v, t), want, rtol=1e-6, atol=1e-8, mistakes=mean)
-
-
-def numeric(f, x, step=1e-5):
-    """The gradient of the number f(x) by central differences."""
-    slope = torch.zeros_like(x)
-    flat = slope.view(-1)
-    for n in range(x.numel()):
-        shift = torch.zeros(x.numel(), dtype=x.dtype)
-        shift[n] = step
-        flat[n] = (f(x + shift.view_as(x)) - f(x - shift.view_as(x))) / (2 * step)
-    return slope
 
 
 def forwards(w1, b1, w2, b2, x, early=False, straight=False, last=True):
@@ -149,7 +138,7 @@ def forwards(w1, b1, w2, b2, x, early=False, straight=False, last=True):
 
 def network(rng, n, d, h, k):
     shapes = ((h, d), (h,), (k, h), (k,))
-    return [rng.normal(*shape, dtype=F64) for shape in shapes], rng.normal(n, d, dtype=F64)
+    return [rng.normal(*shape, dtype=float64) for shape in shapes], rng.normal(n, d, dtype=float64)
 
 
 @lab.check("forward_pass")
@@ -208,14 +197,14 @@ def central_differences(student, rng):
     for n, d, h, k in (5, 2, 3, 4), (1, 4, 3, 2), (3, 3, 3, 3):
         with case(f"{n} samples, layers {d}–{h}–{k}"):
             weights, x = network(rng, n, d, h, k)
-            t, held = rng.normal(n, k, dtype=F64), [rng.normal(*w.shape, dtype=F64) for w in weights]
+            t, held = rng.normal(n, k, dtype=float64), [rng.normal(*w.shape, dtype=float64) for w in weights]
             want = []
             for place in range(4):
 
                 def risk(changed, place=place, weights=weights, x=x, t=t):
                     return (forwards(*weights[:place], changed, *weights[place + 1 :], x)[4] - t).pow(2).sum()
 
-                want.append(held[place] + numeric(risk, weights[place]))
+                want.append(held[place] + numeric_gradient(risk, weights[place]))
             states = forwards(*weights, x)
             result, after = student.changing("backward_pass", *weights, t, *states, *held, may=[10, 11, 12, 13])
             wrong = wrong_gradients(weights, t, states, held)
@@ -236,7 +225,7 @@ def twice_is_double(student, rng):
     expect(held, [2 * part for part in once], names=NAMES, mistakes={"the second call replaces the first": once})
 
 
-# ------------------------------------------------------------------------------------------------ blocks
+# ---- blocks
 
 
 @student_side
@@ -295,8 +284,8 @@ def wrong_layers(weight, bias, x, d_out, held):
 def layer_against_einsum(student, rng):
     """output, derivative and accumulated gradients of two batches; square, rectangular, one sample"""
     for n, inputs, outputs in (4, 3, 3), (5, 2, 7), (1, 6, 1):
-        weight, bias = rng.normal(outputs, inputs, dtype=F64), rng.normal(outputs, dtype=F64)
-        batches = [(rng.normal(m, inputs, dtype=F64), rng.normal(m, outputs, dtype=F64)) for m in (n, n + 2)]
+        weight, bias = rng.normal(outputs, inputs, dtype=float64), rng.normal(outputs, dtype=float64)
+        batches = [(rng.normal(m, inputs, dtype=float64), rng.normal(m, outputs, dtype=float64)) for m in (n, n + 2)]
         held = (torch.zeros_like(weight), torch.zeros_like(bias))
         seen = student.run(linear, weight, bias, batches)
         for number, ((x, d_out), got) in enumerate(zip(batches, seen, strict=True), start=1):
@@ -315,8 +304,8 @@ def layer_against_einsum(student, rng):
 @lab.check("Linear")
 def param_is_alive(student, rng):
     """changing what `param` hands out changes the layer"""
-    weight, bias = rng.normal(4, 3, dtype=F64), rng.normal(4, dtype=F64)
-    x, d_out = rng.normal(5, 3, dtype=F64), rng.normal(5, 4, dtype=F64)
+    weight, bias = rng.normal(4, 3, dtype=float64), rng.normal(4, dtype=float64)
+    x, d_out = rng.normal(5, 3, dtype=float64), rng.normal(5, 4, dtype=float64)
     kinds, out, d_weight, d_bias = student.run(moved, weight, bias, x, d_out)
     expect(
         kinds,
@@ -355,9 +344,9 @@ def half_of_it(student, rng):
     """output and derivative, with zeros among the inputs, twice with one block; ±1000"""
     batches = []
     for shape in (5, 3), (1, 1), (2, 7):
-        x = rng.normal(*shape, dtype=F64) * 1000
+        x = rng.normal(*shape, dtype=float64) * 1000
         x[0, 0] = 0.0
-        batches.append((x, rng.normal(*shape, dtype=F64)))
+        batches.append((x, rng.normal(*shape, dtype=float64)))
     for (x, d_out), got in zip(batches, student.run(rectified, batches), strict=True):
         with case(f"shape {x.size(0)}×{x.size(1)}, with a zero"):
             expect(
@@ -412,7 +401,7 @@ def there_and_back(student, rng):
     for count in 3, 1, 0:
         with case(f"{count} blocks"):
             blocks = [(rng.number(1, 3), rng.number(-2, 2)) for _ in range(count)]
-            x, d_out = rng.normal(2, 3, dtype=F64), rng.normal(2, 3, dtype=F64)
+            x, d_out = rng.normal(2, 3, dtype=float64), rng.normal(2, 3, dtype=float64)
             pairs = [(torch.tensor(a), torch.tensor(c)) for a, c in blocks]
             got = student.run(chained, blocks, x, d_out)
             forward, backward = in_order(blocks, x), in_order(blocks[::-1], d_out)
@@ -451,10 +440,10 @@ def blocks_together(student, rng):
     """Linear, Tanh, Linear, ReLU, Linear and the loss against autograd in float64"""
     sizes = (3, 5, 4, 2)
     weights = [
-        (rng.normal(outputs, inputs, dtype=F64), rng.normal(outputs, dtype=F64))
+        (rng.normal(outputs, inputs, dtype=float64), rng.normal(outputs, dtype=float64))
         for inputs, outputs in itertools.pairwise(sizes)
     ]
-    x, t = rng.normal(7, 3, dtype=F64), rng.normal(7, 2, dtype=F64)
+    x, t = rng.normal(7, 3, dtype=float64), rng.normal(7, 2, dtype=float64)
     leaves = [x.clone().requires_grad_(), *(part.clone().requires_grad_() for pair in weights for part in pair)]
     point, w1, b1, w2, b2, w3, b3 = leaves
     out = torch.addmm(b3, torch.addmm(b2, torch.addmm(b1, point, w1.T).tanh(), w2.T).relu(), w3.T)

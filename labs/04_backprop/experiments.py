@@ -7,8 +7,6 @@ import torch
 from check import lab
 from checking import data, progress, student_side
 
-# ------------------------------------------------------------------------------------------------ targets
-
 HIDDEN = 50
 
 

@@ -8,6 +8,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import float64
 
 PARTS = [
     "unbroadcast",
@@ -24,14 +25,12 @@ lab.forbid("unbroadcast", names=["sum_to_size"], why="the function is the exerci
 for part in "mul_vjp", "matmul_vjp", "sum_vjp", "backward":
     lab.forbid(part, names=["autograd", "requires_grad_", "torch.func"], why="the engine is yours, not PyTorch's")
 
-F64 = torch.float64
-
 
 def text_of(shape):
     return "×".join(map(str, shape)) or "a number"
 
 
-# ------------------------------------------------------------------------------------------------ rules
+# ---- rules
 
 
 @lab.reference
@@ -74,8 +73,10 @@ def copies_are_summed(student, rng):
         ((1, 1), (5, 1)),
     ):
         with case(f"from {text_of(wide)} back to {text_of(shape)}"):
-            g = rng.normal(*wide, dtype=F64)
-            (want,) = transposed_jacobian(lambda x, wide=wide: x.expand(wide) * 1, [torch.zeros(shape, dtype=F64)], g)
+            g = rng.normal(*wide, dtype=float64)
+            (want,) = transposed_jacobian(
+                lambda x, wide=wide: x.expand(wide) * 1, [torch.zeros(shape, dtype=float64)], g
+            )
             mistakes = {
                 "everything was summed: sum(()) sums over all dimensions": g.sum(),
                 "the mean over the copies, where the sum is wanted": want * want.numel() / g.numel(),
@@ -94,8 +95,8 @@ def products(student, rng):
     """gᵀJ of a * b, with and without broadcasting"""
     for left, right in PAIRS:
         with case(f"{text_of(left)} times {text_of(right)}"):
-            a, b = rng.normal(*left, dtype=F64), rng.normal(*right, dtype=F64)
-            g = rng.normal(*(a * b).shape, dtype=F64)
+            a, b = rng.normal(*left, dtype=float64), rng.normal(*right, dtype=float64)
+            g = rng.normal(*(a * b).shape, dtype=float64)
             want = transposed_jacobian(torch.mul, [a, b], g)
             expect(
                 student.mul_vjp(g, a * b, a, b),
@@ -136,8 +137,8 @@ def matrix_products(student, rng):
         ((3, 4), (5, 1, 4, 2)),
     ):
         with case(f"{text_of(left)} @ {text_of(right)}"):
-            a, b = rng.normal(*left, dtype=F64), rng.normal(*right, dtype=F64)
-            g = rng.normal(*(a @ b).shape, dtype=F64)
+            a, b = rng.normal(*left, dtype=float64), rng.normal(*right, dtype=float64)
+            g = rng.normal(*(a @ b).shape, dtype=float64)
             expect(
                 student.matmul_vjp(g, a @ b, a, b),
                 transposed_jacobian(torch.matmul, [a, b], g),
@@ -159,9 +160,9 @@ def sums(student, rng):
         ((1,), 0),
     ):
         with case(f"{text_of(shape)}, dim {dim}"):
-            a = rng.normal(*shape, dtype=F64)
+            a = rng.normal(*shape, dtype=float64)
             out = a.sum() if dim is None else a.sum(dim)
-            g = rng.normal(*out.shape, dtype=F64)
+            g = rng.normal(*out.shape, dtype=float64)
             want = transposed_jacobian(lambda x, dim=dim: x.sum() if dim is None else x.sum(dim), [a], g)
             mistakes = {
                 "g is not used: the derivative is g, not 1": [torch.ones_like(a)],
@@ -172,7 +173,7 @@ def sums(student, rng):
             expect(student.sum_vjp(g, out, a, dim), want, names=("for a",), mistakes=mistakes)
 
 
-# ------------------------------------------------------------------------------------------------ order
+# ---- order
 
 
 @lab.reference
@@ -278,7 +279,7 @@ def examine_chain(order, size):
     require(order == list(range(size)), "the order is not that of the chain", likely="each variable once, root last")
 
 
-# ------------------------------------------------------------------------------------------------ backwards
+# ---- backwards
 
 
 @lab.reference
@@ -338,7 +339,7 @@ def by_torch(leaves, needs, program, calls=1):
 @lab.check("backward")
 def small_graphs(student, rng):
     """a chain, a variable used twice, a second call, a constant, a leaf alone"""
-    x, y, c = (rng.normal(2, 3, dtype=F64) for _ in range(3))
+    x, y, c = (rng.normal(2, 3, dtype=float64) for _ in range(3))
     t = x.tanh()
     jobs = {
         "a leaf alone": (([x], [True], [], 1), {}),
@@ -388,7 +389,7 @@ SHAPES = [(3, 4), (4,), (3, 1), (1, 4), (), (4, 3), (3, 3), (2, 3, 4)]
 def random_program(rng):
     """Leaves, which of them need a gradient, and steps that fit their shapes; at least one gradient arrives."""
     while True:
-        leaves = [rng.normal(*SHAPES[rng.int(0, len(SHAPES))], dtype=F64) for _ in range(rng.int(2, 5))]
+        leaves = [rng.normal(*SHAPES[rng.int(0, len(SHAPES))], dtype=float64) for _ in range(rng.int(2, 5))]
         needs = [rng.number() < 0.7 for _ in leaves]
         values, program = list(leaves), []
         while len(program) < 9:
@@ -426,7 +427,7 @@ def fifty_programs(student, rng):
             expect(gradients, want, rtol=1e-7, atol=1e-9, names=[f"grad of v{n}" for n in range(len(leaves))])
 
 
-# ------------------------------------------------------------------------------------------------ differences
+# ---- differences
 
 
 @student_side
@@ -453,7 +454,7 @@ def gaps(student, inputs, factor):
 @lab.check("gradcheck")
 def finds_what_is_wrong(student, rng):
     """small for right rules, as large as the mistake for wrong ones; a transposed input"""
-    inputs = [rng.normal(4, 3, dtype=F64).T, rng.normal(4, 2, dtype=F64), rng.normal(2, dtype=F64)]
+    inputs = [rng.normal(4, 3, dtype=float64).T, rng.normal(4, 2, dtype=float64), rng.normal(2, dtype=float64)]
     factor = 1.3
     got = student.run(gaps, inputs, factor)
     expect([type(gap).__name__ for gap in got], ["float"] * 4, likely="a plain number: .item()")
@@ -485,7 +486,7 @@ def finds_what_is_wrong(student, rng):
             )
 
 
-# ------------------------------------------------------------------------------------------------ PyTorch's engine
+# ---- PyTorch's engine
 
 
 @student_side
@@ -505,7 +506,7 @@ def value_and_slope(student, rng):
     """value and derivative against log(1 + exp(x)) where that is exact"""
     for shape in (7,), (3, 4), (1, 1):
         with case(f"shape {text_of(shape)}"):
-            x, g = 3 * rng.normal(*shape, dtype=F64), rng.normal(*shape, dtype=F64)
+            x, g = 3 * rng.normal(*shape, dtype=float64), rng.normal(*shape, dtype=float64)
             value, slope, *_ = student.run(derivatives, x, g)
             expect(value, (1 + x.exp()).log(), mistakes={"that is the sigmoid": 1 / (1 + (-x).exp())})
             expect(
@@ -521,7 +522,7 @@ def value_and_slope(student, rng):
 @lab.check("Softplus")
 def second_derivative(student, rng):
     """differentiated twice"""
-    x, g = 2 * rng.normal(5, 3, dtype=F64), rng.normal(5, 3, dtype=F64)
+    x, g = 2 * rng.normal(5, 3, dtype=float64), rng.normal(5, 3, dtype=float64)
     _, _, bend, back = student.run(derivatives, x, g)
     likely = "what forward computed is a constant for backward: save x itself, and compute the sigmoid in backward"
     require(bend is not None, "the derivative does not depend on x", likely=likely)
@@ -533,7 +534,7 @@ def second_derivative(student, rng):
 @lab.check("Softplus")
 def far_out(student, rng):
     """±1000 and ±50, in float64 and float32"""
-    for dtype in F64, torch.float32:
+    for dtype in float64, torch.float32:
         with case(f"{dtype}".removeprefix("torch."), likely="exp(1000) is infinite: use exp(−|x|)"):
             x = torch.tensor([-1000.0, -50.0, 0.0, 50.0, 1000.0], dtype=dtype)
             value, slope, *_ = student.run(derivatives, x, torch.ones_like(x))

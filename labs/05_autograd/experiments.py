@@ -4,10 +4,9 @@ import math
 import time
 
 import torch
-from check import F64, PARTS, lab, smooth, text_of
+from check import PARTS, lab, smooth, text_of
 from checking import progress, student_side
-
-# ------------------------------------------------------------------------------------------------ targets
+from checking.kit import float64
 
 
 @student_side
@@ -154,7 +153,7 @@ def draw_graph(axes, nodes):
 
 
 def draw_disc(axes, weights, points, sign, wrong):
-    line = torch.linspace(-1, 1, 121, dtype=F64)
+    line = torch.linspace(-1, 1, 121, dtype=float64)
     surface = network(torch.cartesian_prod(line, line), weights).view(121, 121).T.numpy()
     axes.imshow(surface.clip(-1.2, 1.2), origin="lower", extent=(-1, 1, -1, 1), cmap="RdBu", vmin=-1.6, vmax=1.6)
     axes.contour(surface, levels=[0.0], extent=(-1, 1, -1, 1), colors="black", linewidths=1)
@@ -167,7 +166,7 @@ def draw_disc(axes, weights, points, sign, wrong):
 @lab.experiment(*PARTS[:7], seconds=2)
 def which_step(student, metrics, data, rng):
     """gradcheck with steps from 1 down to a trillionth"""
-    inputs = [rng.normal(3, 4, dtype=F64), rng.normal(4, 2, dtype=F64), rng.normal(2, dtype=F64)]
+    inputs = [rng.normal(3, 4, dtype=float64), rng.normal(4, 2, dtype=float64), rng.normal(2, dtype=float64)]
     steps = [10 ** (-k / 3) for k in range(37)]
     gaps_found = student.run(gap_by_step, inputs, steps)
     best = min(range(len(steps)), key=gaps_found.__getitem__)

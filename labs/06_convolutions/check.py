@@ -6,10 +6,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import differentiable, filled, shape_texts
 
 lab = Lab(
     __file__,
@@ -160,7 +161,7 @@ def product(student, rng):
 
 def derivatives(x, w, b, dl_dy, s, p):
     """The derivatives by autograd."""
-    leaves = [t.clone().requires_grad_() for t in (x, w, b)]
+    leaves = differentiable(x, w, b)
     return torch.autograd.grad(F.conv2d(*leaves, s, p), leaves, dl_dy)
 
 
@@ -281,7 +282,7 @@ def equal_pixels(student, rng):
 @student_side
 def sizes_of(student, *nb_hidden):
     model = student.Net(*nb_hidden)
-    return {name: "×".join(map(str, p.shape)) for name, p in model.named_parameters()}
+    return shape_texts(dict(model.named_parameters()))
 
 
 @student_side
@@ -359,7 +360,7 @@ def scores(student, rng):
 @student_side
 def little_model(weights):
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
-    vector_to_parameters(weights.clone(), model.parameters())
+    filled(model, weights)
     return model
 
 

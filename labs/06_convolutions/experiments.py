@@ -5,23 +5,15 @@ import time
 import torch
 from check import lab, problem
 from checking import data, progress, student_side
+from checking.kit import least_seconds, mosaic
 from torch import nn
 from torch.nn import functional as F
 
 
 @student_side
 def seconds_of(student, functions, x, w, b):
-    """Seconds of computing, the fewest of several runs: other work on the machine makes single ones slower."""
-
-    def seconds(function):
-        found, until = [], time.thread_time() + 0.5
-        while len(found) < 3 or (len(found) < 50 and time.thread_time() < until):
-            start = time.thread_time()
-            function(x, w, b)
-            found.append(time.thread_time() - start)
-        return min(found)
-
-    return [seconds(getattr(student, name)) for name in functions]
+    """Seconds of computing."""
+    return [least_seconds(lambda name=name: getattr(student, name)(x, w, b)) for name in functions]
 
 
 @lab.experiment("conv2d_naive", "im2col", "conv2d_im2col", seconds=1)
@@ -44,13 +36,6 @@ def digit_reader(student, loss, nb_epochs):
         student.train_model(model, getattr(nn, loss)(), x, t, 100, 1)
         errors.append(student.compute_nb_errors(model, test_x, classes, 100))
     return errors, model.conv1.weight[:, 0], F.relu(model.conv1(test_x[:1]))[0], model(test_x)
-
-
-def mosaic(tiles, columns):
-    """N × h × w tiles in one picture, with a line of nan between them."""
-    padded = F.pad(tiles, (0, 1, 0, 1), value=float("nan"))
-    n, h, w = padded.shape
-    return padded.reshape(n // columns, columns, h, w).transpose(1, 2).reshape(n // columns * h, columns * w)[:-1, :-1]
 
 
 @lab.experiment("Net", "train_model", "compute_nb_errors", seconds=18)

@@ -8,18 +8,18 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import float64
 
 RULES = ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam"]
 lab = Lab(__file__, parts=[*RULES, "cosine_schedule", "best_heavy_ball"])
 for part in RULES:
     lab.forbid(part, names=["optim"], why="the rule is the exercise")
 
-F64 = torch.float64
 SHAPES = [(3, 2), (4,), ()]
 NAMES = ["3×2 parameter", "parameter of 4", "parameter of one number"]
 
 
-# ------------------------------------------------------------------------------------------------ runs
+# ---- runs
 
 
 @student_side
@@ -67,9 +67,9 @@ def settings(rng, **options):
     """Cases for a rule: a few steps first, so that a mistake is easy to find, then a long training with gaps."""
     gaps = [(n, t) for n in range(3) for t in range(60) if (n == 1 and t < 4) or rng.number() < 0.15]
     for text, steps, holes in ("three steps", 3, []), ("60 steps, some without gradient, the rate falls", 60, gaps):
-        start = [rng.normal(*shape, dtype=F64) for shape in SHAPES]
+        start = [rng.normal(*shape, dtype=float64) for shape in SHAPES]
         sequence = [
-            [None if (n, t) in holes else rng.normal(*shape, dtype=F64) for n, shape in enumerate(SHAPES)]
+            [None if (n, t) in holes else rng.normal(*shape, dtype=float64) for n, shape in enumerate(SHAPES)]
             for t in range(steps)
         ]
         rates = [0.05 / (1 + t) if holes else 0.05 for t in range(steps)]
@@ -108,7 +108,7 @@ def compare(student, rng, name, kind, translate, wrong, **options):
             )
 
 
-# ------------------------------------------------------------------------------------------------ the rules
+# ---- the rules
 
 
 def plain(w, g, memory, t, options):
@@ -328,7 +328,7 @@ def decay_apart(student, rng):
 @lab.check("adam")
 def first_step(student, rng):
     """the first step moves every component by the rate, whatever its gradient"""
-    g = torch.tensor([0.1, -1.0, 10.0, -1000.0], dtype=F64)
+    g = torch.tensor([0.1, -1.0, 10.0, -1000.0], dtype=float64)
     histories, _ = student.run(runs, "adam", [torch.zeros_like(g)], [[g]], [{"rate": 0.01}])
     expect(
         histories[0][0][0],
@@ -344,7 +344,7 @@ def first_step(student, rng):
     )
 
 
-# ------------------------------------------------------------------------------------------------ theory
+# ---- theory
 
 
 def schedule(step, total, warmup, top, bottom, early=0, whole=False, stay=True, long=0):
@@ -369,18 +369,18 @@ def up_and_down(student, rng):
             got = [student.cosine_schedule(step, total, warmup, top, bottom) for step in steps]
             middle = [(top - bottom) / 2 * (rate - bottom) / (top - bottom) for rate in rates()]
             expect(
-                torch.tensor(got, dtype=F64),
-                torch.tensor(rates(), dtype=F64),
+                torch.tensor(got, dtype=float64),
+                torch.tensor(rates(), dtype=float64),
                 mistakes={
-                    "the warm-up begins at 0: step 0 would do nothing": torch.tensor(rates(early=1), dtype=F64),
-                    "the warm-up has one step too many": torch.tensor(rates(long=1), dtype=F64) if warmup else None,
+                    "the warm-up begins at 0: step 0 would do nothing": torch.tensor(rates(early=1), dtype=float64),
+                    "the warm-up has one step too many": torch.tensor(rates(long=1), dtype=float64) if warmup else None,
                     "the cosine counts from step 0, not from the end of the warm-up": torch.tensor(
-                        rates(whole=True), dtype=F64
+                        rates(whole=True), dtype=float64
                     ),
-                    "after the last step the rate rises again": torch.tensor(rates(stay=False), dtype=F64),
-                    "half of what it should be": torch.tensor(middle, dtype=F64),
+                    "after the last step the rate rises again": torch.tensor(rates(stay=False), dtype=float64),
+                    "half of what it should be": torch.tensor(middle, dtype=float64),
                     "the floor is not used": torch.tensor(
-                        [schedule(step, total, warmup, top, 0.0) for step in steps], dtype=F64
+                        [schedule(step, total, warmup, top, 0.0) for step in steps], dtype=float64
                     ),
                 },
             )
@@ -416,7 +416,7 @@ def fastest_of_all(student, rng):
                     "the rate is 1/L": {0: 1 / high},
                 },
             )
-            curvatures = torch.linspace(low, high, 200, dtype=F64)
+            curvatures = torch.linspace(low, high, 200, dtype=float64)
             best = slowest(*got, curvatures)
             for rate, m in (1.03, 1.0), (0.97, 1.0), (1.0, 1.03), (1.0, 0.97):
                 other = slowest(got[0] * rate, got[1] * m, curvatures)

@@ -4,8 +4,6 @@ import torch
 from check import RULES, lab
 from checking import data, progress, student_side
 
-# ------------------------------------------------------------------------------------------------ targets
-
 
 @student_side
 def on_a_quadratic(student, name, options, rotate, limit):

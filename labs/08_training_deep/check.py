@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import differentiable, shape_texts
 
 lab = Lab(
     __file__,
@@ -21,7 +22,7 @@ lab.forbid("kaiming_", names=["init"], why=HERE)
 lab.forbid("Dropout", names=["dropout", "nn.Dropout", "autograd"], why=HERE)
 lab.forbid("BatchNorm", names=["batch_norm", "BatchNorm1d", "autograd"], why=HERE)
 
-# ----------------------------------------------------------------------------------------------- 1 generate_disc_set
+# ---- 1 generate_disc_set
 
 
 @lab.check("generate_disc_set")
@@ -60,7 +61,7 @@ def points_fill_the_square(student, rng):
     require(0.45 < share < 0.55, f"{100 * share:.0f} % of the points have class 1, it should be about half")
 
 
-# -------------------------------------------------------------------------------------------- 2 and 3, initialisation
+# ---- 2 and 3, initialisation
 
 SHAPES = ((300, 100), (100, 300), (40, 30, 5, 3), (30, 40, 3, 5))
 
@@ -156,7 +157,7 @@ def signal_keeps_its_size(student, rng):
     )
 
 
-# --------------------------------------------------------------------------------------------------------- 4 Dropout
+# ---- 4 Dropout
 
 
 @student_side
@@ -248,7 +249,7 @@ def nothing_outside_training(student, rng):
     expect(dl_dx, dl_dy, likely="without training the derivative passes as it is")
 
 
-# ------------------------------------------------------------------------------------------------------- 5 BatchNorm
+# ---- 5 BatchNorm
 
 
 @student_side
@@ -378,7 +379,7 @@ def derivatives(student, rng):
         with case(f"{n} samples with {d} features around {shift:g}"):
             x, dl_dy = shift + 2 * rng.normal(n, d, dtype=torch.float64), rng.normal(n, d, dtype=torch.float64)
             weight, bias = rng.normal(d, dtype=torch.float64), rng.normal(d, dtype=torch.float64)
-            leaves = [t.clone().requires_grad_() for t in (x, weight, bias)]
+            leaves = differentiable(x, weight, bias)
             y = F.batch_norm(leaves[0], None, None, leaves[1], leaves[2], True)
             want = torch.autograd.grad(y, leaves, dl_dy)
             factor = 1 / (x.var(0, correction=0) + 1e-5).sqrt()
@@ -406,7 +407,7 @@ def derivatives(student, rng):
             )
 
 
-# ------------------------------------------------------------------------------------- 6 and 7, residual networks
+# ---- 6 and 7, residual networks
 
 
 @lab.reference
@@ -455,7 +456,7 @@ def block_weights(rng, c, k, norm, prefix=""):
 @student_side
 def block_sizes(student, *arguments):
     model = student.ResNetBlock(*arguments)
-    return {name: "×".join(map(str, p.shape)) for name, p in model.named_parameters()}
+    return shape_texts(dict(model.named_parameters()))
 
 
 @student_side
@@ -477,7 +478,7 @@ def flags_make_layers(student, rng):
     """conv1 and conv2, with bn1 and bn2 only where they are wanted"""
     for skip, norm in FLAGS:
         with case(flags_text(skip, norm)):
-            want = {name: "×".join(map(str, t.shape)) for name, t in block_weights(rng, 4, 5, norm).items()}
+            want = shape_texts(block_weights(rng, 4, 5, norm))
             expect(student.run(block_sizes, 4, 5, skip, norm), want)
 
 

@@ -9,8 +9,6 @@ from checking import progress, student_side
 from torch import nn
 from torch.nn import functional as F
 
-# ----------------------------------------------------------------------------------------------------------- targets
-
 
 @student_side
 def fully_connected(sizes, norm):

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import Broken, count_hooks, filled, shape_texts
 
 lab = Lab(
     __file__,
@@ -49,21 +50,15 @@ def build(kind, weights=None):
     flat = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, 3))
     model = Nested() if kind == "nested" else flat
     if weights is not None:
-        vector_to_parameters(weights[: parameters_to_vector(model.parameters()).numel()].clone(), model.parameters())
+        filled(model, weights)
     return model
-
-
-@student_side
-def nb_hooks(model):
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks")
-    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
 def problem(rng, n=9):
     return 0.5 * rng.normal(200), rng.normal(n, 6)
 
 
-# ---------------------------------------------------------------------------------------------------- 1 replace_head
+# ---- 1 replace_head
 
 
 @student_side
@@ -89,7 +84,7 @@ def a_new_last_layer(student, rng):
                 width = before[f"{head}.weight"].shape[1]
                 names = [f"{head}.weight", f"{head}.bias"] if bias else [f"{head}.weight"]
                 want = {name: t for name, t in before.items() if name not in names}
-                sizes, old = ({k: "×".join(map(str, t.shape)) for k, t in state.items()} for state in (new, before))
+                sizes, old = shape_texts(new), shape_texts(before)
                 expect(
                     {k: size for k, size in sizes.items() if not k.startswith(head)},
                     {k: size for k, size in old.items() if not k.startswith(head)},
@@ -127,7 +122,7 @@ def the_model_stays(student, rng):
             require(not torch.equal(new[head], before[head]), "the head still has the old weights")
 
 
-# ---------------------------------------------------------------------------------------------------------- 2 freeze
+# ---- 2 freeze
 
 
 @student_side
@@ -170,7 +165,7 @@ def who_learns(student, rng):
                 )
 
 
-# ------------------------------------------------------------------------------------------------------ 3 train_mode
+# ---- 3 train_mode
 
 
 @student_side
@@ -238,15 +233,7 @@ def frozen_to_the_bit(student, rng):
             require(not same, f"{name} has not changed, it should learn")
 
 
-# ------------------------------------------------------------------------------------------------ 4 extract_features
-
-
-@student_side
-class Broken(nn.Module):
-    """A layer that cannot do what it should."""
-
-    def forward(self, x):
-        raise ZeroDivisionError("the model itself has failed")
+# ---- 4 extract_features
 
 
 @student_side
@@ -255,7 +242,7 @@ def features(student, weights, x, layer, training):
     model.norm.running_mean += 1.0
     found = student.extract_features(model, x, layer)
     recorded = found.requires_grad
-    return found, recorded, [module.training for module in model.modules()], nb_hooks(model)
+    return found, recorded, [module.training for module in model.modules()], count_hooks(model)
 
 
 def parameters_of(weights, normalise):
@@ -297,8 +284,8 @@ def hooks_after_failure(student, x):
     try:
         student.extract_features(model, x, "0")
     except ZeroDivisionError:
-        return nb_hooks(model), True
-    return nb_hooks(model), False
+        return count_hooks(model), True
+    return count_hooks(model), False
 
 
 @lab.check("extract_features")
@@ -309,7 +296,7 @@ def removes_its_hook(student, rng):
     require(hooks == 0, f"{hooks} hooks are still there", likely="try: … finally: … removes them in any case")
 
 
-# ----------------------------------------------------------------------------------------------------- 5 make_loader
+# ---- 5 make_loader
 
 
 @student_side
@@ -373,14 +360,14 @@ def leaves_the_global_numbers(student, rng):
     )
 
 
-# ------------------------------------------------------------------------------------------------- 6 and 7 checkpoints
+# ---- 6 and 7 checkpoints
 
 
 @student_side
 def started_run(weights, x, t):
     """A model and an optimiser that have made two steps."""
     model = nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Dropout(0.4), nn.Linear(5, 3))
-    vector_to_parameters(weights[: parameters_to_vector(model.parameters()).numel()].clone(), model.parameters())
+    filled(model, weights)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
     go_on(model, optimizer, x, t, 2)
     return model, optimizer

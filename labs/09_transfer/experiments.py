@@ -6,28 +6,10 @@ from pathlib import Path
 import torch
 from check import lab
 from checking import progress, student_side
-from torch import nn
+from checking.kit import digit_model
 from torch.nn import functional as F
 
-# ------------------------------------------------------------------------------------------------------------ target
-
-
-@student_side
-def digit_model():
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 5),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 5),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, 5),
-    )
+# ---- target
 
 
 @student_side
@@ -45,7 +27,7 @@ def fit(student, model, x, t, nb_epochs, batch_size, seed):
 @student_side
 def learned(student, x, t):
     """Learn the old digits, each batch moved a little; the checkpoint, as bytes."""
-    model = digit_model()
+    model = digit_model("pool norm relu", 5)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     student.train_mode(model)
     for inputs, targets in progress(list(student.make_loader(x, t, 100, 0, 0)), "learning 0 to 4"):
@@ -62,7 +44,7 @@ def learned(student, x, t):
 @student_side
 def model_of(student, checkpoint):
     """The model in a checkpoint of `learned`, or (None) a new one."""
-    model = digit_model()
+    model = digit_model("pool norm relu", 5)
     if checkpoint is not None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "old.pt"

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import parameters_to_vector
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import Broken, count_hooks, filled
 
 MAPS = ["saliency", "grad_times_input", "smooth_grad", "integrated_gradients", "guided_saliency"]
 lab = Lab(__file__, parts=[*MAPS, "activation_maximisation", "fgsm", "pgd"])
@@ -24,14 +25,8 @@ def little_model(weights):
     """A small network, or a linear model, from images of 12 pixels to 4 scores, in float64."""
     layers = [nn.Linear(12, 11), nn.ReLU(), nn.Linear(11, 9), nn.Tanh(), nn.Linear(9, 8), nn.ReLU(), nn.Linear(8, 4)]
     model = nn.Sequential(nn.Flatten(), *(layers if len(weights) == SMALL else [nn.Linear(12, 4)])).double()
-    vector_to_parameters(weights.clone(), model.parameters())
+    filled(model, weights)
     return model
-
-
-@student_side
-def nb_hooks(model):
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
 
 
 @student_side
@@ -45,7 +40,7 @@ def watched(student, name, weights, training, *arguments):
     recording = all(p.requires_grad for p in model.parameters())
     modes = [module.training for module in model.modules()]
     after = parameters_to_vector(model.parameters())
-    return result, after, parameters_to_vector(left), modes, recording, nb_hooks(model)
+    return result, after, parameters_to_vector(left), modes, recording, count_hooks(model)
 
 
 def call(student, name, weights, training, *arguments):
@@ -120,7 +115,7 @@ def cases(rng):
             yield (*problem(rng, n), training)
 
 
-# ---------------------------------------------------------------------------------------------------------- the maps
+# ---- the maps
 
 
 def saliency_mistakes(weights, x, classes):
@@ -315,21 +310,13 @@ def only_positive_derivatives(student, rng):
 
 
 @student_side
-class Broken(nn.Module):
-    """A layer that cannot do what it should."""
-
-    def forward(self, x):
-        raise ZeroDivisionError("the model itself has failed")
-
-
-@student_side
 def hooks_after_failure(student, weights, x, classes):
     model = nn.Sequential(*little_model(weights), Broken())
     try:
         student.guided_saliency(model, x, classes)
     except ZeroDivisionError:
-        return nb_hooks(model), True
-    return nb_hooks(model), False
+        return count_hooks(model), True
+    return count_hooks(model), False
 
 
 @lab.check("guided_saliency")
@@ -341,7 +328,7 @@ def removes_its_hooks(student, rng):
     require(hooks == 0, f"{hooks} hooks are still there", likely="try: … finally: … removes them in any case")
 
 
-# ------------------------------------------------------------------------------------------------ images that change
+# ---- images that change
 
 
 def ascent(weights, x, classes, steps, lr, decay, late=False):

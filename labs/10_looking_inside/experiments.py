@@ -3,31 +3,15 @@
 import torch
 from check import MAPS, lab
 from checking import data, progress, student_side
-from torch import nn
+from checking.kit import digit_model, loaded
 from torch.nn import functional as F
 
-# ----------------------------------------------------------------------------------------------------------- targets
-
-
-@student_side
-def digit_model():
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 5),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, 5),
-        nn.MaxPool2d(2),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    )
+BLOCK = "pool relu"  # behind each convolution of the network for digits
 
 
 @student_side
 def train(student, x, t, nb_epochs):
-    model = digit_model()
+    model = digit_model(BLOCK)
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     for _ in range(nb_epochs):
         for inputs, targets in progress(list(zip(x.split(100), t.split(100), strict=True)), "training"):
@@ -49,21 +33,14 @@ def trained(student, data):
 
 
 @student_side
-def loaded(weights):
-    model = digit_model()
-    model.load_state_dict(weights)
-    return model.eval()
-
-
-@student_side
 def answers(student, weights, x):
     with torch.inference_mode():
-        return loaded(weights)(x).argmax(1)
+        return loaded(digit_model(BLOCK), weights)(x).argmax(1)
 
 
 @student_side
 def all_maps(student, weights, x, classes):
-    model = loaded(weights)
+    model = loaded(digit_model(BLOCK), weights)
     extra = {"smooth_grad": (0.3, 20), "integrated_gradients": (20,)}
     names = ["saliency", "smooth_grad", "grad_times_input", "integrated_gradients", "guided_saliency"]
     return {name: getattr(student, name)(model, x, classes, *extra.get(name, ())) for name in progress(names, "maps")}
@@ -109,7 +86,7 @@ def what_matters(student, metrics, data, rng):
 
 @student_side
 def dreams(student, weights):
-    model, x = loaded(weights), torch.zeros(10, 1, 28, 28)
+    model, x = loaded(digit_model(BLOCK), weights), torch.zeros(10, 1, 28, 28)
     for _ in progress(range(10), "dreaming"):
         x = student.activation_maximisation(model, x, torch.arange(10), 10, 0.1, 0.05)
     return x, model(x).softmax(1)
@@ -132,7 +109,7 @@ def what_it_wants_to_see(student, metrics, data, rng):
 @student_side
 def attacks(student, weights, x, t, epsilons):
     """Test errors under three changes of the same size; the images for one size."""
-    model, found, shown = loaded(weights), {"random signs": [], "fgsm": [], "pgd": []}, None
+    model, found, shown = loaded(digit_model(BLOCK), weights), {"random signs": [], "fgsm": [], "pgd": []}, None
     for epsilon in progress(epsilons, "attacks"):
         noise = epsilon * torch.randn_like(x).sign()
         changed = {
@@ -187,7 +164,7 @@ def hardened(student, nb_epochs, epsilon):
     """Train on attacked images only, on the GPU; errors on clean and on attacked test images."""
     x, t, test_x, test_t = (part.cuda() for part in data.mnist(full=True, flatten=False))
     x, test_x = x / 255, test_x / 255
-    model = digit_model().cuda()
+    model = digit_model(BLOCK).cuda()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for epoch in progress(range(nb_epochs), "adversarial training"):
         now = epsilon * min(1, (epoch + 1) / 3)  # a full attack from the start is more than a new network can learn

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import differentiable, float64
 
 VAE = ["reparameterise", "kl_gaussian", "bernoulli_log_likelihood", "elbo"]
 FLOW = ["coupling_forward", "coupling_inverse", "flow_nll"]
@@ -21,11 +22,10 @@ lab.forbid(
 )
 lab.forbid("kl_gaussian", names=["distributions", "kl_divergence"], why="the formula is the exercise")
 
-DOUBLE = torch.float64
 SIZES = [(5, 3), (1, 7), (4, 1)]  # N, D
 
 
-# --------------------------------------------------------------------------------------------- transposed convolution
+# ---- transposed convolution
 
 
 def poured(x, w, stride, *, add=True, order=1):
@@ -44,7 +44,7 @@ def copies_of_the_filter_add_up(student, rng):
     """the filter poured in place by place, and torch's own"""
     sizes = (2, 4, 4, 3, 5, 2), (3, 2, 5, 7, 4, 2), (1, 3, 1, 5, 3, 1), (2, 1, 3, 4, 2, 3), (1, 2, 1, 1, 3, 2)
     for n, c, k, length, size, stride in sizes:
-        x, w = rng.normal(length, c, n, dtype=DOUBLE).permute(2, 1, 0), rng.normal(c, k, size, dtype=DOUBLE)
+        x, w = rng.normal(length, c, n, dtype=float64).permute(2, 1, 0), rng.normal(c, k, size, dtype=float64)
         with case(f"x {n}×{c}×{length}, w {c}×{k}×{size}, stride {stride}"):
             want = poured(x, w, stride)
             expect(
@@ -75,15 +75,15 @@ def transpose_of_the_convolution(student, rng):
     """⟨conv(x), y⟩ = ⟨x, transposed(y)⟩, which makes it the transpose"""
     for length, size, stride in (11, 3, 2), (13, 5, 4), (6, 6, 1):
         with case(f"a convolution of signals of length {length}, filters of {size}, stride {stride}"):
-            x, w = rng.normal(2, 3, length, dtype=DOUBLE), rng.normal(4, 3, size, dtype=DOUBLE)
+            x, w = rng.normal(2, 3, length, dtype=float64), rng.normal(4, 3, size, dtype=float64)
             there = F.conv1d(x, w, stride=stride)
-            y = rng.normal(*there.shape, dtype=DOUBLE)
+            y = rng.normal(*there.shape, dtype=float64)
             back = student.transposed_conv1d(y, w, stride)
             expect(back, F.conv_transpose1d(y, w, stride=stride))
             expect((x * back).sum(), (there * y).sum())
 
 
-# ------------------------------------------------------------------------------------------------------ auto-encoders
+# ---- auto-encoders
 
 
 @student_side
@@ -189,7 +189,7 @@ def deleted_at_random(student, rng):
             )
 
 
-# ---------------------------------------------------------------------------------------------------------------- VAE
+# ---- VAE
 
 
 @lab.reference
@@ -233,7 +233,7 @@ def draws_with_mean_and_variance(student, rng):
             "the standard deviation is that of exp(−log_var)": 1 / want,
         },
     )
-    expect(error.mean(0) / want, torch.zeros(3, dtype=DOUBLE), atol=0.05, likely="the mean should be mu")
+    expect(error.mean(0) / want, torch.zeros(3, dtype=float64), atol=0.05, likely="the mean should be mu")
     expect(z[:, 3], torch.ones(n), likely="a variance of exp(−1000) is none: z is mu")
     far = (error / want).abs() > 2
     require(0.03 < far.double().mean() < 0.06, "the noise is not normal", likely="torch.randn_like, not rand")
@@ -243,7 +243,7 @@ def draws_with_mean_and_variance(student, rng):
 def autograd_passes_the_draw(student, rng):
     """the gradient reaches mu and log_var"""
     for n, d in SIZES:
-        mu, log_var = rng.normal(n, d, dtype=DOUBLE), rng.normal(n, d, dtype=DOUBLE)
+        mu, log_var = rng.normal(n, d, dtype=float64), rng.normal(n, d, dtype=float64)
         with case(f"{n} × {d} numbers"):
             z, gradients = student.run(drawn, mu, log_var)
             expect(z, z if isinstance(z, torch.Tensor) and z.shape == mu.shape else mu)
@@ -252,7 +252,7 @@ def autograd_passes_the_draw(student, rng):
                 "autograd does not find mu and log_var behind z",
                 likely="torch.normal and .sample() cut the way; write z as a formula",
             )
-            expect(gradients, (torch.ones(n, d, dtype=DOUBLE), (z - mu) / 2), names=("dz/dmu", "dz/dlog_var"))
+            expect(gradients, (torch.ones(n, d, dtype=float64), (z - mu) / 2), names=("dz/dmu", "dz/dlog_var"))
 
 
 @lab.reference
@@ -265,7 +265,7 @@ def kl_gaussian(mu, log_var):
 def divergence_of_torch(student, rng):
     """the divergence that torch.distributions finds"""
     for n, d in SIZES:
-        mu, s = rng.normal(n, d, dtype=DOUBLE), rng.normal(n, d, dtype=DOUBLE)
+        mu, s = rng.normal(n, d, dtype=float64), rng.normal(n, d, dtype=float64)
         with case(f"{n} × {d} numbers"):
             want = kl_gaussian(mu, s)
             reverse = kl_divergence(Normal(0 * mu, 1 + 0 * s), Normal(mu, (s / 2).exp())).sum(1)
@@ -311,7 +311,7 @@ def zero_only_for_the_standard_normal(student, rng):
 def sum_over_the_pixels(student, rng):
     """the sum over the pixels, from the probabilities themselves"""
     for n, d in SIZES:
-        logits, x = 2 * rng.normal(n, d, dtype=DOUBLE), rng.uniform(n, d, dtype=DOUBLE)
+        logits, x = 2 * rng.normal(n, d, dtype=float64), rng.uniform(n, d, dtype=float64)
         x[0] = x[0].round()
         p = 1 / (1 + torch.exp(-logits))
         terms = x * p.log() + (1 - x) * (1 - p).log()
@@ -349,7 +349,7 @@ def large_logits(student, rng):
 @student_side
 def slopes(student, name, changing, fixed):
     """The gradient of the sum of what the function returns, or None where autograd finds no way."""
-    leaves = [tensor.clone().requires_grad_() for tensor in changing]
+    leaves = differentiable(*changing)
     result = getattr(student, name)(*leaves, *fixed)
     if not isinstance(result, torch.Tensor) or not result.requires_grad:
         return None
@@ -359,7 +359,7 @@ def slopes(student, name, changing, fixed):
 @lab.check("kl_gaussian")
 def slope_of_the_divergence(student, rng):
     """its gradient: µ and ½ (σ² − 1)"""
-    mu, s = rng.normal(3, 2, dtype=DOUBLE), rng.normal(3, 2, dtype=DOUBLE)
+    mu, s = rng.normal(3, 2, dtype=float64), rng.normal(3, 2, dtype=float64)
     got = student.run(slopes, "kl_gaussian", [mu, s], [])
     require(got is not None, "autograd finds no way back to mu and log_var", likely="a detach, or no_grad")
     expect(got, (mu, (s.exp() - 1) / 2), names=("gradient of mu", "of log_var"))
@@ -368,7 +368,7 @@ def slope_of_the_divergence(student, rng):
 @lab.check("bernoulli_log_likelihood")
 def slope_of_the_likelihood(student, rng):
     """its gradient with respect to the logits: x − σ(logits)"""
-    logits, x = rng.normal(3, 2, dtype=DOUBLE), rng.uniform(3, 2, dtype=DOUBLE)
+    logits, x = rng.normal(3, 2, dtype=float64), rng.uniform(3, 2, dtype=float64)
     got = student.run(slopes, "bernoulli_log_likelihood", [logits], [x])
     require(got is not None, "autograd finds no way back to the logits", likely="a detach, or no_grad")
     expect(got, (x - logits.sigmoid(),), names=("gradient of the logits",))
@@ -411,8 +411,8 @@ def called(student, *arguments):
 def likelihood_minus_divergence(student, rng):
     """the log-likelihood of the code that was drawn, minus the divergence"""
     for n, d, latent in (6, 5, 2), (1, 3, 4), (3, 4, 3):
-        x, v = rng.normal(n, d, dtype=DOUBLE), rng.normal(d, latent, dtype=DOUBLE)
-        w, spread = rng.normal(latent, d, dtype=DOUBLE), rng.normal(latent, dtype=DOUBLE)
+        x, v = rng.normal(n, d, dtype=float64), rng.normal(d, latent, dtype=float64)
+        w, spread = rng.normal(latent, d, dtype=float64), rng.normal(latent, dtype=float64)
         with case(f"{n} rows of {d} numbers, codes of {latent}"):
             got, z, gradients = called(student, x, w, spread, v)
             mu = x @ w.T
@@ -433,7 +433,7 @@ def likelihood_minus_divergence(student, rng):
                 },
                 likely="log_likelihood(x, z), then the divergence for mu and log_var",
             )
-            leaves = [t.clone().requires_grad_() for t in (w, spread, v)]
+            leaves = differentiable(w, spread, v)
             noise = (z - mu) / (spread / 2).exp()
             code = x @ leaves[0].T + (leaves[1] / 2).exp() * noise
             again = Independent(Normal(code @ leaves[2].T, 1.0), 1).log_prob(x).sum()
@@ -450,9 +450,9 @@ def likelihood_minus_divergence(student, rng):
 def bound_of_a_probability_that_is_known(student, rng):
     """x = V z + noise: below the exact log p(x), and equal to it where q is the true posterior"""
     d, latent, n = 5, 2, 20_000
-    v = torch.linalg.qr(rng.normal(d, latent, dtype=DOUBLE)).Q * torch.tensor([1.5, 0.7], dtype=DOUBLE)
-    x = rng.normal(d, dtype=DOUBLE) * 1.5
-    exact = torch.distributions.MultivariateNormal(torch.zeros(d, dtype=DOUBLE), v @ v.T + torch.eye(d)).log_prob(x)
+    v = torch.linalg.qr(rng.normal(d, latent, dtype=float64)).Q * torch.tensor([1.5, 0.7], dtype=float64)
+    x = rng.normal(d, dtype=float64) * 1.5
+    exact = torch.distributions.MultivariateNormal(torch.zeros(d, dtype=float64), v @ v.T + torch.eye(d)).log_prob(x)
     variance = 1 / (1 + v.square().sum(0))  # the columns of v are orthogonal, so the posterior has no covariance
     rows = x.expand(n, d).contiguous()
     right = variance[:, None] * v.T
@@ -470,7 +470,7 @@ def bound_of_a_probability_that_is_known(student, rng):
             require(got.mean() < exact - 0.02, "the bound is not below the exact log p(x)")
 
 
-# -------------------------------------------------------------------------------------------------------------- flows
+# ---- flows
 
 
 @student_side
@@ -518,7 +518,7 @@ def coupling_forward(x, mask, net):
     return (x + shift * torch.exp(-scale) * ~mask) * torch.exp(scale), torch.einsum("nd->n", scale)
 
 
-def layers(rng, dtype=DOUBLE):
+def layers(rng, dtype=float64):
     for n, mask in (5, [1, 0, 1, 0, 0]), (1, [0, 1]), (4, [0, 0, 1]), (3, [1, 1]):
         mask = torch.tensor(mask, dtype=torch.bool)
         d = len(mask)
@@ -631,7 +631,7 @@ def density(student, x, masks, weights):
     nets = [wild(each) for each in weights]
     total = student.flow_nll(x, masks, nets)
     leaf = x.clone().requires_grad_()
-    wanted = [each.clone().requires_grad_() for each in weights]
+    wanted = differentiable(*weights)
     again = student.flow_nll(leaf, masks, [wild(each) for each in wanted])
     passes = isinstance(again, torch.Tensor) and again.requires_grad
     return total, torch.autograd.grad(again.sum(), wanted, allow_unused=True) if passes else None
@@ -657,13 +657,13 @@ def change_of_variables(student, rng):
     """the density of the noise that comes out, times the determinant of the whole flow"""
     for n, d, depth in (5, 3, 4), (1, 2, 1), (4, 5, 3):
         masks = [(torch.arange(d) + k) % 2 == 0 for k in range(depth)]
-        weights = [rng.normal(5, 3 * d, dtype=DOUBLE) for _ in range(depth)]
+        weights = [rng.normal(5, 3 * d, dtype=float64) for _ in range(depth)]
         nets = [wild(each) for each in weights]
-        x = rng.normal(n, d, dtype=DOUBLE)
+        x = rng.normal(n, d, dtype=float64)
         with case(f"{n} rows of {d} numbers, {depth} layers"):
             z, log_dets = through(x, masks, nets)
             log_det = torch.stack([volume(row, masks, nets) for row in x])
-            log_p = Independent(Normal(torch.zeros(d, dtype=DOUBLE), 1.0), 1).log_prob(z)
+            log_p = Independent(Normal(torch.zeros(d, dtype=float64), 1.0), 1).log_prob(z)
             got, gradients = student.run(density, x, masks, weights)
             constant = 0.5 * d * math.log(2 * math.pi)
             reverse, reverse_dets = through(x, masks, nets, -1)
@@ -683,7 +683,7 @@ def change_of_variables(student, rng):
                     + constant
                     - reverse_dets.sum(0),
                     "the density is that of x, not of what comes out": -Independent(
-                        Normal(torch.zeros(d, dtype=DOUBLE), 1.0), 1
+                        Normal(torch.zeros(d, dtype=float64), 1.0), 1
                     ).log_prob(x)
                     - log_det,
                     "the mean over the rows; each row has its own": want.mean(),
@@ -692,7 +692,7 @@ def change_of_variables(student, rng):
                 },
             )
             require(gradients is not None, "autograd finds no way to the networks", likely="a detach, or no_grad")
-            leaves = [each.clone().requires_grad_() for each in weights]
+            leaves = differentiable(*weights)
             again, dets = through(x, masks, [wild(each) for each in leaves])
             expect(
                 gradients,
@@ -705,8 +705,8 @@ def change_of_variables(student, rng):
 def a_density_sums_to_one(student, rng):
     """exp(−nll) over the whole plane: a probability"""
     masks = [torch.tensor([True, False]), torch.tensor([False, True])]
-    weights = [0.5 * rng.normal(5, 6, dtype=DOUBLE) for _ in masks]
-    line = torch.linspace(-30, 30, 301, dtype=DOUBLE)
+    weights = [0.5 * rng.normal(5, 6, dtype=float64) for _ in masks]
+    line = torch.linspace(-30, 30, 301, dtype=float64)
     points = torch.cartesian_prod(line, line)
     got = student.run(densities, points, masks, weights)
     total = ((-got).exp().sum() * (line[1] - line[0]) ** 2).item()

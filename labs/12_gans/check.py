@@ -10,20 +10,19 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import differentiable, filled, float64
 
 PLAIN = ["d_loss", "g_loss", "critic_step", "generator_step"]
 lab = Lab(__file__, parts=[*PLAIN, "gradient_penalty", "critic_loss", "condition"])
 
-DOUBLE = torch.float64
 
-
-# --------------------------------------------------------------------------------------------------------- the losses
+# ---- the losses
 
 
 @student_side
 def slope(student, name, *scores):
     """What a loss of scores sends back to each of them."""
-    leaves = [s.clone().requires_grad_() for s in scores]
+    leaves = differentiable(*scores)
     return torch.autograd.grad(getattr(student, name)(*leaves), leaves)
 
 
@@ -37,7 +36,7 @@ def cross_entropy_of_both(student, rng):
     for n, m in (7, 4), (1, 3), (5, 5):
         for shape in (), (1,):
             with case(f"{n} real and {m} made samples, scores {n}{' × 1' if shape else ''}"):
-                real, fake = rng.normal(n, *shape, dtype=DOUBLE), 2 * rng.normal(m, *shape, dtype=DOUBLE)
+                real, fake = rng.normal(n, *shape, dtype=float64), 2 * rng.normal(m, *shape, dtype=float64)
                 of_real, of_fake = -log_d(real).mean(), -log_d(-fake).mean()
                 expect(
                     student.d_loss(real, fake),
@@ -95,7 +94,7 @@ def sure_of_itself(student, rng):
 def non_saturating(student, rng):
     """the loss, against the logarithms of probabilities"""
     for shape in (7,), (1, 1), (4, 1):
-        fake = 2 * rng.normal(*shape, dtype=DOUBLE)
+        fake = 2 * rng.normal(*shape, dtype=float64)
         with case(f"scores {' × '.join(map(str, shape))}"):
             expect(
                 student.g_loss(fake),
@@ -127,7 +126,7 @@ def learns_when_it_loses(student, rng):
         )
 
 
-# ---------------------------------------------------------------------------------------------------------- the moves
+# ---- the moves
 
 CRITIC, GENERATOR = 26, 27  # parameters of the two networks below
 
@@ -137,8 +136,8 @@ def players(a, b):
     """A critic of three numbers and a generator from two, in float64, with these weights."""
     critic = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1)).double()
     generator = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)).double()
-    vector_to_parameters(a.clone(), critic.parameters())
-    vector_to_parameters(b.clone(), generator.parameters())
+    filled(critic, a)
+    filled(generator, b)
     return critic, generator
 
 
@@ -206,8 +205,8 @@ def written_out(name, a, b, real, z, lr=0.2, keep=False, swap=False, after=False
 def check_moves(student, rng, name, player, other, remedy):
     for n in 5, 1:
         with case(f"batches of {n}, three updates"):
-            a, b = rng.normal(CRITIC, dtype=DOUBLE), rng.normal(GENERATOR, dtype=DOUBLE)
-            real, z = 1 + rng.normal(3, n, 3, dtype=DOUBLE), rng.normal(3, n, 2, dtype=DOUBLE)
+            a, b = rng.normal(CRITIC, dtype=float64), rng.normal(GENERATOR, dtype=float64)
+            real, z = 1 + rng.normal(3, n, 3, dtype=float64), rng.normal(3, n, 2, dtype=float64)
             losses, weights, others, left, records, hangs = student.run(moves, name, a, b, real, z)
             setting = name, a, b, real, z
             mistakes = {
@@ -252,7 +251,7 @@ def moves_the_generator_alone(student, rng):
     check_moves(student, rng, "generator_step", "generator", "critic", remedy)
 
 
-# -------------------------------------------------------------------------------------------------------- the critic
+# ---- the critic
 
 
 @student_side
@@ -301,12 +300,12 @@ def slopes_at(critic, x):
 
 def random_critic(rng, d, linear=False):
     if linear:
-        return (rng.normal(1, d, dtype=DOUBLE),)
-    return rng.normal(6, d, dtype=DOUBLE), rng.normal(6, dtype=DOUBLE), rng.normal(6, dtype=DOUBLE)
+        return (rng.normal(1, d, dtype=float64),)
+    return rng.normal(6, d, dtype=float64), rng.normal(6, dtype=float64), rng.normal(6, dtype=float64)
 
 
 def batches(rng, n, *shape):
-    return rng.normal(n, *shape, dtype=DOUBLE), 1 + 2 * rng.normal(n, *shape, dtype=DOUBLE)
+    return rng.normal(n, *shape, dtype=float64), 1 + 2 * rng.normal(n, *shape, dtype=float64)
 
 
 @lab.reference
@@ -326,17 +325,17 @@ def of_a_linear_critic(student, rng):
         with case(f"slope {k}"):
             (w,) = random_critic(rng, 5, linear=True)
             value, *_ = student.run(on_watched, "gradient_penalty", (k * w / w.norm(),), *batches(rng, 7, 5))
-            number = torch.tensor((k - 1) ** 2, dtype=DOUBLE)
+            number = torch.tensor((k - 1) ** 2, dtype=float64)
             expect(
                 value,
                 number,
                 mistakes={
-                    "that is (‖∇f‖² − 1)²: the root is missing": torch.tensor((k**2 - 1) ** 2, dtype=DOUBLE),
-                    "that is ‖∇f‖²: the length should be 1, not 0": torch.tensor(k**2, dtype=DOUBLE),
-                    "slopes below 1 are not punished": torch.tensor(max(0, k - 1) ** 2, dtype=DOUBLE),
-                    "that is ‖∇f‖ − 1: the square is missing": torch.tensor(k - 1, dtype=DOUBLE),
+                    "that is (‖∇f‖² − 1)²: the root is missing": torch.tensor((k**2 - 1) ** 2, dtype=float64),
+                    "that is ‖∇f‖²: the length should be 1, not 0": torch.tensor(k**2, dtype=float64),
+                    "slopes below 1 are not punished": torch.tensor(max(0, k - 1) ** 2, dtype=float64),
+                    "that is ‖∇f‖ − 1: the square is missing": torch.tensor(k - 1, dtype=float64),
                     "the norm is taken over the whole batch, it should be one for each sample": torch.tensor(
-                        (7**0.5 * k - 1) ** 2, dtype=DOUBLE
+                        (7**0.5 * k - 1) ** 2, dtype=float64
                     ),
                 },
             )
@@ -462,7 +461,7 @@ def distance_and_penalty(student, rng):
             expect((value, derivative), wasserstein(*setting), names=("loss", "derivative"), mistakes=mistakes)
 
 
-# ------------------------------------------------------------------------------------------------------- made to order
+# ---- made to order
 
 
 def coded(x, classes, k, first=False, values=(0, 1)):
@@ -477,7 +476,7 @@ def coded(x, classes, k, first=False, values=(0, 1)):
 def class_behind_the_features(student, rng):
     """the columns or planes of the class, against a loop"""
     for shape, k in ((7, 5), 4), ((1, 3), 6), ((5, 2, 3, 4), 3), ((3, 1, 2, 2), 5), ((2, 3, 1, 1), 2):
-        for dtype in torch.float32, DOUBLE:
+        for dtype in torch.float32, float64:
             with case(f"x {' × '.join(map(str, shape))} {str(dtype)[6:]}, {k} classes"):
                 x, classes = rng.normal(*shape, dtype=dtype), rng.integers(0, k - 1, shape[0])  # never the last class
                 number = classes.to(dtype).view(-1, *[1] * (x.dim() - 1)).expand(-1, 1, *shape[2:])

@@ -10,8 +10,6 @@ from checking import data, progress, student_side
 from torch import nn
 from torch.nn import functional as F
 
-# ------------------------------------------------------------------------------------------------------------- targets
-
 
 @student_side
 def layers(*sizes, kind=nn.ReLU):

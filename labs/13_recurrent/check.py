@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import differentiable, float64
 
 lab = Lab(
     __file__,
@@ -32,11 +33,10 @@ lab.forbid("lstm_cell_backward", names=["autograd", "backward", "vjp", "requires
 lab.forbid("gru_cell", names=["GRU", "GRUCell", "torch.gru_cell"], why="write the gates yourself")
 lab.forbid("clip_grad_norm", names=["clip_grad_norm_", "clip_grads_with_norm_"], why="it is the answer")
 
-DOUBLE = torch.float64
 SIZES = [(7, 3, 5, 4), (1, 1, 2, 3), (2, 5, 1, 1)]  # T, N, D, H
 
 
-def weights(rng, gates, d, h, dtype=DOUBLE):
+def weights(rng, gates, d, h, dtype=float64):
     """w_x, w_h and two biases, large enough to be far from linear."""
     return (
         rng.normal(gates * h, d, dtype=dtype),
@@ -64,12 +64,11 @@ def states(x, h0, w_x, w_h, b):
     )[0]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # The simplest cell
 
 
 def _states_case(student, rng, t, n, d, h):
-    x, h0 = rng.normal(t, n, d, dtype=DOUBLE), rng.normal(n, h, dtype=DOUBLE)
+    x, h0 = rng.normal(t, n, d, dtype=float64), rng.normal(n, h, dtype=float64)
     w_x, w_h, b, _ = weights(rng, 1, d, h)
     got = student.rnn_forward(x, h0, w_x, w_h, b)
     want = states(x, h0, w_x, w_h, b)
@@ -107,7 +106,7 @@ def large_inputs_and_single_precision(student, rng):
 
 @student_side
 def gradient_of_forward(student, x, h0, w_x, w_h, b, dl_dh):
-    wanted = [tensor.clone().requires_grad_() for tensor in (w_x, w_h, b, h0)]
+    wanted = differentiable(w_x, w_h, b, h0)
     h = student.rnn_forward(x, wanted[3], *wanted[:3])
     if not h.requires_grad:
         return None
@@ -117,7 +116,11 @@ def gradient_of_forward(student, x, h0, w_x, w_h, b, dl_dh):
 @lab.check("rnn_forward")
 def autograd_passes(student, rng):
     """autograd finds the way from the states back to weights and h0"""
-    x, h0, dl_dh = rng.normal(4, 3, 2, dtype=DOUBLE), rng.normal(3, 5, dtype=DOUBLE), rng.normal(4, 3, 5, dtype=DOUBLE)
+    x, h0, dl_dh = (
+        rng.normal(4, 3, 2, dtype=float64),
+        rng.normal(3, 5, dtype=float64),
+        rng.normal(4, 3, 5, dtype=float64),
+    )
     w_x, w_h, b, _ = weights(rng, 1, 2, 5)
     got = student.run(gradient_of_forward, x, h0, w_x, w_h, b, dl_dh)
     require(got is not None, "the states do not know where they came from", "a detach, no_grad or .data on the way")
@@ -128,7 +131,7 @@ NAMES = ("dl/dw_x", "dl/dw_h", "dl/db", "dl/dh0")
 
 
 def _gradients(x, h0, w_x, w_h, b, dl_dh):
-    variables = [tensor.clone().requires_grad_() for tensor in (w_x, w_h, b, h0)]
+    variables = differentiable(w_x, w_h, b, h0)
     return torch.autograd.grad(states(x, variables[3], *variables[:3]), variables, dl_dh)
 
 
@@ -154,9 +157,9 @@ def _by_hand(x, h0, w_x, w_h, h, dl_dh, *, carry=1.0, transposed=False, slope="n
 
 
 def _gradients_case(student, rng, t, n, d, h):
-    x, h0 = rng.normal(t, n, d, dtype=DOUBLE), rng.normal(n, h, dtype=DOUBLE)
+    x, h0 = rng.normal(t, n, d, dtype=float64), rng.normal(n, h, dtype=float64)
     w_x, w_h, b, _ = weights(rng, 1, d, h)
-    path, dl_dh = states(x, h0, w_x, w_h, b).detach(), rng.normal(t, n, h, dtype=DOUBLE)
+    path, dl_dh = states(x, h0, w_x, w_h, b).detach(), rng.normal(t, n, h, dtype=float64)
     got = student.bptt(x, h0, w_x, w_h, path, dl_dh)
 
     def wrong(**choice):
@@ -194,20 +197,19 @@ def gradients_are_those_of_autograd(student, rng):
 def a_loss_at_the_end(student, rng):
     """a loss on the last state only reaches h0 through the product of all Jacobians"""
     t, n, h = 6, 3, 4
-    x, h0 = rng.normal(t, n, 2, dtype=DOUBLE), rng.normal(n, h, dtype=DOUBLE)
+    x, h0 = rng.normal(t, n, 2, dtype=float64), rng.normal(n, h, dtype=float64)
     w_x, w_h, b, _ = weights(rng, 1, 2, h)
-    path, dl_dh = states(x, h0, w_x, w_h, b).detach(), torch.zeros(t, n, h, dtype=DOUBLE)
-    dl_dh[-1] = rng.normal(n, h, dtype=DOUBLE)
-    want = torch.zeros(n, h, dtype=DOUBLE)
+    path, dl_dh = states(x, h0, w_x, w_h, b).detach(), torch.zeros(t, n, h, dtype=float64)
+    dl_dh[-1] = rng.normal(n, h, dtype=float64)
+    want = torch.zeros(n, h, dtype=float64)
     for sample in range(n):
-        product = torch.eye(h, dtype=DOUBLE)
+        product = torch.eye(h, dtype=float64)
         for state in path[:, sample]:
             product = torch.diag(1 - state**2) @ w_h @ product
         want[sample] = product.T @ dl_dh[-1, sample]
     expect(student.bptt(x, h0, w_x, w_h, path, dl_dh)[3], want, likely="dl/dh0 is what arrives before the first step")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # LSTM and GRU
 
 
@@ -229,7 +231,7 @@ def _identity(x):
 
 
 def _lstm_case(student, rng, n, d, h):
-    x, hidden, c = (rng.normal(n, k, dtype=DOUBLE) for k in (d, h, h))
+    x, hidden, c = (rng.normal(n, k, dtype=float64) for k in (d, h, h))
     w_x, w_h, b, _ = weights(rng, 4, d, h)
     a = (x, hidden, c, w_x, w_h, b)
     with torch.no_grad():
@@ -278,13 +280,13 @@ GRADIENTS = ("dl/dx", "dl/dh", "dl/dc", "dl/dw_x", "dl/dw_h", "dl/db")
 
 
 def _lstm_gradients_case(student, rng, n, d, h):
-    x, hidden, c, dl_dh, dl_dc = (rng.normal(n, k, dtype=DOUBLE) for k in (d, h, h, h, h))
+    x, hidden, c, dl_dh, dl_dc = (rng.normal(n, k, dtype=float64) for k in (d, h, h, h, h))
     w_x, w_h, b, _ = weights(rng, 4, d, h)
     _, new_c, gates = _lstm(x, hidden, c, w_x, w_h, b)
-    leaves = [value.clone().requires_grad_() for value in (x, hidden, c, w_x, w_h, b)]
+    leaves = differentiable(x, hidden, c, w_x, w_h, b)
     names = ("weight_ih", "weight_hh", "bias_ih")
     out = torch.func.functional_call(
-        nn.LSTMCell(d, h, dtype=DOUBLE),
+        nn.LSTMCell(d, h, dtype=float64),
         dict(zip(names, leaves[3:], strict=True)) | {"bias_hh": torch.zeros_like(b)},
         (leaves[0], (leaves[1], leaves[2])),
     )
@@ -355,7 +357,7 @@ def _gru(x, h, w_x, w_h, b_x, b_h, early=False, swapped=False, order="rzn", insi
 
 
 def _gru_case(student, rng, n, d, h):
-    a = (rng.normal(n, d, dtype=DOUBLE), rng.normal(n, h, dtype=DOUBLE), *weights(rng, 3, d, h))
+    a = (rng.normal(n, d, dtype=float64), rng.normal(n, h, dtype=float64), *weights(rng, 3, d, h))
     with torch.no_grad():
         want = library(nn.GRUCell, *a[2:])(*a[:2])
     expect(
@@ -392,7 +394,6 @@ def a_closed_update_gate_keeps_the_state(student, rng):
     expect(h, start, likely="where z is 1, h′ is h")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # Training
 
 
@@ -417,7 +418,7 @@ def _scaled(gradients, factor):
 @lab.check("clip_grad_norm")
 def long_gradients_are_cut(student, rng):
     """one factor for all gradients, the length before, parameters without gradient"""
-    gradients = [rng.normal(4, 3, dtype=DOUBLE), None, 30 * rng.normal(5, dtype=DOUBLE), rng.normal(1, dtype=DOUBLE)]
+    gradients = [rng.normal(4, 3, dtype=float64), None, 30 * rng.normal(5, dtype=float64), rng.normal(1, dtype=float64)]
     length = _length(gradients)
 
     def own(gradient):
@@ -461,7 +462,7 @@ def long_gradients_are_cut(student, rng):
 @lab.check("clip_grad_norm")
 def short_gradients_stay(student, rng):
     """gradients that are short enough stay as they are; no gradient at all is no error"""
-    gradients = [rng.normal(4, 3, dtype=DOUBLE), rng.normal(5, dtype=DOUBLE)]
+    gradients = [rng.normal(4, 3, dtype=float64), rng.normal(5, dtype=float64)]
     length = _length(gradients)
     with case("gradients of length 0.9 × max_norm"):
         before, after = student.run(clipped, gradients, length / 0.9, False)
@@ -474,7 +475,7 @@ def short_gradients_stay(student, rng):
             },
         )
     with case("gradients that are all zero", likely="a division by the length, which is 0"):
-        zero = torch.zeros(3, dtype=DOUBLE)
+        zero = torch.zeros(3, dtype=float64)
         expect(student.run(clipped, [zero], 1.0, False)[1], [zero])
     with case("no parameter has a gradient"):
         before, after = student.run(clipped, [None, None], 1.0, False)
@@ -541,8 +542,8 @@ def _gradient_and_value(function, weights, *rest):
 @lab.check("truncated_bptt")
 def chunks_are_cut_from_each_other(student, rng):
     """loss, state and weights after updates on chunks, a short one at the end"""
-    x, t, h = rng.normal(7, 4, 2, dtype=DOUBLE), rng.integers(0, 3, 7, 4), rng.normal(4, 5, dtype=DOUBLE)
-    w = rng.normal(5, 2, dtype=DOUBLE), rng.normal(5, 5, dtype=DOUBLE), rng.normal(3, 5, dtype=DOUBLE)
+    x, t, h = rng.normal(7, 4, 2, dtype=float64), rng.integers(0, 3, 7, 4), rng.normal(4, 5, dtype=float64)
+    w = rng.normal(5, 2, dtype=float64), rng.normal(5, 5, dtype=float64), rng.normal(3, 5, dtype=float64)
     for length in 3, 1, 7, 20:
         a = (x, t, h, length, w, 0.3, 2)
         with case(f"7 steps in chunks of {length}, two passes", likely=CUT if length < 7 else None):

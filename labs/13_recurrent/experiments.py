@@ -9,7 +9,6 @@ from check import lab
 from checking import progress, student_side
 from torch.nn import functional as F
 
-# ---------------------------------------------------------------------------------------------------------------------
 # Targets
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import differentiable, float64
 
 lab = Lab(
     __file__,
@@ -31,8 +32,6 @@ lab.forbid(
     names=["MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer"],
     why="put it together yourself",
 )
-
-DOUBLE = torch.float64
 
 
 @lab.reference
@@ -79,7 +78,6 @@ class MultiHead(nn.Module):
         return heads_at_once(dict(self.named_parameters()), x, memory, mask, self.heads)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # Words
 
 
@@ -123,7 +121,7 @@ def _expect_pairs(got, want, words, window):
 def _skipgram(u, v, negatives):
     """Pair by pair, in float64."""
     u, v, negatives = u.double(), v.double(), negatives.double()
-    total = torch.zeros((), dtype=DOUBLE)
+    total = torch.zeros((), dtype=float64)
     for n in range(len(u)):
         total = total + F.softplus(-u[n].dot(v[n]))
         for row in negatives[n]:
@@ -136,7 +134,7 @@ def loss_against_pair_by_pair(student, rng):
     """the loss, against the sum term by term"""
     for n, k, d in (5, 3, 4), (1, 1, 2), (3, 7, 1):
         with case(f"{n} pairs, {k} negatives, dimension {d}"):
-            u, v, negatives = (rng.normal(*shape, dtype=DOUBLE) for shape in ((n, d), (n, d), (n, k, d)))
+            u, v, negatives = (rng.normal(*shape, dtype=float64) for shape in ((n, d), (n, d), (n, k, d)))
             _expect_loss(student.skipgram_loss(u, v, negatives), u, v, negatives)
 
 
@@ -172,7 +170,6 @@ def loss_of_large_products(student, rng):
     expect(got, _skipgram(u, v, negatives).float(), likely="σ(−1000) is 0 and its logarithm −inf: F.logsigmoid")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # Attention
 
 
@@ -211,7 +208,7 @@ def attention_is_that_of_torch(student, rng):
     """output and weights without a mask, against scaled_dot_product_attention"""
     for lead, t, s, d, e in ((), 4, 5, 3, 2), ((2, 3), 5, 7, 4, 6), ((1,), 1, 3, 2, 2), ((2,), 3, 1, 5, 1):
         with case(f"queries {t}×{d}, keys {s}×{d}, values {s}×{e}, {len(lead)} dimensions before"):
-            q, k, v = (rng.normal(*lead, *shape, dtype=DOUBLE) for shape in ((t, d), (s, d), (s, e)))
+            q, k, v = (rng.normal(*lead, *shape, dtype=float64) for shape in ((t, d), (s, d), (s, e)))
             got = student.attention(q, k, v)
             want = F.scaled_dot_product_attention(q, k, v), attention(q, k, v)[1]
             expect(got, want, names=("output", "weights"), mistakes=_kinds_of_attention(q, k, v, None))
@@ -220,7 +217,7 @@ def attention_is_that_of_torch(student, rng):
 @lab.check("attention")
 def masks_hide_keys(student, rng):
     """with a mask for each query, for each sample, or for all"""
-    q, k, v = (rng.normal(2, 3, *shape, dtype=DOUBLE) for shape in ((5, 4), (6, 4), (6, 3)))
+    q, k, v = (rng.normal(2, 3, *shape, dtype=float64) for shape in ((5, 4), (6, 4), (6, 3)))
     for name, shape in ("T×S", (5, 6)), ("N×1×1×S", (2, 1, 1, 6)), ("S", (6,)), ("all", (2, 3, 5, 6)):
         with case(f"mask {name}"):
             mask = rng.uniform(*shape) < 0.5
@@ -245,7 +242,7 @@ def large_scores(student, rng):
 
 @student_side
 def attention_gradients(student, q, k, v, mask, dl_dout):
-    leaves = [tensor.clone().requires_grad_() for tensor in (q, k, v)]
+    leaves = differentiable(q, k, v)
     output, weights = student.attention(*leaves, mask)
     return output, weights, torch.autograd.grad(output, leaves, dl_dout)
 
@@ -253,10 +250,10 @@ def attention_gradients(student, q, k, v, mask, dl_dout):
 @lab.check("attention")
 def a_query_that_may_look_nowhere(student, rng):
     """weights and output zero where a mask hides everything, and gradients that are finite"""
-    q, k, v = rng.normal(3, 2, dtype=DOUBLE), rng.normal(4, 2, dtype=DOUBLE), rng.normal(4, 5, dtype=DOUBLE)
+    q, k, v = rng.normal(3, 2, dtype=float64), rng.normal(4, 2, dtype=float64), rng.normal(4, 5, dtype=float64)
     mask = torch.tensor([[True, False, True, True], [False] * 4, [False, True, False, False]])
     likely = "softmax of −inf everywhere is 0/0: fill those weights with 0 afterwards"
-    output, weights, gradients = student.run(attention_gradients, q, k, v, mask, rng.normal(3, 5, dtype=DOUBLE))
+    output, weights, gradients = student.run(attention_gradients, q, k, v, mask, rng.normal(3, 5, dtype=float64))
     with case("the second of three queries may look nowhere", likely=likely):
         expect(
             (output, weights),
@@ -272,7 +269,7 @@ def a_query_that_may_look_nowhere(student, rng):
 
 
 def _with_a_large_number(q, k, v, mask):
-    shares = torch.where(mask, q @ k.T / 2**0.5, torch.tensor(-1e9, dtype=DOUBLE)).softmax(1)
+    shares = torch.where(mask, q @ k.T / 2**0.5, torch.tensor(-1e9, dtype=float64)).softmax(1)
     return shares @ v, shares
 
 
@@ -304,7 +301,7 @@ def used(student, part, build, weights, arguments):
 
 def _weights(rng, module):
     """Weights for all parameters of a module, away from zero and one."""
-    return {name: rng.normal(*value.shape, dtype=DOUBLE) * 0.6 for name, value in module.state_dict().items()}
+    return {name: rng.normal(*value.shape, dtype=float64) * 0.6 for name, value in module.state_dict().items()}
 
 
 @lab.check("MultiHead")
@@ -316,11 +313,11 @@ def heads_are_those_of_torch(student, rng):
 
 
 def _heads_case(student, rng, n, t, s, d, heads):
-    x, memory = rng.normal(n, t, d, dtype=DOUBLE), rng.normal(n, s, d, dtype=DOUBLE)
+    x, memory = rng.normal(n, t, d, dtype=float64), rng.normal(n, s, d, dtype=float64)
     mask = rng.uniform(n, t, s) < 0.6
     mask[..., 0] = True
     w = _weights(rng, MultiHead(d, heads))
-    own = nn.MultiheadAttention(d, heads, bias=False, batch_first=True, dtype=DOUBLE)
+    own = nn.MultiheadAttention(d, heads, bias=False, batch_first=True, dtype=float64)
     joined = torch.cat([w["query.weight"], w["key.weight"], w["value.weight"]])
     own.load_state_dict({"in_proj_weight": joined, "out_proj.weight": w["out.weight"]})
     for name, given in ("without a mask", None), ("mask N×T×S", mask), ("mask T×S", mask[0]):
@@ -355,7 +352,6 @@ def _expect_heads(got, want, w, x, memory, mask, heads):
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # The block
 
 
@@ -420,7 +416,7 @@ def _block_weights(rng, dim, heads, cross):
 def _layer(w, dim, heads, cross):
     """torch's own layer with these weights; its attention has biases, which stay zero."""
     kind = nn.TransformerDecoderLayer if cross else nn.TransformerEncoderLayer
-    own = kind(dim, heads, 4 * dim, dropout=0.0, batch_first=True, norm_first=True, dtype=DOUBLE)
+    own = kind(dim, heads, 4 * dim, dropout=0.0, batch_first=True, norm_first=True, dtype=float64)
     state = {name: torch.zeros_like(value) for name, value in own.state_dict().items()}
     norms = ["norm_self", "norm_cross", "norm_mlp"] if cross else ["norm_self", "norm_mlp"]
     for number, name in enumerate(norms, start=1):
@@ -475,7 +471,7 @@ def blocks_are_those_of_torch(student, rng):
 
 
 def _block_case(student, rng, n, t, s, d, heads, cross):
-    x, memory = rng.normal(n, t, d, dtype=DOUBLE), rng.normal(n, s, d, dtype=DOUBLE)
+    x, memory = rng.normal(n, t, d, dtype=float64), rng.normal(n, s, d, dtype=float64)
     mask = torch.ones(t, t).tril() > 0
     seen = rng.uniform(n, 1, s) < 0.6
     seen[..., 0] = True
@@ -523,7 +519,7 @@ def reach_of_gradients(student, dim, heads, x):
 @lab.check("Block")
 def the_future_has_no_influence(student, rng):
     """under a causal mask no output depends on a later input, by its gradient"""
-    reach = student.run(reach_of_gradients, 6, 2, rng.normal(2, 5, 6, dtype=DOUBLE))
+    reach = student.run(reach_of_gradients, 6, 2, rng.normal(2, 5, 6, dtype=float64))
     later = reach.triu(1).nonzero()
     where = " ".join(f"output {t} depends on input {s}" for t, s in later[:1].tolist())
     require(not where, where, "the mask must reach the self-attention")

@@ -10,7 +10,6 @@ from check import lab
 from checking import progress, student_side
 from torch.nn import functional as F
 
-# ---------------------------------------------------------------------------------------------------------------------
 # Targets
 
 TOPICS = {
@@ -218,7 +217,6 @@ def french_numbers(student, metrics, data, rng):
         figure.suptitle("Which word it looks at for each digit (mean of four heads)", fontsize=10)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
 # On a GPU
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import float64
 
 PARTS = [
     "value_iteration",
@@ -25,7 +26,6 @@ lab.forbid("leave_one_out", loops=True, why="the sum of all, less oneself, is th
 lab.forbid("reinforce_loss", names=["distributions"], why="log_softmax and one index are the exercise")
 lab.forbid("entropy_bonus", names=["distributions"], why="the formula is the exercise")
 lab.forbid("value_iteration", names=["solve", "inv"], why="the sheet asks for iterations")
-WIDE = torch.float64
 
 
 # ---- planning
@@ -36,7 +36,7 @@ def value_iteration(transition, reward, gamma, tolerance):
     states = torch.arange(len(reward))
     policy = torch.zeros_like(states)
     while True:  # policy iteration: exact values of a policy, then the best policy for them
-        own = torch.eye(len(states), dtype=WIDE) - gamma * transition[states, policy].double()
+        own = torch.eye(len(states), dtype=float64) - gamma * transition[states, policy].double()
         value = torch.linalg.solve(own, reward[states, policy].double())
         quality = reward.double() + gamma * torch.einsum("sar,r->sa", transition.double(), value)
         if bool((quality.amax(1) <= value + 1e-10).all()):
@@ -45,8 +45,8 @@ def value_iteration(transition, reward, gamma, tolerance):
 
 
 def random_world(rng, states: int, actions: int) -> tuple[Tensor, Tensor]:
-    transition = rng.uniform(states, actions, states, dtype=WIDE) ** 3
-    return transition / transition.sum(2, keepdim=True), rng.normal(states, actions, dtype=WIDE)
+    transition = rng.uniform(states, actions, states, dtype=float64) ** 3
+    return transition / transition.sum(2, keepdim=True), rng.normal(states, actions, dtype=float64)
 
 
 @lab.check("value_iteration")
@@ -57,7 +57,7 @@ def values_of_random_worlds(student, rng):
         want, best = value_iteration(transition, reward, gamma, 0.0)
 
         def otherwise(best, t=transition, r=reward, gamma=gamma):
-            value = torch.zeros(len(r), dtype=WIDE)
+            value = torch.zeros(len(r), dtype=float64)
             for _round in range(800):
                 value = best(r + gamma * t @ value)
             return value
@@ -86,11 +86,11 @@ def values_of_random_worlds(student, rng):
 @lab.check("value_iteration")
 def all_values_at_once(student, rng):
     """one sweep, two sweeps: where it stops, and that all values change together"""
-    transition = torch.zeros(4, 1, 4, dtype=WIDE)
+    transition = torch.zeros(4, 1, 4, dtype=float64)
     transition[torch.arange(4), 0, torch.tensor([1, 2, 3, 3])] = 1
-    reward = torch.tensor([[0.0], [0.0], [1.0], [0.0]], dtype=WIDE)
+    reward = torch.tensor([[0.0], [0.0], [1.0], [0.0]], dtype=float64)
     for tolerance, sweeps in ((0.9, 2), (0.4, 3), (0.1, 4)):
-        value = torch.zeros(4, dtype=WIDE)
+        value = torch.zeros(4, dtype=float64)
         for _round in range(sweeps):
             value = reward[:, 0] + 0.5 * value[torch.tensor([1, 2, 3, 3])]
         with case(f"a corridor of 4 states, gamma 0.5, tolerance {tolerance}: {sweeps} sweeps"):
@@ -100,7 +100,7 @@ def all_values_at_once(student, rng):
                 value,
                 mistakes={
                     "values that are new already are used in the same sweep": torch.tensor(
-                        [0.25, 0.5, 1, 0], dtype=WIDE
+                        [0.25, 0.5, 1, 0], dtype=float64
                     ),
                     "it stops a sweep too early: the values that changed by less are returned": reward[:, 0],
                 },
@@ -156,7 +156,7 @@ RETURN_MISTAKES = {
 def returns_step_by_step(student, rng):
     """against sums over all later steps, with ends in between"""
     for steps, episodes, gamma, chance in (9, 4, 0.9, 0.3), (1, 3, 0.5, 0.5), (7, 1, 1.0, 0.2), (6, 5, 0.0, 0.3):
-        reward, done = rng.normal(steps, episodes, dtype=WIDE), rng.uniform(steps, episodes) < chance
+        reward, done = rng.normal(steps, episodes, dtype=float64), rng.uniform(steps, episodes) < chance
         mistakes = {text: forgetting(reward, done, gamma, what) for what, text in RETURN_MISTAKES.items()}
         with case(f"{steps} steps of {episodes} episodes, gamma {gamma}"):
             expect(
@@ -219,8 +219,8 @@ def reinforce_loss(logits, action, weight):
 def loss_of_weighted_actions(student, rng):
     """value and gradient, row by row; large logits"""
     for count, actions, scale in (7, 3, 1), (1, 2, 1), (5, 4, 1000):
-        tensors = {"logits": scale * rng.normal(count, actions, dtype=WIDE)}
-        others = {"action": rng.integers(0, actions, count), "weight": rng.normal(count, dtype=WIDE)}
+        tensors = {"logits": scale * rng.normal(count, actions, dtype=float64)}
+        others = {"action": rng.integers(0, actions, count), "weight": rng.normal(count, dtype=float64)}
         with case(
             f"{count} steps, {actions} actions, logits of the size {scale}",
             likely="the logarithm of a softmax overflows: log_softmax",
@@ -268,7 +268,7 @@ def leave_one_out(returns, alive):
 def others_one_by_one(student, rng):
     """against loops; one alive episode, none, all"""
     for steps, episodes, chance in (6, 5, 0.6), (3, 2, 1.0), (4, 1, 1.0), (5, 7, 0.3):
-        returns = 10 + rng.normal(steps, episodes, dtype=WIDE)
+        returns = 10 + rng.normal(steps, episodes, dtype=float64)
         alive = rng.uniform(steps, episodes) < chance
         held = returns * alive
         count = alive.sum(1, keepdim=True)
@@ -319,7 +319,7 @@ def entropy_row_by_row(student, rng):
             loss_and_gradient(
                 student,
                 entropy_bonus,
-                {"logits": scale * rng.normal(count, actions, dtype=WIDE)},
+                {"logits": scale * rng.normal(count, actions, dtype=float64)},
                 {},
                 {
                     "the sign: an entropy is never negative": lambda logits: -entropy_bonus(logits),
@@ -331,9 +331,9 @@ def entropy_row_by_row(student, rng):
                     ),
                 },
             )
-    got, _ = student.run(value_and_gradients, "entropy_bonus", {"logits": torch.full((3, 5), 7.0, dtype=WIDE)}, {})
+    got, _ = student.run(value_and_gradients, "entropy_bonus", {"logits": torch.full((3, 5), 7.0, dtype=float64)}, {})
     with case("all logits are the same"):
-        expect(got, torch.tensor(math.log(5), dtype=WIDE))
+        expect(got, torch.tensor(math.log(5), dtype=float64))
 
 
 # ---- actor and critic
@@ -386,8 +386,8 @@ GAE_MISTAKES = {
 def advantages_step_by_step(student, rng):
     """against sums over all later steps"""
     for steps, episodes, gamma, lam in (8, 4, 0.9, 0.7), (1, 3, 0.9, 0.5), (6, 1, 0.99, 0.95), (5, 5, 0.5, 0.9):
-        reward, value = rng.normal(steps, episodes, dtype=WIDE), 3 + rng.normal(steps, episodes, dtype=WIDE)
-        last, done = 3 + rng.normal(episodes, dtype=WIDE), rng.uniform(steps, episodes) < 0.3
+        reward, value = rng.normal(steps, episodes, dtype=float64), 3 + rng.normal(steps, episodes, dtype=float64)
+        last, done = 3 + rng.normal(episodes, dtype=float64), rng.uniform(steps, episodes) < 0.3
         arguments = reward, value, last, done, gamma, lam
         mistakes = {text: lambda a=arguments, what=what: gae_otherwise(*a, what) for what, text in GAE_MISTAKES.items()}
         with case(f"{steps} steps of {episodes} episodes, gamma {gamma}, lam {lam}"):
@@ -397,10 +397,10 @@ def advantages_step_by_step(student, rng):
 @lab.check("gae")
 def advantages_at_both_ends(student, rng):
     """lam = 0 gives δ, lam = 1 gives return − V"""
-    reward, value = rng.normal(7, 3, dtype=WIDE), rng.normal(7, 3, dtype=WIDE)
+    reward, value = rng.normal(7, 3, dtype=float64), rng.normal(7, 3, dtype=float64)
     done = rng.uniform(7, 3) < 0.25
     done[-1] = True
-    last = rng.normal(3, dtype=WIDE)
+    last = rng.normal(3, dtype=float64)
     behind = torch.cat([value[1:], last[None]])
     with case("lam = 0"):
         expect(student.gae(reward, value, last, done, 0.9, 0.0), reward + 0.9 * behind * ~done - value)
@@ -431,8 +431,8 @@ def composed(policy: float = 1, critic: float = 1, entropy: float = -1, half: fl
 def losses_together(student, rng):
     """value and gradients; nothing flows into advantage and returns"""
     for count, actions, value_weight, entropy_weight in (6, 3, 0.5, 0.01), (1, 2, 0.3, 0.7), (5, 4, 1.0, 0.0):
-        logits, value = rng.normal(count, actions, dtype=WIDE), 2 + rng.normal(count, dtype=WIDE)
-        advantage, returns = rng.normal(count, dtype=WIDE), rng.normal(count, dtype=WIDE)
+        logits, value = rng.normal(count, actions, dtype=float64), 2 + rng.normal(count, dtype=float64)
+        advantage, returns = rng.normal(count, dtype=float64), rng.normal(count, dtype=float64)
         tensors = {"logits": logits, "advantage": advantage, "value": value, "returns": returns}
         others = {
             "action": rng.integers(0, actions, count),
@@ -474,9 +474,9 @@ def ppo_loss(logits, action, old, advantage, clip):
 def clipped_ratios(student, rng):
     """value and gradient, inside and outside of the bounds, for good and for bad actions"""
     for count, actions, clip in (16, 3, 0.2), (1, 2, 0.1), (9, 4, 0.5):
-        logits, action = rng.normal(count, actions, dtype=WIDE), rng.integers(0, actions, count)
-        advantage = rng.normal(count, dtype=WIDE)
-        old = log_policy(logits, action) + 0.5 * rng.normal(count, dtype=WIDE)
+        logits, action = rng.normal(count, actions, dtype=float64), rng.integers(0, actions, count)
+        advantage = rng.normal(count, dtype=float64)
+        old = log_policy(logits, action) + 0.5 * rng.normal(count, dtype=float64)
         others = {"action": action, "old": old, "advantage": advantage, "clip": clip}
 
         with case(f"{count} steps, {actions} actions, clip {clip}"):

@@ -3,12 +3,10 @@
 import math
 
 import torch
-from check import WIDE, lab
+from check import lab
 from checking import progress, student_side
+from checking.kit import float64
 from torch import Tensor
-
-# ---- targets
-
 
 MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))
 
@@ -164,8 +162,8 @@ def bandit_gradients(student, logits, means, rounds, count):
 @lab.experiment("reinforce_loss", "leave_one_out", seconds=1)
 def noise_of_the_gradient(student, metrics, data, rng):
     """A bandit with three arms: the same gradient on average, with less noise"""
-    logits = torch.tensor([0.3, 0.0, -0.3], dtype=WIDE)
-    means = torch.tensor([5.0, 6.0, 4.0], dtype=WIDE)
+    logits = torch.tensor([0.3, 0.0, -0.3], dtype=float64)
+    means = torch.tensor([5.0, 6.0, 4.0], dtype=float64)
     probability = logits.softmax(0)
     exact = -probability * (means - probability @ means)
     plain, compared = student.run(bandit_gradients, logits, means, 2000, 8)

@@ -7,8 +7,6 @@ from check import adjacency, lab, normalised_adjacency
 from checking import progress, student_side
 from torch import Tensor
 
-# ---- targets
-
 
 def labyrinth(n: int, generator) -> tuple[Tensor, Tensor]:
     """n places in two arms of a spiral, evenly spread, and the arm of each."""

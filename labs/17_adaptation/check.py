@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import float64
 
 PARTS = ["median_distance", "mmd_rbf", "coral_align", "adabn", "GradReverse", "dann_step", "label_shift"]
 lab = Lab(__file__, parts=PARTS)
-WIDE = torch.float64
 
 
 # ---- distances between samples
@@ -29,7 +29,7 @@ def median_distance(x, y):
 def median_of_all_pairs(student, rng):
     """odd and even numbers of pairs, against a sorted list"""
     for n, m, d in (4, 3, 2), (3, 2, 5), (1, 1, 3), (2, 5, 1):
-        x, y = rng.normal(n, d, dtype=WIDE), 3 + rng.normal(m, d, dtype=WIDE)
+        x, y = rng.normal(n, d, dtype=float64), 3 + rng.normal(m, d, dtype=float64)
         both = torch.cat([x, y])
         table = (both[:, None] - both[None]).norm(dim=2)
         pairs = table[*torch.triu_indices(n + m, n + m, 1)]
@@ -67,7 +67,7 @@ def mmd_rbf(x, y, bandwidth):
 def discrepancy_pair_by_pair(student, rng):
     """against all pairs row by row"""
     for n, m, d, bandwidth in (5, 7, 3, 1.3), (4, 4, 2, 0.7), (1, 3, 2, 2.0), (6, 1, 1, 1.0):
-        x, y = rng.normal(n, d, dtype=WIDE), 0.8 + rng.normal(m, d, dtype=WIDE)
+        x, y = rng.normal(n, d, dtype=float64), 0.8 + rng.normal(m, d, dtype=float64)
         xx, yy, xy = ((a[:, None] - b[None]).square().sum(2) for a, b in ((x, x), (y, y), (x, y)))
 
         def with_kernel(k, xx=xx, yy=yy, xy=xy):
@@ -119,13 +119,13 @@ def gradient_of_mmd(student, x, y, bandwidth):
 @lab.check("mmd_rbf")
 def discrepancy_has_a_gradient(student, rng):
     """0 for identical samples, larger for larger shifts, and a finite gradient"""
-    x = rng.normal(40, 3, dtype=WIDE)
-    expect(student.mmd_rbf(x, x[torch.arange(39, -1, -1)], 1.0), torch.zeros((), dtype=WIDE), atol=1e-9)
+    x = rng.normal(40, 3, dtype=float64)
+    expect(student.mmd_rbf(x, x[torch.arange(39, -1, -1)], 1.0), torch.zeros((), dtype=float64), atol=1e-9)
     values = [student.mmd_rbf(x, x + shift, 1.0).item() for shift in (0.1, 0.5, 1.0, 2.0)]
     require(values == sorted(values) and values[0] > 0, f"shifts of 0.1, 0.5, 1 and 2 give {values}: not increasing")
-    y = rng.normal(30, 3, dtype=WIDE) + 0.5
+    y = rng.normal(30, 3, dtype=float64) + 0.5
     _, gradient = student.run(gradient_of_mmd, x, y, 1.5)
-    small, want = 1e-5, torch.zeros(2, 3, dtype=WIDE)
+    small, want = 1e-5, torch.zeros(2, 3, dtype=float64)
     for i in range(2):
         for j in range(3):
             step = torch.zeros_like(x)
@@ -157,8 +157,8 @@ def coral_align(source, target):
 def aligned_samples(student, rng):
     """against roots by singular values; mean and covariance are those of the target"""
     for n, m, d in (30, 20, 4), (12, 17, 3), (9, 8, 1):
-        source = rng.normal(n, d, dtype=WIDE) @ rng.normal(d, d, dtype=WIDE) + 1
-        target = rng.normal(m, d, dtype=WIDE) @ rng.normal(d, d, dtype=WIDE) - 3
+        source = rng.normal(n, d, dtype=float64) @ rng.normal(d, d, dtype=float64) + 1
+        target = rng.normal(m, d, dtype=float64) @ rng.normal(d, d, dtype=float64) - 3
         got = student.coral_align(source, target)
 
         def root(x, power, low=False):
@@ -195,11 +195,14 @@ def aligned_samples(student, rng):
 @lab.check("coral_align")
 def aligned_samples_without_an_inverse(student, rng):
     """a source feature that never changes; fewer rows than features"""
-    source, target = rng.normal(15, 4, dtype=WIDE), rng.normal(11, 4, dtype=WIDE) @ rng.normal(4, 4, dtype=WIDE)
+    source, target = (
+        rng.normal(15, 4, dtype=float64),
+        rng.normal(11, 4, dtype=float64) @ rng.normal(4, 4, dtype=float64),
+    )
     source[:, 2] = 7
     with case("source feature 2 is always 7", likely="an eigenvalue of 0 has no power −1/2: use 0 in its place"):
         expect(student.coral_align(source, target), coral_align(source, target), rtol=1e-6, atol=1e-8)
-    source, target = rng.normal(4, 6, dtype=WIDE), rng.normal(5, 6, dtype=WIDE)
+    source, target = rng.normal(4, 6, dtype=float64), rng.normal(5, 6, dtype=float64)
     with case("4 source rows of dimension 6", likely="eigenvalues near 0 may come out negative: compare, then invert"):
         expect(student.coral_align(source, target), coral_align(source, target), rtol=1e-6, atol=1e-8)
 
@@ -327,7 +330,7 @@ ADABN_MISTAKES = {
 def statistics_of_the_target(student, rng):
     """running means and variances, layer by layer and batch by batch"""
     for n, batch_size in (12, 4), (6, 6), (10, 2):
-        model, x = small_network(rng.seed()), 2 + 3 * rng.normal(n, 2, 4, 4, dtype=WIDE)
+        model, x = small_network(rng.seed()), 2 + 3 * rng.normal(n, 2, 4, 4, dtype=float64)
         states, _, _, _, _ = student.run(after_adabn, described(model, [False] * 10), x, batch_size, False)
         want = new_statistics(model, x, batch_size)
         wrong = {text: new_statistics(model, x, batch_size, what) for what, text in ADABN_MISTAKES.items()}
@@ -350,7 +353,7 @@ def statistics_of_the_target(student, rng):
 @lab.check("adabn")
 def nothing_else_changes(student, rng):
     """weights, modes, momenta are as before, and there are no gradients"""
-    model, x = small_network(rng.seed()), rng.normal(8, 2, 4, 4, dtype=WIDE)
+    model, x = small_network(rng.seed()), rng.normal(8, 2, 4, 4, dtype=float64)
     for text, modes, whole in (
         ("the model in eval mode", [False] * 10, False),
         ("the model in train mode", [True] * 10, True),
@@ -409,7 +412,7 @@ def through_grad_reverse(student, x, weight, strength):
 def gradient_turned_round(student, rng):
     """the identity forward, minus strength times the gradient backward"""
     for shape, strength in ((3, 5), 0.7), ((4,), 2.0), ((2, 1, 3), 0.0), ((1, 1), 1.0):
-        x, weight = rng.normal(*shape, dtype=WIDE), rng.normal(*shape, dtype=WIDE)
+        x, weight = rng.normal(*shape, dtype=float64), rng.normal(*shape, dtype=float64)
         with case(f"{len(shape)}-dimensional x, strength {strength:g}"):
             y, gradient = student.run(through_grad_reverse, x, weight, strength)
             expect(y, x, mistakes={"the sign is turned in forward, too": -x, "scaled in forward, too": strength * x})
@@ -430,7 +433,10 @@ def three_networks(seed: int) -> list[list[Tensor]]:
     generator = torch.Generator().manual_seed(seed)
     sizes = ((4, 3), (3, 4), (1, 4))
     return [
-        [torch.randn(*size, generator=generator, dtype=WIDE), torch.randn(size[0], generator=generator, dtype=WIDE)]
+        [
+            torch.randn(*size, generator=generator, dtype=float64),
+            torch.randn(size[0], generator=generator, dtype=float64),
+        ]
         for size in sizes
     ]
 
@@ -525,8 +531,8 @@ def steps_against_both_gradients(student, rng):
     """one and two steps of gradient descent, from the gradients of both losses taken apart"""
     for n, m, strength, steps in (5, 3, 0.6, 1), (2, 6, 1.7, 1), (4, 4, 0.0, 1), (4, 3, 0.5, 2):
         weights = three_networks(rng.seed())
-        source, label = rng.normal(n, 3, dtype=WIDE), rng.integers(0, 3, n)
-        target = 1 + rng.normal(m, 3, dtype=WIDE)
+        source, label = rng.normal(n, 3, dtype=float64), rng.integers(0, 3, n)
+        target = 1 + rng.normal(m, 3, dtype=float64)
         arguments = weights, source, label, target, strength, 0.1, steps
         with case(f"{n} source and {m} target rows, strength {strength:g}, {steps} step{'s' * (steps > 1)}"):
             got, losses = student.run(after_dann_steps, *arguments)
@@ -556,11 +562,11 @@ def label_shift(confusion, answers):
 def frequencies_from_answers(student, rng):
     """a classifier with known confusions answers on a known mixture"""
     for classes in 3, 5, 2:
-        given = torch.eye(classes, dtype=WIDE) * 3 + rng.uniform(classes, classes, dtype=WIDE)
+        given = torch.eye(classes, dtype=float64) * 3 + rng.uniform(classes, classes, dtype=float64)
         given = given / given.sum(0)  # given[i, j]: the answer i for the class j
-        before = rng.uniform(classes, low=0.5, high=2, dtype=WIDE)
+        before = rng.uniform(classes, low=0.5, high=2, dtype=float64)
         before = before / before.sum()
-        after = rng.uniform(classes, low=0.05, high=1, dtype=WIDE)
+        after = rng.uniform(classes, low=0.05, high=1, dtype=float64)
         after = after / after.sum()
         confusion, answers = given * before, given @ after
         weight = after / before
@@ -588,8 +594,8 @@ def with_the_transpose(confusion: Tensor, answers: Tensor) -> Tensor:
 @lab.check("label_shift")
 def frequencies_are_frequencies(student, rng):
     """a class that is not there: nothing negative, and a sum of 1"""
-    confusion = torch.tensor([[0.30, 0.05, 0.02], [0.03, 0.25, 0.03], [0.02, 0.03, 0.27]], dtype=WIDE)
-    answers = torch.tensor([0.80, 0.17, 0.03], dtype=WIDE)
+    confusion = torch.tensor([[0.30, 0.05, 0.02], [0.03, 0.25, 0.03], [0.02, 0.03, 0.27]], dtype=float64)
+    answers = torch.tensor([0.80, 0.17, 0.03], dtype=float64)
     weight = torch.linalg.solve(confusion, answers)
     negative = weight * confusion.sum(0)
     with case("the answer 2 is rarer than confusions alone explain"):

@@ -4,11 +4,10 @@ import copy
 import math
 
 import torch
-from check import WIDE, lab
+from check import lab
 from checking import progress, student_side
+from checking.kit import float64, half_circles
 from torch import Tensor, nn
-
-# ---- targets
 
 
 def shifted(images: Tensor, generator) -> dict[str, Tensor]:
@@ -158,8 +157,7 @@ def moons(n: int, angle: float, generator) -> tuple[Tensor, Tensor]:
     """Two half circles, turned by an angle: n × 2 and labels."""
     t = torch.rand(n, generator=generator) * math.pi
     label = torch.arange(n) % 2
-    upper, lower = torch.stack([t.cos(), t.sin()], 1), torch.stack([1 - t.cos(), 0.5 - t.sin()], 1)
-    x = torch.where(label[:, None] == 1, lower, upper) - torch.tensor([0.5, 0.25])
+    x = half_circles(t, label == 1) - torch.tensor([0.5, 0.25])
     x = x + 0.1 * torch.randn(n, 2, generator=generator)
     c, s = math.cos(angle), math.sin(angle)
     return x @ torch.tensor([[c, s], [-s, c]]), label
@@ -242,8 +240,8 @@ def an_epidemic_of_threes(student, metrics, data, rng):
     wanted = torch.tensor([0.5, 0.5, 0.5, 5.0, 0.5, 0.5, 0.5, 1.0, 0.5, 0.5])
     chosen = torch.multinomial((wanted / wanted.max())[test_t], 3000, generator=rng.generator)
     answers, new_answers = student.run(confusing_network, x, t[:1000], [held, new[chosen]], rng.seed())
-    confusion = torch.zeros(10, 10, dtype=WIDE)
-    confusion.index_put_((answers, t[1000:6000]), torch.tensor(1 / 5000, dtype=WIDE), accumulate=True)
+    confusion = torch.zeros(10, 10, dtype=float64)
+    confusion.index_put_((answers, t[1000:6000]), torch.tensor(1 / 5000, dtype=float64), accumulate=True)
     counted = new_answers.bincount(minlength=10).double() / 3000
     truth = test_t[chosen].bincount(minlength=10).double() / 3000
     estimate = student.label_shift(confusion, counted)

@@ -6,10 +6,10 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks, student_side
+from checking.kit import filled
 
 lab = Lab(
     __file__,
@@ -44,7 +44,7 @@ def small_model(weights):
         nn.ReLU(),
         nn.Linear(11, 3),
     )
-    vector_to_parameters(weights[: parameters_to_vector(model.parameters()).numel()].clone(), model.parameters())
+    filled(model, weights)
     return model
 
 
@@ -59,7 +59,7 @@ def uneven(rng):
     return weights
 
 
-# ----------------------------------------------------------------------------------- 1 and 2, pruning and fine-tuning
+# ---- 1 and 2, pruning and fine-tuning
 
 
 @student_side
@@ -160,7 +160,7 @@ def add_derivatives(model, x, t):
 def fine_tuned(student, weights, masks, x, t, kind):
     """Two steps of ordinary training, pruning, then fine-tuning."""
     model = nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 3))
-    vector_to_parameters(weights.clone(), model.parameters())
+    filled(model, weights)
     options = {"lr": 0.02} if kind == "Adam" else {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
     opt = getattr(torch.optim, kind)(model.parameters(), **options)
     batches = list(zip(x.split(4), t.split(4), strict=True))
@@ -228,7 +228,7 @@ def zeros_stay(student, rng):
             )
 
 
-# ------------------------------------------------------------------------------------------- 3 and 4, fewer bits
+# ---- 3 and 4, fewer bits
 
 
 @student_side
@@ -363,13 +363,13 @@ def all_at_their_largest(student, rng):
         expect(student.int8_linear(torch.zeros(3, 1000), q, scale, bias), bias.expand(3, 2))
 
 
-# ------------------------------------------------------------------------------------ 5 and 6, fewer operations
+# ---- 5 and 6, fewer operations
 
 
 @student_side
 def folded(student, options, weights, norm, x):
     conv, bn = nn.Conv2d(**options), nn.BatchNorm2d(options["out_channels"], eps=0.1)
-    vector_to_parameters(weights[: parameters_to_vector(conv.parameters()).numel()].clone(), conv.parameters())
+    filled(conv, weights)
     bn.weight.data, bn.bias.data, bn.running_mean, bn.running_var = (part.clone() for part in norm)
     before = {f"conv.{k}": t.clone() for k, t in conv.state_dict().items()} | {
         f"bn.{k}": t for k, t in bn.state_dict().items()
@@ -484,7 +484,7 @@ def multiplications_and_additions(student, rng):
             require(training, "the mode of the model has changed")
 
 
-# -------------------------------------------------------------------------------------------- 7 distillation_loss
+# ---- 7 distillation_loss
 
 
 def soft(scores, teacher, temperature):

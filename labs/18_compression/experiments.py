@@ -8,34 +8,17 @@ import time
 import torch
 from check import error, lab
 from checking import progress, student_side
+from checking.kit import digit_model, loaded, mosaic
 from torch import nn
 from torch.nn import functional as F
 
-# ----------------------------------------------------------------------------------------------------------- targets
-
-
-@student_side
-def digit_model():
-    return nn.Sequential(
-        nn.Conv2d(1, 16, 5),
-        nn.BatchNorm2d(16),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(16, 32, 5),
-        nn.BatchNorm2d(32),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(512, 64),
-        nn.ReLU(),
-        nn.Linear(64, 10),
-    )
+BLOCK = "norm relu pool"  # behind each convolution of the network for digits
 
 
 @student_side
 def train(student, x, t):
     """Three epochs, the last with a smaller step."""
-    model = digit_model()
+    model = digit_model(BLOCK)
     opt = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for n in progress(range(3 * len(x) // 100), "training"):
         opt.param_groups[0]["lr"] = 0.05 if n < 2 * len(x) // 100 else 0.01
@@ -44,13 +27,6 @@ def train(student, x, t):
         F.cross_entropy(model(x[here]), t[here]).backward()
         opt.step()
     return model.state_dict()
-
-
-@student_side
-def loaded(weights):
-    model = digit_model()
-    model.load_state_dict(weights)
-    return model.eval()
 
 
 _trained = {}
@@ -68,7 +44,7 @@ def trained(student, data):
 def pruning_curve(student, weights, train_set, test_set, sparsities):
     before, after, layers = [], [], {}
     for sparsity in progress(sparsities, "pruning"):
-        model = loaded(weights)
+        model = loaded(digit_model(BLOCK), weights)
         masks = student.magnitude_prune(model, sparsity)
         before.append(error(model, *test_set))
         opt = torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9)
@@ -77,13 +53,6 @@ def pruning_curve(student, weights, train_set, test_set, sparsities):
         after.append(error(model.eval(), *test_set))
         layers[sparsity] = model[4].weight.clone()
     return before, after, layers
-
-
-def mosaic(filters):
-    """D × C filters of h × w as one picture, with gaps between them."""
-    d, c, h, w = filters.shape
-    tiles = F.pad(filters, (0, 1, 0, 1), value=float("nan"))
-    return tiles.permute(0, 2, 1, 3).reshape(d * (h + 1), c * (w + 1))[:-1, :-1]
 
 
 @lab.experiment("magnitude_prune", "fine_tune_masked", seconds=14)
@@ -109,7 +78,7 @@ def fewer_weights(student, metrics, data, rng):
         for axes, sparsity in zip(others, (0.0, 0.9, 0.98), strict=True):
             part = layers[sparsity][:9, :9]
             high = part.abs().max().item() + 1e-9
-            axes.imshow(mosaic(part), cmap="RdBu_r", vmin=-high, vmax=high)
+            axes.imshow(mosaic(part.flatten(0, 1), part.shape[1]), cmap="RdBu_r", vmin=-high, vmax=high)
             axes.set_title(f"{100 * (1 - sparsity):.0f} % stay (81 filters of conv 2)", fontsize=9)
             axes.axis("off")
 
@@ -119,14 +88,14 @@ def bits_curve(student, weights, test_set, bits):
     """Errors with weights of few bits, the first filters; the error with both linear layers in integers."""
     errors, filters = [], []
     for b in progress(bits, "quantising"):
-        model = loaded(weights)
+        model = loaded(digit_model(BLOCK), weights)
         for p in model.parameters():
             if p.dim() > 1:
                 q, scale = student.quantise_per_channel(p.detach(), b)
                 p.data = q * scale.reshape(-1, *[1] * (p.dim() - 1))
         errors.append(error(model, *test_set))
         filters.append(model[0].weight[:, 0].clone())
-    model = loaded(weights)
+    model = loaded(digit_model(BLOCK), weights)
 
     def linear(layer, x):
         return student.int8_linear(x, *student.quantise_per_channel(layer.weight.detach(), 8), layer.bias.detach())
@@ -156,7 +125,8 @@ def fewer_bits(student, metrics, data, rng):
         axes.legend()
         shown = {"32": original, "8": filters[0], "4": filters[3], "3": filters[4], "2": filters[5]}
         high = original.abs().max().item()
-        picture.imshow(mosaic(torch.stack(list(shown.values()))), cmap="RdBu_r", vmin=-high, vmax=high)
+        table = torch.stack(list(shown.values()))
+        picture.imshow(mosaic(table.flatten(0, 1), table.shape[1]), cmap="RdBu_r", vmin=-high, vmax=high)
         picture.set_yticks([6 * n + 2 for n in range(len(shown))], [f"{b} bits" for b in shown])
         picture.set_xticks([])
         picture.grid(False)
@@ -177,7 +147,7 @@ def fold_all(student, model):
 @student_side
 def times(student, weights, x, sizes):
     """Seconds of computing for an image, with and without folding; the largest difference; operations for an image."""
-    model = loaded(weights)
+    model = loaded(digit_model(BLOCK), weights)
     models = [model, fold_all(student, model)]
     found = [[], []]
     with torch.inference_mode():
@@ -222,7 +192,7 @@ def students(student, weights, train_set, test_set, ways):
     """The error of a small network for each way to teach it: the mean of two."""
     x, t = train_set
     with torch.inference_mode():
-        teacher = loaded(weights)(x)
+        teacher = loaded(digit_model(BLOCK), weights)(x)
     teacher = teacher.clone()
     errors = {}
     for way, seed in progress([(way, seed) for way in ways for seed in range(2)], "distilling"):
@@ -259,10 +229,10 @@ def a_small_student(student, metrics, data, rng):
 def latency(student, weights, x, t):
     """Milliseconds on the GPU for each variant and size; how often the answers are those of 32 bits."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.mkdtemp())
-    model = loaded(weights).cuda()
+    model = loaded(digit_model(BLOCK), weights).cuda()
     folded_ = fold_all(student, model)
     variants = {"32 bits": (model, torch.float32), "32 bits, folded": (folded_, torch.float32)}
-    variants["16 bits, folded"] = fold_all(student, loaded(weights).cuda()).half(), torch.float16
+    variants["16 bits, folded"] = fold_all(student, loaded(digit_model(BLOCK), weights).cuda()).half(), torch.float16
     with contextlib.suppress(Exception):  # torch.compile needs a C compiler, which not every machine has
         compiled = torch.compile(folded_)
         with torch.inference_mode():

@@ -10,12 +10,12 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from checking import Lab, case, expect, require, run_checks
+from checking.kit import float64
 
 PARTS = ["log_likelihood", "ppca_em", "fa_em", "nmf", "classical_mds", "geodesic_distances", "lle"]
 lab = Lab(__file__, parts=PARTS)
 lab.forbid("log_likelihood", names=["distributions"], why="the formula is the exercise")
 lab.forbid("ppca_em", names=["eigh", "svd", "eig", "pca_lowrank"], why="the sheet asks for EM")
-WIDE = torch.float64
 
 
 # ---- factor models
@@ -32,8 +32,8 @@ def log_likelihood(x, mean, w, psi):
 def density_of_a_gaussian(student, rng):
     """against the density of a Gaussian with the full covariance"""
     for n, d, k in (7, 5, 2), (1, 3, 1), (4, 2, 3), (13, 6, 4):
-        x, mean, w = 2 * rng.normal(n, d, dtype=WIDE), rng.normal(d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
-        psi = rng.uniform(d, low=0.3, high=3, dtype=WIDE)
+        x, mean, w = 2 * rng.normal(n, d, dtype=float64), rng.normal(d, dtype=float64), rng.normal(d, k, dtype=float64)
+        psi = rng.uniform(d, low=0.3, high=3, dtype=float64)
         want = log_likelihood(x, mean, w, psi)
         flat = (w @ w.T + psi.diag()).logdet().item()
         with case(f"{n} samples of dimension {d}, {k} factors"):
@@ -62,8 +62,8 @@ def density_of_a_gaussian(student, rng):
 def density_in_many_dimensions(student, rng):
     """20 000 dimensions, where a D × D matrix would take 3 GB"""
     d, k = 20_000, 3
-    x, mean, w = rng.normal(2, d, dtype=WIDE), rng.normal(d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
-    psi = rng.uniform(d, low=0.5, high=2, dtype=WIDE)
+    x, mean, w = rng.normal(2, d, dtype=float64), rng.normal(d, dtype=float64), rng.normal(d, k, dtype=float64)
+    psi = rng.uniform(d, low=0.5, high=2, dtype=float64)
     exact = torch.distributions.LowRankMultivariateNormal(mean, w, psi).log_prob(x).mean().item()
     with case(f"D = {d}", likely="work with k × k matrices: the hint has both identities"):
         expect(student.log_likelihood(x, mean, w, psi), exact)
@@ -113,7 +113,7 @@ PPCA_MISTAKES = {
 def ppca_step_by_step(student, rng):
     """0, 1 and 3 steps, against E and M steps sample by sample"""
     for n, d, k, steps in (9, 5, 2, 1), (7, 4, 1, 0), (12, 6, 3, 3), (5, 2, 1, 1):
-        x, w = 1 + 2 * rng.normal(n, d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
+        x, w = 1 + 2 * rng.normal(n, d, dtype=float64), rng.normal(d, k, dtype=float64)
         sigma2 = rng.number(0.3, 0.8)
         mistakes = {
             text: lambda x=x, w=w, s=sigma2, what=what: ppca_otherwise(x, w, s, what)
@@ -130,13 +130,13 @@ def ppca_step_by_step(student, rng):
 @lab.check("ppca_em")
 def ppca_ends_at_the_closed_form(student, rng):
     """the likelihood never decreases, and ends where eigenvectors say"""
-    x = rng.normal(40, 6, dtype=WIDE) * torch.tensor([1.8, 1.5, 0.5, 0.6, 0.4, 0.5], dtype=WIDE)
-    x = x @ torch.linalg.qr(rng.normal(6, 6, dtype=WIDE))[0] + 3
-    w, sigma2 = rng.normal(6, 2, dtype=WIDE), 1.0
+    x = rng.normal(40, 6, dtype=float64) * torch.tensor([1.8, 1.5, 0.5, 0.6, 0.4, 0.5], dtype=float64)
+    x = x @ torch.linalg.qr(rng.normal(6, 6, dtype=float64))[0] + 3
+    w, sigma2 = rng.normal(6, 2, dtype=float64), 1.0
     mean, before = x.mean(0), -math.inf
     for step in range(8):
         w, sigma2 = student.ppca_em(x, w, sigma2, 1)
-        now = log_likelihood(x, mean, w, torch.full((6,), sigma2, dtype=WIDE))
+        now = log_likelihood(x, mean, w, torch.full((6,), sigma2, dtype=float64))
         require(
             now >= before - 1e-9,
             f"step {step + 1} lowers the log-likelihood from {before:.6f} to {now:.6f}",
@@ -189,8 +189,8 @@ FA_MISTAKES = {
 def fa_step_by_step(student, rng):
     """0, 1 and 3 steps, against E and M steps sample by sample"""
     for n, d, k, steps in (9, 5, 2, 1), (7, 4, 1, 0), (12, 6, 3, 3), (8, 3, 1, 1):
-        x, w = 1 + 2 * rng.normal(n, d, dtype=WIDE), rng.normal(d, k, dtype=WIDE)
-        psi = rng.uniform(d, low=0.5, high=2, dtype=WIDE)
+        x, w = 1 + 2 * rng.normal(n, d, dtype=float64), rng.normal(d, k, dtype=float64)
+        psi = rng.uniform(d, low=0.5, high=2, dtype=float64)
         mistakes = {
             text: lambda x=x, w=w, p=psi, what=what: fa_otherwise(x, w, p, what)
             for what, text in FA_MISTAKES.items()
@@ -204,9 +204,9 @@ def fa_step_by_step(student, rng):
 @lab.check("fa_em")
 def fa_improves_and_stays_positive(student, rng):
     """the likelihood never decreases; a feature that is always 5 keeps a variance of 1e-6"""
-    x = rng.normal(60, 2, dtype=WIDE) @ rng.normal(2, 5, dtype=WIDE)
-    x = x + rng.normal(60, 5, dtype=WIDE) * torch.tensor([0.3, 1, 2, 0.5, 1], dtype=WIDE)
-    w, psi = rng.normal(5, 2, dtype=WIDE), torch.ones(5, dtype=WIDE)
+    x = rng.normal(60, 2, dtype=float64) @ rng.normal(2, 5, dtype=float64)
+    x = x + rng.normal(60, 5, dtype=float64) * torch.tensor([0.3, 1, 2, 0.5, 1], dtype=float64)
+    w, psi = rng.normal(5, 2, dtype=float64), torch.ones(5, dtype=float64)
     mean, before = x.mean(0), -math.inf
     for step in range(8):
         w, psi = student.fa_em(x, w, psi, 1)
@@ -215,8 +215,8 @@ def fa_improves_and_stays_positive(student, rng):
         before = now
     x[:, 1] = 5
     with case("feature 1 is always 5", likely="a variance that becomes 0 makes the next step divide by it: clamp"):
-        _, psi = student.fa_em(x, rng.normal(5, 2, dtype=WIDE), torch.ones(5, dtype=WIDE), 30)
-        expect(psi[1], torch.tensor(1e-6, dtype=WIDE), rtol=1e-6)
+        _, psi = student.fa_em(x, rng.normal(5, 2, dtype=float64), torch.ones(5, dtype=float64), 30)
+        expect(psi[1], torch.tensor(1e-6, dtype=float64), rtol=1e-6)
         require(bool(psi.isfinite().all()) and bool((psi > 0).all()), f"noise variances are {psi.tolist()}")
 
 
@@ -237,7 +237,7 @@ def nmf(v, w, h, steps):
 def nmf_step_by_step(student, rng):
     """0, 1 and 4 steps, entry by entry"""
     for d, n, k, steps in (5, 7, 2, 1), (4, 6, 3, 0), (6, 9, 2, 4), (3, 1, 1, 1):
-        v, w, h = rng.uniform(d, n, dtype=WIDE), rng.uniform(d, k, dtype=WIDE), rng.uniform(k, n, dtype=WIDE)
+        v, w, h = rng.uniform(d, n, dtype=float64), rng.uniform(d, k, dtype=float64), rng.uniform(k, n, dtype=float64)
         new_h = nmf(v, w, h, 1)[1]
 
         def at_once(v=v, w=w, h=h, new_h=new_h):
@@ -270,9 +270,9 @@ def nmf_step_by_step(student, rng):
 @lab.check("nmf")
 def nmf_improves_and_stays_positive(student, rng):
     """the error never grows, nothing becomes negative, empty rows of v do no harm"""
-    v = rng.uniform(9, 14, dtype=WIDE)
+    v = rng.uniform(9, 14, dtype=float64)
     v[4], v[:, 2] = 0, 0
-    w, h = rng.uniform(9, 3, dtype=WIDE), rng.uniform(3, 14, dtype=WIDE)
+    w, h = rng.uniform(9, 3, dtype=float64), rng.uniform(3, 14, dtype=float64)
     before = math.inf
     for step in range(12):
         w, h = student.nmf(v, w, h, 1)
@@ -338,7 +338,7 @@ MDS_MISTAKES = {
 def places_from_distances(student, rng):
     """the principal components of places, from their distances alone"""
     for n, d, k in (9, 4, 2), (7, 2, 2), (5, 3, 1), (6, 1, 3):
-        x = rng.normal(n, d, dtype=WIDE) * torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=WIDE)[:d] + 5
+        x = rng.normal(n, d, dtype=float64) * torch.tensor([3.0, 2.0, 1.0, 0.5], dtype=float64)[:d] + 5
         distance = (x[:, None] - x[None]).norm(dim=2)
         mistakes = {
             text: lambda distance=distance, k=k, what=what: signed(mds_otherwise(distance, k, what))
@@ -346,7 +346,7 @@ def places_from_distances(student, rng):
         }
         places = x - x.mean(0)
         u, s, _ = torch.linalg.svd(places, full_matrices=False)
-        want = torch.cat([u * s, torch.zeros(n, 5, dtype=WIDE)], 1)[:, :k]
+        want = torch.cat([u * s, torch.zeros(n, 5, dtype=float64)], 1)[:, :k]
         with case(f"{n} places in {d} dimensions, {k} columns"):
             got = student.classical_mds(distance, k)
             expect(signed(got), signed(want), mistakes=mistakes, atol=1e-6)
@@ -357,7 +357,7 @@ def places_that_cannot_be(student, rng):
     """distances of no real places: a way round a lake; negative eigenvalues give zeros"""
     ring = torch.arange(8)
     around = (ring[:, None] - ring[None]).abs()
-    distance = torch.minimum(around, 8 - around).to(WIDE) + 0.01 * rng.uniform(8, 8, dtype=WIDE).triu(1)
+    distance = torch.minimum(around, 8 - around).to(float64) + 0.01 * rng.uniform(8, 8, dtype=float64).triu(1)
     distance = distance.triu(1) + distance.triu(1).T
     with case("8 columns", likely="a root of a negative eigenvalue: clamp it to 0 first"):
         expect(signed(student.classical_mds(distance, 8)), signed(classical_mds(distance, 8)), atol=1e-6)
@@ -414,7 +414,7 @@ GRAPH_MISTAKES = {
 def shortest_ways(student, rng):
     """against the algorithm of Dijkstra"""
     for n, d, neighbours in (17, 2, 3), (9, 1, 2), (12, 3, 4), (5, 2, 4):
-        x = rng.normal(n, d, dtype=WIDE)
+        x = rng.normal(n, d, dtype=float64)
         mistakes = {
             text: lambda x=x, neighbours=neighbours, what=what: joined(x, neighbours, what)
             for what, text in GRAPH_MISTAKES.items()
@@ -428,10 +428,10 @@ def shortest_ways(student, rng):
 @lab.check("geodesic_distances")
 def ways_across_a_gap(student, rng):
     """two islands: infinite from one to the other; a chain: every step counts"""
-    x = torch.cat([rng.normal(6, 2, dtype=WIDE), 1000 + rng.normal(5, 2, dtype=WIDE)])
+    x = torch.cat([rng.normal(6, 2, dtype=float64), 1000 + rng.normal(5, 2, dtype=float64)])
     with case("two islands", likely="where there is no edge, the table must begin with infinity"):
         expect(student.geodesic_distances(x, 3), geodesic_distances(x, 3), atol=1e-6)
-    angle = torch.arange(15, dtype=WIDE) / 2.5
+    angle = torch.arange(15, dtype=float64) / 2.5
     chain = torch.stack([angle.cos(), angle.sin()], 1)
     order = rng.permutation(15)
     with case(
@@ -486,7 +486,7 @@ LLE_MISTAKES = {
 def embedding_of_random_places(student, rng):
     """against one row at a time and a singular value decomposition"""
     for n, d, neighbours, k in (17, 3, 5, 2), (11, 2, 4, 1), (13, 5, 3, 3):
-        x = rng.normal(n, d, dtype=WIDE)
+        x = rng.normal(n, d, dtype=float64)
         mistakes = {
             text: lambda x=x, m=neighbours, k=k, what=what: signed(lle_otherwise(x, m, k, what))
             for what, text in LLE_MISTAKES.items()
@@ -499,8 +499,8 @@ def embedding_of_random_places(student, rng):
 @lab.check("lle")
 def embedding_does_not_see_rotations(student, rng):
     """turned, moved and enlarged data give the same places"""
-    x = rng.normal(14, 3, dtype=WIDE)
-    turn = torch.linalg.qr(rng.normal(3, 3, dtype=WIDE))[0]
+    x = rng.normal(14, 3, dtype=float64)
+    turn = torch.linalg.qr(rng.normal(3, 3, dtype=float64))[0]
     first, second = student.lle(x, 5, 2), student.lle(40 * x @ turn + 7, 5, 2)
     expect(signed(first), signed(lle(x, 5, 2)), rtol=1e-4, atol=1e-5)
     with case("40 × the data, turned, plus 7", likely="the number added to the diagonal must grow with the trace of G"):

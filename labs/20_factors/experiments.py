@@ -3,11 +3,10 @@
 import math
 
 import torch
-from check import WIDE, classical_mds, lab, log_likelihood
+from check import classical_mds, lab, log_likelihood
 from checking import progress, student_side
+from checking.kit import float64
 from torch import Tensor
-
-# ---- targets
 
 
 @student_side
@@ -34,12 +33,14 @@ def widest_angle(a: Tensor, b: Tensor) -> float:
 def noise_of_twenty_sensors(student, metrics, data, rng):
     """Twenty sensors, three causes, noise from 0.1 to 10: factor analysis and probabilistic PCA"""
     d, k, n, steps = 20, 3, 5000, 300
-    loadings = rng.normal(d, k, dtype=WIDE)
-    noise = 10 ** torch.linspace(-1, 1, d, dtype=WIDE)[rng.permutation(d)]
-    x, unseen = (rng.normal(n, k, dtype=WIDE) @ loadings.T + rng.normal(n, d, dtype=WIDE) * noise.sqrt() for _ in "ab")
-    start = rng.normal(d, k, dtype=WIDE)
+    loadings = rng.normal(d, k, dtype=float64)
+    noise = 10 ** torch.linspace(-1, 1, d, dtype=float64)[rng.permutation(d)]
+    x, unseen = (
+        rng.normal(n, k, dtype=float64) @ loadings.T + rng.normal(n, d, dtype=float64) * noise.sqrt() for _ in "ab"
+    )
+    start = rng.normal(d, k, dtype=float64)
     w, sigma2, w_fa, psi, (pca_curve, fa_curve) = student.run(learning_curves, x, unseen, start, steps)
-    truth = log_likelihood(unseen, torch.zeros(d, dtype=WIDE), loadings, noise)
+    truth = log_likelihood(unseen, torch.zeros(d, dtype=float64), loadings, noise)
     metrics.at_most(
         "factor analysis: largest error of a noise variance", 100 * ((psi - noise) / noise).abs().max().item(), 30, "%"
     )
@@ -114,11 +115,11 @@ def gallery(figure, rows: Tensor, title: str, colours: str, limit: float | None)
 
 def swiss_roll(n: int, rng) -> tuple[Tensor, Tensor]:
     """n places on a rolled-up sheet, N × 3, and how far along the sheet each is."""
-    angle = torch.linspace(1.5 * math.pi, 4.5 * math.pi, 4000, dtype=WIDE)
+    angle = torch.linspace(1.5 * math.pi, 4.5 * math.pi, 4000, dtype=float64)
     length = 0.5 * (angle * (1 + angle**2).sqrt() + angle.asinh())
-    along = length[0] + (length[-1] - length[0]) * rng.uniform(n, dtype=WIDE)
+    along = length[0] + (length[-1] - length[0]) * rng.uniform(n, dtype=float64)
     t = angle[torch.searchsorted(length, along).clamp(max=3999)]
-    return torch.stack([t * t.cos(), 10 * rng.uniform(n, dtype=WIDE), t * t.sin()], 1), along
+    return torch.stack([t * t.cos(), 10 * rng.uniform(n, dtype=float64), t * t.sin()], 1), along
 
 
 @student_side

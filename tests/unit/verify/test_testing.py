@@ -364,7 +364,7 @@ def test_the_time_that_it_took_the_last_time_is_said_before(kept: Proofs, monkey
         "‣ room: 2 of 2 to prove, 4 s of tests the last time",
     ]
     prove(rows([], [Fake("labs")]), kept)
-    assert said[-2] == "‣ labs: 1 of 1 to prove; its output is in build/tests/inside.log"
+    assert said[-2] == "‣ labs: 1 of 1 to prove; its output is in build/tests/labs.log"
 
 
 TESTS = """
