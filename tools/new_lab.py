@@ -34,10 +34,12 @@ def checked_name(name: str, labs: Path) -> re.Match[str]:
         raise BadName(
             f"“{name}” cannot be the name of a lab.\n  hint: two digits, _, a word in small letters: 21_topic"
         )
+    if not labs.is_dir():
+        raise BadName(f"There is no folder {labs}.\n  hint: --labs names the folder that holds the labs")
     taken = sorted(path.name for path in labs.glob(f"{match['number']}_*"))
     if taken:
         used = {path.name[:2] for path in labs.glob("[0-9][0-9]_*")}
-        free = next(f"{number:02d}" for number in range(1, 100) if f"{number:02d}" not in used)
+        free = next((f"{number:02d}" for number in range(1, 100) if f"{number:02d}" not in used), "no number")
         raise BadName(f"There is a lab with this number: {taken[0]}.\n  hint: {free} is free.")
     return match
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from coursebox import __version__
+from coursebox.core.errors import CourseboxError
 
 BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT")
 
@@ -39,11 +41,14 @@ def make_client(
     stall: float = 30.0,
     cert: str | None = None,
     proxies: Iterable[tuple[str, str]] = (),
+    proxy_of_all: str | None = None,
 ) -> httpx.Client:
     """A client that several threads may share.
 
     connect, stall: seconds until a connection stands, and that a server may stay silent
     proxies: (address, proxy) for hosts that have a proxy of their own, next to $http_proxy and its kin
+    proxy_of_all: for all other hosts, where the environment names none. Raises CourseboxError for a proxy that cannot
+    be used.
     """
     # The resolver's default is to wait 5 s for each lost answer (resolv.conf(5)), which hundreds of files add up.
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:5")
@@ -52,7 +57,9 @@ def make_client(
     for address, proxy in proxies:
         parts = urlsplit(address)
         if parts.hostname:
-            mounts[f"{parts.scheme}://{parts.hostname}"] = httpx.HTTPTransport(proxy=proxy, verify=context)
+            mounts[f"{parts.scheme}://{parts.hostname}"] = _by(proxy, context)
+    if proxy_of_all:
+        mounts["all://"] = _by(proxy_of_all, context)
     return httpx.Client(
         verify=context,
         mounts=mounts,
@@ -62,3 +69,15 @@ def make_client(
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections),
         headers={"User-Agent": f"coursebox/{__version__}", "Accept-Encoding": "identity"},
     )
+
+
+def _by(proxy: str, context: ssl.SSLContext) -> httpx.HTTPTransport:
+    """The way through a proxy; without a scheme it is one for HTTP, as apt and pip take it."""
+    try:
+        return httpx.HTTPTransport(proxy=proxy if "://" in proxy else f"http://{proxy}", verify=context)
+    except (ValueError, ImportError) as error:  # a scheme that the library does not know, or would need a package for
+        shown = re.sub(r"//[^/@]*@", "//…@", proxy)
+        raise CourseboxError(
+            f"the proxy {shown} cannot be used: {error}",
+            hint="name a proxy that begins with http:// or https:// in the settings of apt or pip",
+        ) from None

@@ -16,6 +16,7 @@ from packaging.utils import parse_wheel_filename
 
 from coursebox.archives.mirrors import join, local_path
 from coursebox.archives.pip import PipSettings
+from coursebox.archives.refusals import GONE, refusal
 
 PAGE_LIMIT = 64 << 20
 # Seconds: the pause doubles from 0.5 on; a server may ask for up to 30 (Retry-After, RFC 9110, 10.2.3).
@@ -94,11 +95,17 @@ def _page(source: str, client: httpx.Client) -> tuple[str, str, str] | None:
         answer: httpx.Response | httpx.HTTPError
         try:
             with client.stream("GET", source, headers={"Accept": ACCEPT}) as answer:
+                if answer.status_code in GONE:
+                    return None
+                if answer.status_code == 200:
+                    return _read(answer, source)
+                why = refusal(answer.status_code)
                 if not retry.is_retryable_status_code(answer.status_code):
-                    return _read(answer, source) if answer.status_code == 200 else None
-                why = f"HTTP {answer.status_code}"
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects):
+                    raise ConnectionError(f"{urlsplit(source).hostname}: {why}")
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             return None
+        except httpx.TooManyRedirects:
+            raise ConnectionError(f"{urlsplit(source).hostname}: redirects without end") from None
         except httpx.HTTPError as error:
             answer, why = error, str(error) or type(error).__name__
         if retry.is_exhausted():

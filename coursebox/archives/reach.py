@@ -20,6 +20,11 @@ def archive_client(
     for base in (*apt.main, *apt.security) if apt else ():
         if proxy := apt_proxy(base.split(":", 1)[0]):
             proxies.append((base, proxy))
-    if pip and pip.proxy:
-        proxies += [(index, pip.proxy) for index in (*pip.indexes, *pip.find_links)]
-    return make_client(connect=connect, stall=stall, cert=pip.cert if pip else None, proxies=proxies)
+    # An index may name files on any host; pip asks its proxy for all of them.
+    return make_client(
+        connect=connect,
+        stall=stall,
+        cert=pip.cert if pip else None,
+        proxies=proxies,
+        proxy_of_all=pip.proxy if pip else None,
+    )

@@ -40,5 +40,8 @@ def of_system(error: OSError) -> CourseboxError | None:
     """An error of the operating system in words, with the place; None where it is not one that a user can mend."""
     if error.errno not in HINTS:
         return None
-    place = os.fsencode(error.filename2 or error.filename or "a file").decode("utf-8", "replace")
+    named = next(
+        (name for name in (error.filename2, error.filename) if isinstance(name, str | bytes | os.PathLike)), ""
+    )
+    place = os.fsencode(named or "a file").decode("utf-8", "replace")
     return CourseboxError(f"{place}: {os.strerror(error.errno)}", hint=HINTS[error.errno])

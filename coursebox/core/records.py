@@ -16,12 +16,15 @@ from coursebox.core.digests import sha256_file, sha256_sparse, sha256_value
 from coursebox.core.files import write_text
 
 RECORD = "stage.json"
+NEEDED = {"files", "facts", "seconds", "stamps"}
 
 
 def file_digest(path: Path) -> str:
-    """The digest of a result file; reading the holes of a 20 GiB disk would take longer than making it."""
-    status = path.stat()
-    return sha256_sparse(path) if status.st_blocks * 512 < status.st_size else sha256_file(path)
+    """The digest of a result file. Of a raw disk only what is not zero: reading 20 GiB takes longer than making it.
+
+    The name decides, not how a file system stores the file: the same bytes have the same digest everywhere.
+    """
+    return sha256_sparse(path) if path.suffix == ".raw" else sha256_file(path)
 
 
 def stamp(path: Path) -> list[int]:
@@ -49,10 +52,10 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     """The record of a folder, a dict with "files", "facts", "seconds" and what else was written; None without one."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        digest = record.pop("digest")
-    except (OSError, ValueError, KeyError, AttributeError):
+        whole = record.pop("digest") == sha256_value(record) and record.keys() >= NEEDED
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return record if digest == sha256_value(record) else None
+    return record if whole else None
 
 
 def is_whole(folder: Path, record: dict[str, Any], digest: Callable[[Path], str] = file_digest) -> bool:

@@ -80,12 +80,12 @@ class Stages:
 
         Only of results that this very code made, with at least these inputs.
         """
-        folders = sorted((self.cache.stages / name).glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
-        for folder in folders:
+        folders = [path for path in (self.cache.stages / name).glob("*") if path.is_dir()]
+        for folder in sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True):
             record = read_record(folder)
-            if record is None or record["code"] != code_digests(code):
+            if record is None or record.get("code") != code_digests(code):
                 continue
-            same = all(record["inputs"].get(one) == value for one, value in inputs.items())
+            same = all(record.get("inputs", {}).get(one) == value for one, value in inputs.items())
             if same and is_whole(folder, record):
                 return folder
         return None
@@ -129,7 +129,9 @@ class Stages:
                                 "facts": facts, "seconds": seconds})  # fmt: skip
             work.chmod(0o755)
             place.parent.mkdir(parents=True, exist_ok=True)
-            if place.exists():  # without its record it is not a result
+            if place.is_symlink() or place.is_file():
+                place.unlink()
+            elif place.exists():  # without its record it is not a result
                 shutil.rmtree(place)
             flush_tree(work)  # after a power cut a record must not stand beside files that are empty
             work.rename(place)

@@ -8,14 +8,6 @@ from urllib.parse import urlsplit
 import httpx
 
 AGAIN = (408, 425, 429, 500, 502, 503, 504)
-GONE = (404, 410)  # any other status says nothing about whether the file is there
-REFUSALS = {
-    401: "asks for a password: see apt_auth.conf(5), or pip's settings",
-    403: "does not let this machine have it",
-    407: "the proxy asks for a password: see the proxy settings of this machine",
-    451: "may not give it out here, for legal reasons",
-    511: "the network asks for a login first",
-}
 
 
 def is_page(response: httpx.Response, name: str) -> bool:

@@ -21,11 +21,12 @@ import httpx
 
 from coursebox.archives.http import make_client
 from coursebox.archives.mirrors import local_path
+from coursebox.archives.refusals import GONE, refusal
 from coursebox.core.console import Advance, progress, say, silent
 from coursebox.core.digests import BLOCK
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.fetch.answers import AGAIN, GONE, REFUSALS, continues, host, is_page, sentence, strong_validator
+from coursebox.fetch.answers import AGAIN, continues, host, is_page, sentence, strong_validator
 from coursebox.fetch.retry import RateLimit, RetryPolicy, TooSlow
 from coursebox.fetch.store import NoSpace, Part, Store, sweep
 from coursebox.fetch.unpack import plain
@@ -220,7 +221,7 @@ class _Worker:
                 self._refused[server] += 1
                 why = f"cannot be reached ({str(error) or 'no answer'})"
             except httpx.TooManyRedirects:
-                raise _Gone("redirects without end") from None
+                raise _Refusal("redirects without end") from None
             except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
                 raise _Gone(str(error)) from None
             except httpx.HTTPError as error:
@@ -254,7 +255,7 @@ class _Worker:
             elif status in GONE:
                 raise _Gone(f"HTTP {status}")
             elif status != 206:
-                raise _Refusal(f"HTTP {status}" + (f", {REFUSALS[status]}" if status in REFUSALS else ""))
+                raise _Refusal(refusal(status))
             if is_page(response, item.name):
                 self._reset(part)
                 raise _Refusal("sends a web page instead: perhaps the network asks for a login first")

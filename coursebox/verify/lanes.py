@@ -84,7 +84,7 @@ NARROW: Mapping[str, Reads] = {
 }  # fmt: skip
 
 # Which labs the tests in tests/inside open, beside the tests of each lab; these tests list the folder of the labs, too.
-LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours",), "test_examples.py": ()}
+LABS_READ: Mapping[str, Sequence[str]] = {"test_grading.py": ("02_neighbours", "13_recurrent"), "test_examples.py": ()}
 SELFTEST_READ = re.compile(r"test_selftest_\w+\.py")
 EACH_LAB = ("test_each_lab.py", "test_targets.py")
 # The other ones, the long ones first: two processes share them in this order.

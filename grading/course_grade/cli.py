@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.exit(f"There are no submissions in {options.folder}: files .py or .ipynb, or folders with one.")
     if options.jobs < 1 or options.memory < 256 or options.seconds <= 0 or options.patience <= 0:
         parser.error("--jobs, --seconds and --patience must be positive, --memory at least 256")
+    if options.seed_file and not options.seed_file.is_file():
+        parser.error(f"--seed-file: there is no file {options.seed_file}; without the option a seed is drawn")
     out: Path = (options.out or folder.parent / f"{folder.name}-grades").resolve()
     protection = sandbox.probe()
     if not protection.protects_files and not options.unprotected:
@@ -134,7 +136,8 @@ def _grade(
         kinds = ("check", *(("experiment",) if options.targets else ()), *(("gpu",) if options.gpu else ()))
         lab = load_lab(lab_folder)
         output.make_folder(out)  # now: what is wrong with it must not show after an hour of grading
-        seed = _seed((options.seed_file or out / "seed.txt").absolute())
+        seed_file = (options.seed_file or out / "seed.txt").absolute()
+        seed = _seed(seed_file)
         task = Task(lab, seed, kinds, limits, options.patience, options.seconds, gpu_missing() if options.gpu else "")
         for note in protection.notes():
             print(f"note: {note}", file=sys.stderr)
@@ -156,5 +159,5 @@ def _grade(
     output.write(out / "grades.csv", table(lab, reports))
     output.write(out / "report.html", page(lab, reports, protection.notes(), seconds))
     print(f"{chr(13) if sys.stderr.isatty() else ''}{len(reports)} submissions graded in {seconds:.1f} s")
-    print(f"  {out / 'report.html'}\n  {out / 'grades.csv'}\n  {out / 'seed.txt'}   keep it from students")
+    print(f"  {out / 'report.html'}\n  {out / 'grades.csv'}\n  {seed_file}   keep it from students")
     return 0

@@ -84,7 +84,7 @@ def grade(name: str, file: Path | None, task: Task, sandbox: ForkServer, scratch
     """
     begin = time.monotonic()
     if file is None:
-        return failed_report(name, task, "There is no .py or .ipynb file.")
+        return failed_report(name, task, "There is no .py or .ipynb file of its own; links are not followed.")
     submission: Submission | CheckFailed
     try:
         submission = replace(read(file), file=scratch / file.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,7 +28,8 @@ def _lay_out(submitted: Submitted, scratch: Path, protection: Protection, slot: 
     for path in sorted(submitted.folder.glob("*.py")) if submitted.folder else []:
         if path != submitted.file and path.is_file() and not path.is_symlink() and path.stat().st_size <= room:
             room -= path.stat().st_size
-            shutil.copyfile(path, scratch / path.name)
+            with contextlib.suppress(OSError):  # a file that nobody can read is missing for this submission alone
+                shutil.copyfile(path, scratch / path.name)
     if protection.other_user:
         for path in (scratch, *scratch.iterdir()):
             os.chown(path, FIRST_UID + slot, FIRST_UID + slot)
@@ -113,9 +115,9 @@ def _remove(scratch: Path) -> None:
 
     def make_writable(_function: Callable[..., object], path: str, _error: object) -> None:
         try:
-            os.chmod(os.path.dirname(path), 0o700)
-            os.chmod(path, 0o700)
+            os.chmod(os.path.dirname(path), 0o700)  # a folder that rmtree walked into: never behind a link
             if os.path.isdir(path) and not os.path.islink(path):
+                os.chmod(path, 0o700)
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 os.unlink(path)

@@ -22,19 +22,23 @@ class Submitted:
 def find(folder: Path) -> list[Submitted]:
     """The submissions in a folder: each .py or .ipynb file, and each subfolder with one; sorted by name.
 
-    In a subfolder, exercise.py goes before exercise.ipynb, and these before any other script or notebook.
+    A link is no submission, and within one, a link that leads out of it does not count. In a subfolder, exercise.py
+    goes before exercise.ipynb, and these before any other script or notebook.
     """
     found = []
     for entry in sorted(folder.iterdir(), key=lambda path: path.name.casefold()):
         if entry.name.startswith((".", "__")):
             continue
-        if entry.is_file() and entry.suffix in (".py", ".ipynb"):
+        if entry.is_symlink():  # it may lead to somebody else's work, or to any file of the one who grades
+            found.append(Submitted(entry.stem if entry.suffix in (".py", ".ipynb") else entry.name, None))
+        elif entry.is_file() and entry.suffix in (".py", ".ipynb"):
             found.append(Submitted(entry.stem, entry))
         elif entry.is_dir():
             inside = [
                 path
                 for path in sorted(entry.rglob("*"))
                 if path.is_file()
+                and path.resolve().is_relative_to(entry.resolve())
                 and path.suffix in (".py", ".ipynb")
                 and not any(part.startswith((".", "__")) for part in path.relative_to(entry).parts)
             ]

@@ -127,8 +127,9 @@ def run_checks(lab: Lab, arguments: Sequence[str] | None = None) -> int:
         only = chosen(lab, options.only)
     except ValueError as error:
         parser.error(str(error))
-    if getattr(main := sys.modules["__main__"], "lab", None) is lab:  # else load_lab() has loaded both
-        load_experiments(lab, main)
+    for name in ("__main__", "check"):  # run as a program, or imported; load_lab() has loaded both
+        if getattr(sys.modules.get(name), "lab", None) is lab:
+            load_experiments(lab, sys.modules[name])
     kinds: tuple[Kind, ...] = ("check",)
     kinds += ("experiment",) if options.targets else ()
     kinds += ("gpu",) if options.gpu else ()

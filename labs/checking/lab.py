@@ -40,11 +40,14 @@ _OURS = ("checking", "check")  # where names come from that the student's side h
 
 
 def _is_import(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.module not in _OURS)
+    if isinstance(node, ast.Import):
+        return not any(alias.name in _OURS for alias in node.names)
+    return isinstance(node, ast.ImportFrom) and node.module not in _OURS
 
 
 def _is_constant(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Assign) and all(isinstance(t, ast.Name) and t.id.isupper() for t in node.targets)
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return bool(targets) and all(isinstance(target, ast.Name) and target.id.isupper() for target in targets)
 
 
 class LabError(Exception):
@@ -85,6 +88,7 @@ class Lab:
         self.parts = tuple(parts)
         self.checks: list[Check] = []
         self.references: dict[str, Callable[..., Any]] = {}
+        self.experiments_loaded = False
 
     def tag(self, part: str) -> str:
         """The part with its number: "02.3 PCA"."""

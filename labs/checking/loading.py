@@ -20,8 +20,9 @@ def load_lab(folder: Path) -> Lab:
 
 def load_experiments(lab: Lab, check: ModuleType) -> None:
     """Run experiments.py, where the lab has one; it takes from the module `check` what it shares with the checks."""
-    if not lab.experiments.is_file():
+    if lab.experiments_loaded or not lab.experiments.is_file():
         return
+    lab.experiments_loaded = True
     other = sys.modules.get("check")
     sys.modules["check"] = check
     try:

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import protocol  # kit: the text of a check imports it, where a sandbox hides its file
+# The text of a check imports the kit, where a sandbox hides its file: it must be in memory before.
+from . import kit, protocol  # noqa: F401
 from .datasets import DataSets, MissingData
 
 NOT_YET = re.compile(r"\d\d\.\d+ \S+")

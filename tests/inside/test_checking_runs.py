@@ -268,6 +268,16 @@ def test_targets_in_a_terminal(lab: Path) -> None:
     assert done.returncode == 0 and "✓ twice 21" in done.stdout, done.stdout + done.stderr
 
 
+def test_check_as_an_imported_module_has_its_experiments_once(lab: Path) -> None:
+    program = "import check; s = [check.run_checks(check.lab, ['--targets', '--only', '1']) for _ in 'ab']; print(s)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=lab, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.stdout.count("✓ twice 21") == 2 and done.stdout.endswith("[0, 0]\n"), done.stdout + done.stderr
+
+
 def test_a_lab_without_experiments(lab: Path, check: Check) -> None:
     (lab / "experiments.py").unlink()
     done = check("--targets")

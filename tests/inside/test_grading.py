@@ -26,6 +26,7 @@ pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
 DELIVERED = "COURSEBOX_TEST_GRADING" in os.environ
 COMMAND = ["/usr/local/bin/course-grade"] if DELIVERED else [sys.executable, "-m", "course_grade"]
 PROTECTION = sandbox.probe()
+KIT = "13_recurrent"  # a lab whose checks import checking/kit.py
 PCA_CHECKS = sum(check.parts[0] == "PCA" for check in CHECKS)
 EXPECTED = bad_submissions(Path("canary"), PROTECTION)
 
@@ -133,6 +134,60 @@ def test_the_page_needs_no_other_file(graded: Class) -> None:
 def test_what_is_not_enforced_is_said(graded: Class) -> None:
     for note in PROTECTION.notes():
         assert note in graded.page and note in graded.done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--unprotected",)], ids=["protected", "unprotected"])
+def test_a_lab_whose_checks_use_the_kit(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """In the sandbox the file of the kit cannot be read."""
+    if not options and not PROTECTION.protects_files:
+        options = ("--unprotected",)
+    write(tmp_path / "class", "ada", cases.solved(KIT))
+    done = run_grader(tmp_path / "class", "--lab", KIT, *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = rows(tmp_path / "class-grades")["ada"]
+    assert row["passed"] == row["checks"] != "0", row["remark"]
+
+
+def test_links_are_no_submissions(tmp_path: Path) -> None:
+    """Neither somebody else's work nor a file of the one who grades is read by way of a link."""
+    folder = tmp_path / "class"
+    write(folder, "ada", cases.solved(LAB))
+    (tmp_path / "solution.py").write_text(cases.solved(LAB))
+    (folder / "eve").mkdir()
+    (folder / "eve" / "exercise.py").symlink_to("../ada/exercise.py")
+    (folder / "mal.py").symlink_to(tmp_path / "solution.py")
+    (folder / "bob").symlink_to("ada")
+    (folder / "carl").mkdir()
+    (folder / "carl" / "deep").symlink_to("../ada")
+    done = run_grader(folder, "--lab", LAB, "--unprotected", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = rows(tmp_path / "class-grades")
+    assert {name: row["passed"] for name, row in found.items() if name != "ada"} == dict.fromkeys(
+        ("bob", "carl", "eve", "mal"), "0"
+    )
+    assert found["ada"]["passed"] == found["ada"]["checks"]
+
+
+def test_clearing_a_scratch_folder_changes_no_mode_behind_a_link(tmp_path: Path) -> None:
+    from course_grade.pool import _remove  # imports torch
+
+    thesis, scratch = tmp_path / "thesis.txt", tmp_path / "scratch"
+    thesis.write_text("years of work")
+    thesis.chmod(0o640)
+    (scratch / "d" / "e").mkdir(parents=True)
+    (scratch / "d" / "link").symlink_to(thesis)
+    (scratch / "d" / "e" / "file").touch()
+    (scratch / "d" / "e").chmod(0o000)
+    (scratch / "d").chmod(0o500)
+    _remove(scratch)
+    assert not scratch.exists() and thesis.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_seed_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    write(tmp_path / "class", "ada", cases.stubs(LAB))
+    done = run_grader(tmp_path / "class", "--lab", LAB, "--unprotected", "--seed-file", "seeed.txt", cwd=tmp_path)
+    assert done.returncode == 2 and "there is no file seeed.txt" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["class"]
 
 
 def test_the_same_seed_gives_the_same_grades_and_another_one_is_drawn(tmp_path: Path) -> None:

@@ -60,6 +60,11 @@ def test_a_name_that_cannot_be_used(tmp_path: Path, name: str, message: str) -> 
     assert [path.name for path in tmp_path.iterdir()] == ["01_tensors"]
 
 
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    done = lay_out("21_topic", tmp_path / "none")
+    assert done.returncode == 1 and done.stderr.startswith(f"error: There is no folder {tmp_path / 'none'}.")
+
+
 def test_nothing_is_left_when_it_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lab appears whole or not at all."""
     monkeypatch.syspath_prepend(str(NEW.parent))

@@ -70,8 +70,9 @@ def test_what_the_system_refuses_is_a_sentence(
     fail_with(verb, OSError(number, "", "/dist/course.ova"))
     assert cli.main(["doctor"]) == 1
     assert capsys.readouterr().err == f"error: /dist/course.ova: {said}\n"
-    fail_with(verb, OSError(number, "", b"/part", None, "/dist/\udcfc.ova"))
-    assert cli.main(["doctor"]) == 1
+    for names in ((b"/part", None, "/dist/\udcfc.ova"), (5,), ()):
+        fail_with(verb, OSError(number, "", *names))
+        assert cli.main(["doctor"]) == 1
 
 
 def test_an_error_of_the_system_that_nobody_can_mend_is_a_bug(verb: pytest.MonkeyPatch) -> None:

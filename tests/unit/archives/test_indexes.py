@@ -122,7 +122,24 @@ def test_page_that_is_no_index_has_nothing(server: Server, client: httpx.Client,
 
 def test_missing_page_has_nothing(server: Server, client: httpx.Client) -> None:
     assert read_links(server.url("/simple/x/"), client) == []
-    assert read_links(server.behave("/round/", reply(302, Location="/round/")), client) == []
+    assert read_links(server.behave("/gone/", reply(410)), client) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "a password"), (403, "does not let"), (407, "the proxy"), (451, "legal"), (400, "HTTP 400")],
+)
+def test_an_index_that_refuses_is_not_one_without_the_file(
+    server: Server, client: httpx.Client, status: int, said: str
+) -> None:
+    with pytest.raises(ConnectionError, match=said):
+        read_links(server.behave("/simple/x/", reply(status)), client)
+    assert len(server.requests) == 1
+
+
+def test_an_index_behind_a_login_page_is_not_one_without_the_file(server: Server, client: httpx.Client) -> None:
+    with pytest.raises(ConnectionError, match="redirects without end"):
+        read_links(server.behave("/round/", reply(302, Location="/round/")), client)
 
 
 def test_endless_page_has_nothing(server: Server, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coursebox.core import records
+from coursebox.core.digests import sha256_value
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.core.records import file_digest
@@ -147,6 +150,38 @@ def test_a_damaged_result_is_made_again(
     assert again.path("result").read_text() == "red" * 100
     assert again.path("deep/result").read_text() == "blue" * 100
     assert len(made) == 2 or (name, damage) == ("stage.json", "flip")  # 1e5 and 1E5 are the same number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", "1", "null", '"\\ud800"', "{}", "[" * 100_000, json.dumps({"digest": sha256_value({"x": 1}), "x": 1})],
+)
+def test_a_record_that_is_none_is_no_result(cache: Cache, text: str) -> None:
+    made = Stages(cache).run("paint", {}, write("red"))
+    (made.folder / "stage.json").write_text(text)
+    assert not Stages(cache).run("paint", {}, write("red")).reused
+    (made.folder / "stage.json").write_text(text)
+    assert Stages(cache).latest("paint", {}, code=[]) is None
+
+
+@pytest.mark.parametrize("there", ["file", "dangling link", "link to a folder"])
+def test_what_lies_in_a_results_place_and_is_none_gives_way(cache: Cache, tmp_path: Path, there: str) -> None:
+    made = Stages(cache).run("paint", {}, write("red"))
+    shutil.rmtree(made.folder)
+    if there == "file":
+        made.folder.touch()
+    else:
+        made.folder.symlink_to(tmp_path if there == "link to a folder" else tmp_path / "none")
+    assert Stages(cache).latest("paint", {}, code=[]) is None
+    again = Stages(cache).run("paint", {}, write("red"))
+    assert not again.reused and again.path("result").read_text() == "red" and tmp_path.is_dir()
+
+
+def test_the_digest_of_a_file_does_not_depend_on_how_it_is_stored(tmp_path: Path) -> None:
+    """A file system may store zeros as holes, or count blocks late."""
+    with (tmp_path / "course.ova").open("wb") as file:
+        file.truncate(1 << 20)
+    assert file_digest(tmp_path / "course.ova") == hashlib.sha256(bytes(1 << 20)).hexdigest()
 
 
 def test_a_result_that_was_only_touched_is_read_once_and_kept(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,7 +179,13 @@ def test_the_claims(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "readers"), [("07_optimisers", set()), ("20_factors", set()), ("02_neighbours", both("test_grading.py"))]
+    ("name", "readers"),
+    [
+        ("07_optimisers", set()),
+        ("20_factors", set()),
+        ("02_neighbours", both("test_grading.py")),
+        ("13_recurrent", both("test_grading.py")),
+    ],
 )
 def test_an_edit_of_one_lab_opens_that_lab_and_what_reads_it(checkout: Checkout, name: str, readers: set[str]) -> None:
     expected = {*UNIT, *both(name), *readers, *EVERY_BYTE}
