@@ -222,12 +222,15 @@ def test_an_interruption_ends_the_container(engine: Engine, tmp_path: Path) -> N
     running = subprocess.Popen(
         [sys.executable, "-c", program, "grade", str(made(tmp_path / "class")), "--lab", "02"],
         cwd=CHECKOUT, stderr=subprocess.PIPE, start_new_session=True,
+        # As in a terminal: a shell starts what runs in the background with SIGINT ignored, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 30
     while not (engine.folder / "started").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does
-    assert running.communicate(timeout=30)[1].endswith(b"interrupted; what was finished stays in the cache\n")
+    said = running.communicate(timeout=30)[1].decode()
+    assert said.endswith("interrupted; what was finished stays in the cache\n"), said
     assert running.returncode == 130
     name = engine.started[engine.started.index("--name") + 1]
     assert engine.calls[-1] == ["rm", "--force", "--volumes", name]
