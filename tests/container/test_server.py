@@ -123,7 +123,7 @@ def test_health_check_of_root_believes_nothing_that_a_user_wrote(start) -> None:
 
 def test_health_check_passes_over_folders_of_others(start) -> None:
     """A folder with another user's name, or a link: nobody reads it."""
-    container: Container = start(command=["sleep", "infinity"], options=["--user", "root"])
+    container: Container = start("sleep", "infinity", options=["--user", "root"])
     wait_for(lambda: "sleep" in container.execute("ps", "-ewwf"), "the command runs")
     script = """
         n=$(stat --dereference --format=%i /proc/self/ns/pid)
