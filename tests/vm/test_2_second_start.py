@@ -104,9 +104,10 @@ def test_a_process_that_takes_all_memory_ends_alone(session: Session) -> None:
 
 def test_the_shared_folder_lies_outside_of_the_home(session: Session) -> None:
     """With tmpfs in the place of vboxsf. A link that the student puts in its way leads root nowhere."""
-    session.root(f"mkdir -p /run/fake && printf '{MOUNT}' > /run/fake/mount && printf '#!/bin/sh' > /run/fake/modprobe")
-    session.root("chmod 755 /run/fake/mount /run/fake/modprobe")
-    helper = f"PATH=/run/fake:$PATH /usr/lib/coursebox/mount-work {session.course.user.name}"
+    fake = "/var/tmp/fake"  # programs below /run are not executed
+    session.root(f"mkdir {fake} && printf '{MOUNT}' > {fake}/mount && printf '#!/bin/sh\\n' > {fake}/modprobe")
+    session.root(f"chmod 755 {fake}/mount {fake}/modprobe")
+    helper = f"PATH={fake}:$PATH /usr/lib/coursebox/mount-work {session.course.user.name}"
     session.guest.output("ln -s /etc work")
     assert "is there already" in session.root(helper)
     assert session.root("stat --format=%U /etc") == "root" and session.guest.run("mountpoint /etc").rc != 0
