@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coursebox.core.digests import sha256_file, sha256_sparse, sha256_value
-from coursebox.core.files import write_text
+from coursebox.core.files import stamp, write_text
 
 RECORD = "stage.json"
 NEEDED = {"files", "facts", "seconds", "stamps"}
@@ -25,12 +25,6 @@ def file_digest(path: Path) -> str:
     The name decides, not how a file system stores the file: the same bytes have the same digest everywhere.
     """
     return sha256_sparse(path) if path.suffix == ".raw" else sha256_file(path)
-
-
-def stamp(path: Path) -> list[int]:
-    """What changes when a file is written to or replaced: size in bytes, two times in nanoseconds, inode."""
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def files_in(folder: Path) -> dict[str, Path]:

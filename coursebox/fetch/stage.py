@@ -85,7 +85,3 @@ def _settle(tree: Path, epoch: int) -> None:
     for path in [*sorted(tree.rglob("*"), reverse=True), tree]:
         path.chmod(0o755 if path.is_dir() else 0o644)
         os.utime(path, (epoch, epoch))
-
-
-def _files(tree: Path) -> dict[str, Path]:
-    return {path.relative_to(tree).as_posix(): path for path in sorted(tree.rglob("*")) if path.is_file()}

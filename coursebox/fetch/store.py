@@ -20,6 +20,7 @@ from typing import BinaryIO
 from coursebox.core.console import warn
 from coursebox.core.digests import BLOCK, sha256_file
 from coursebox.core.errors import CourseboxError
+from coursebox.core.files import stamp
 from coursebox.core.paths import Cache
 
 PARTIAL = "partial"
@@ -48,7 +49,7 @@ class Store:
         good: dict[str, Path] = {}
         unsure: list[str] = []
         for sha256 in names:
-            now = stamp(self.cache.object(sha256))
+            now = _stamp(self.cache.object(sha256))
             if now is not None and self._stamps.get(sha256) == now:
                 good[sha256] = self.cache.object(sha256)
             elif now is not None:
@@ -68,7 +69,7 @@ class Store:
 
     def remember(self, sha256: str) -> None:
         """Note that the object has just been found to be whole."""
-        now = stamp(self.cache.object(sha256))
+        now = _stamp(self.cache.object(sha256))
         if now is not None:
             self._stamps[sha256] = self._news[sha256] = now
 
@@ -225,13 +226,12 @@ def _hold(path: Path, wait: Callable[[float], object]) -> BinaryIO:
         file.close()
 
 
-def stamp(path: Path) -> list[int] | None:
-    """What changes when a file is changed: size, times and inode; None when it is not there."""
+def _stamp(path: Path) -> list[int] | None:
+    """The stamp of a file; None when it is not there."""
     try:
-        status = path.stat()
+        return stamp(path)
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _digest(path: Path) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from coursebox.core.digests import copy_digesting
 from coursebox.core.errors import CourseboxError
-from coursebox.core.files import atomic, write_text
+from coursebox.core.files import atomic, stamp, write_text
 from coursebox.core.records import RECORD
 from coursebox.core.stages import Result
 from coursebox.target import File
@@ -20,18 +20,18 @@ def write_once(target: Path, content: str, write: Callable[[Path], tuple[str, in
     content: a digest of all that decides the bytes. write: (path) → SHA-256 and size in bytes of the file that it has
     put there. What was written is noted in a stamp beside the file, with what changes when somebody replaces the file.
     """
-    stamp = target.with_name(f".{target.name}.stamp")
+    note_file = target.with_name(f".{target.name}.stamp")
     try:
-        known = json.loads(stamp.read_text(encoding="utf-8"))
-        if known["content"] == content and known["file"] == _identity(target):
+        known = json.loads(note_file.read_text(encoding="utf-8"))
+        if known["content"] == content and known["file"] == stamp(target):
             return File(target, known["sha256"], known["size"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     target.parent.mkdir(parents=True, exist_ok=True)
-    stamp.unlink(missing_ok=True)
+    note_file.unlink(missing_ok=True)
     sha256, size = write(target)
-    note = {"content": content, "sha256": sha256, "size": size, "file": _identity(target)}
-    write_text(stamp, json.dumps(note))
+    note = {"content": content, "sha256": sha256, "size": size, "file": stamp(target)}
+    write_text(note_file, json.dumps(note))
     return File(target, sha256, size)
 
 
@@ -53,9 +53,3 @@ def copied(result: Result, name: str) -> Callable[[Path], File]:
         return result.files[name], target.stat().st_size
 
     return lambda target: write_once(target, result.files[name], copy)
-
-
-def _identity(path: Path) -> list[int]:
-    """What changes when a file is replaced or written to: inode, size in bytes, time in nanoseconds."""
-    status = path.stat()
-    return [status.st_ino, status.st_size, status.st_mtime_ns]
