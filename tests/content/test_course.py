@@ -44,12 +44,33 @@ def test_torchvision_has_its_operators(host: Host, place):
 
 def test_torch_multiplies_with_openblas(host: Host):
     linked = host.check_output("readlink -f /usr/lib/x86_64-linux-gnu/libblas.so.3")
-    assert "openblas-pthread" in linked
+    assert "openblas-openmp" in linked  # with threads of its own, beside those of torch, both wait for each other
+
+
+EXPORT = """
+from nbconvert.exporters import base
+from nbconvert.nbconvertapp import NbConvertApp
+app = NbConvertApp()
+app.load_config_file()
+for name in base.get_export_names(app.config):
+    if name != "custom":  # JupyterLab leaves it out, for it needs a template
+        base.get_exporter(name, app.config)(config=app.config).from_filename("labs/examples/horse.ipynb")
+        print(name)
+"""
+
+
+def test_each_offered_export_works(host: Host, place):
+    """The server asks nbconvert for the formats of its menu in the same way; PDF and others need TeX or pandoc."""
+    done = host.run("su - %s -c %s", place.user, f"python -c '{EXPORT}'")
+    assert done.rc == 0, done.stderr
+    assert set(done.stdout.split()) == {"html", "markdown", "notebook", "python", "script", "slides"}
 
 
 def test_python_is_the_courses_in_every_session(host: Host, place):
     login = host.check_output("su - %s -c 'command -v python; echo $PYTORCH_DATA_DIR'", place.user)
     assert login.split() == [PYTHON, DATA]
+    waiting = host.check_output("su - %s -c 'echo $OMP_WAIT_POLICY'", place.user)
+    assert waiting == "PASSIVE"
     environment = host.file("/etc/environment").content_string
     assert f"PYTORCH_DATA_DIR={DATA}" in environment and "PATH=/opt/jupyter/bin:" in environment
 
