@@ -125,6 +125,19 @@ class Session:
     def jupyter_answers(self, port: int, seconds: float = 30) -> bool:
         return answers_http(f"http://{LOCALHOST}:{port}/api", seconds)
 
+    def condition(self) -> str:
+        """What can be seen of a machine from outside, for one that does not answer: processors, screen, consoles."""
+        seen = []
+        for command in ("info status", "info registers -a", "info network"):
+            with suppress(CourseboxError, OSError):
+                said = str(self.machine.qmp.execute("human-monitor-command", command_line=command))
+                lines = [line for line in said.splitlines() if command != "info registers -a" or "IP=" in line]
+                seen.append(f"{command}:\n" + "\n".join(lines))
+        with suppress(CourseboxError, OSError):
+            seen.append(f"screen:\n{self.machine.text_screen().rstrip()}")
+        seen.append(f"serial console:\n{self.machine.serial()[-2000:]}")
+        return "\n\n".join(seen)
+
     def photograph(self, name: str) -> Path:
         return self.machine.screenshot(SCREENSHOTS / f"{name}.png")
 
@@ -191,7 +204,10 @@ class Delivered:
     def wait_for_jupyter(self, session: Session) -> float:
         """Seconds from the power switch until JupyterLab's page is there."""
         alive = session.machine.running
-        wait_for_http(f"{session.url}/api", START, alive=alive)
+        try:
+            wait_for_http(f"{session.url}/api", START, alive=alive)
+        except CourseboxError as error:
+            raise AssertionError(f"{error}\n\n{session.condition()}") from None
         took = session.machine.uptime()
         page = httpx.get(f"{session.url}/lab", timeout=COMMAND, trust_env=False)
         assert page.status_code == httpx.codes.OK, f"/lab answers {page.status_code}"
