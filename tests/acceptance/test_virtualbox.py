@@ -26,10 +26,11 @@ MakeVirtualBox = Callable[[str, Path], VirtualBox]
 
 @dataclass(frozen=True)
 class Imported:
-    """What came out of one import: VirtualBox's words, the machine's facts, and its disk on the host."""
+    """What came out of one import: VirtualBox's words, the machine's facts and settings, and its disk on the host."""
 
     output: str
     info: dict[str, str]
+    settings: str
     disk: Path
 
 
@@ -43,7 +44,8 @@ def import_ova(box: VirtualBox, path: Path, *options: str) -> Imported:
     assert done.returncode == 0, done.stdout
     (machine,) = set(box.machines()) - set(before)
     info = box.show(machine)
-    return Imported(done.stdout, info, box.outside(info["SATA-0-0"]))
+    settings = box.outside(info["CfgFile"]).read_text(encoding="utf-8")
+    return Imported(done.stdout, info, settings, box.outside(info["SATA-0-0"]))
 
 
 def tail_was_not_read(output: str, path: Path) -> bool:
@@ -158,6 +160,11 @@ def test_the_machine_is_as_written(machine: Imported, course: Course) -> None:
         "description": description(course),
     }
     assert {key: machine.info.get(key) for key in expected} == expected
+
+
+def test_the_host_resolves_the_names_of_the_machine(machine: Imported) -> None:
+    """VirtualBox has understood it, for it has written the settings anew; no VBoxManage shows it."""
+    assert re.search(r'<NAT[^>]*>\s*<DNS [^>]*use-host-resolver="true"', machine.settings)
 
 
 def test_the_imported_disk_has_the_same_content(machine: Imported, raw: Path, course: Course) -> None:

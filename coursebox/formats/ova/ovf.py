@@ -202,6 +202,9 @@ def _machine(
     network = _add(hardware, "vbox:Network")
     adapter = _add(network, "vbox:Adapter", {"slot": "0", "enabled": "true", "cable": "true", "type": "82540EM"})
     nat = _add(adapter, "vbox:NAT")
+    # The guest asks VirtualBox, which asks the host at that moment: names resolve also after the host changed its
+    # network, and within its VPN (VirtualBox manual, "Using the host's resolver as a DNS proxy in NAT mode").
+    _add(nat, "vbox:DNS", {"pass-domain": "true", "use-proxy": "false", "use-host-resolver": "true"})
     rules = (("jupyter", course.ports.jupyter, GUEST_JUPYTER), ("ssh", course.ports.ssh, GUEST_SSH))
     for name, host, guest in rules:
         rule = {"name": name, "proto": "1", "hostip": "127.0.0.1", "hostport": str(host), "guestport": str(guest)}

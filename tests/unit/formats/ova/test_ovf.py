@@ -107,6 +107,14 @@ def test_both_forwards(root: etree._Element) -> None:
     ]
 
 
+def test_names_are_asked_of_the_host(root: etree._Element) -> None:
+    nat = root.find(".//vbox:NAT", NS)
+    assert nat is not None
+    # In the order of VirtualBox-settings.xsd: the resolver comes before the forwards.
+    assert nat[0].tag == f"{{{NS['vbox']}}}DNS"
+    assert nat[0].attrib["use-host-resolver"] == "true"
+
+
 def test_the_machine(root: etree._Element) -> None:
     machine = root.find(".//vbox:Machine", NS)
     assert machine is not None
