@@ -30,6 +30,19 @@ for epoch in range(8):
 
 EAT = """sh -c 'echo $$ > /sys/fs/cgroup/system.slice/jupyterlab.service/cgroup.procs
 exec python3 -c "x = [bytes([1]) * (1 << 24) for _ in iter(int, 1)]"'"""
+NEXT_KERNEL = """
+from jupyter_client.manager import KernelManager
+manager = KernelManager()
+manager.start_kernel()
+client = manager.blocking_client()
+client.start_channels()
+client.wait_for_ready(timeout=300)
+client.execute_interactive("1", timeout=300)
+manager.shutdown_kernel(now=True)
+"""
+IN_SERVICE = (
+    "echo $$ > /sys/fs/cgroup/system.slice/jupyterlab.service/cgroup.procs; exec runuser -u {user} -- env HOME={home}"
+)
 MOUNT = r'#!/bin/sh\nfor place; do :; done\nexec /usr/bin/mount -t tmpfs -o "$4" tmpfs "$place"\n'
 
 
@@ -100,6 +113,36 @@ def test_a_process_that_takes_all_memory_ends_alone(session: Session) -> None:
     assert session.root("journalctl --boot --dmesg --grep='Out of memory: Killed process' --quiet --no-pager") != ""
     assert main_process(session) == before
     assert session.jupyter_answers(session.jupyter)
+    # The kernel that JupyterLab starts in its place tells the student.
+    session.guest.write("next_kernel.py", NEXT_KERNEL)
+    home = session.guest.output("pwd")
+    in_service = IN_SERVICE.format(user=session.course.user.name, home=home)
+    told = session.guest.as_root(f"{in_service} /opt/jupyter/bin/python {home}/next_kernel.py", timeout=TORCH)
+    assert told.rc == 0 and "The memory was used up" in told.out + told.err, told
+
+
+def test_ssh_shows_umlauts_whatever_the_locale_of_the_client(session: Session) -> None:
+    channel = session.guest.client.get_transport().open_session()
+    for name in ("LANG", "LC_ALL", "LC_CTYPE"):
+        channel.set_environment_variable(name, "de_DE.UTF-8")
+    channel.exec_command("bash -lc 'perl -e 1; touch Übung; ls; rm Übung'".encode())
+    out, err = channel.makefile("rb").read().decode(), channel.makefile_stderr("rb").read().decode()
+    assert err == ""
+    assert "Übung" in out.splitlines()
+
+
+def test_a_program_on_the_students_computer_reaches_the_kernels_by_ssh(session: Session) -> None:
+    """What VS Code's Remote-SSH needs: a shell that says nothing of its own, files, and forwards to local ports."""
+    assert session.guest.run("true").out == ""
+    missing = session.guest.output(
+        "for tool in bash tar gzip curl wget ps; do command -v $tool >/dev/null || echo $tool; done"
+    )
+    assert missing == ""
+    forward = session.guest.client.get_transport().open_channel("direct-tcpip", ("127.0.0.1", 8888), ("127.0.0.1", 0))
+    forward.sendall(b"GET /api HTTP/1.0\r\nHost: localhost:8888\r\n\r\n")
+    assert forward.recv(12).endswith(b"200")
+    with session.guest.client.open_sftp() as files:
+        assert "labs" in files.listdir(".")
 
 
 def test_the_shared_folder_lies_outside_of_the_home(session: Session) -> None:
