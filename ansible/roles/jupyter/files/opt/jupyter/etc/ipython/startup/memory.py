@@ -37,6 +37,7 @@ def _watch_memory() -> None:
             " computed is gone.\nRemedy: work on less at once (smaller batches, fewer images), end kernels that you do"
             " not need (Kernel > Shut Down All Kernels), or give this machine more memory.",
             file=sys.stderr,
+            flush=True,  # before what the cell itself prints
         )
 
     shell = get_ipython()
