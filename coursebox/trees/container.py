@@ -35,8 +35,10 @@ def build_changes(context: Context, image: str, load: Callable[[], None]) -> Res
     def make(work: Path) -> Mapping[str, Any]:
         load()
         provision.provision(context, image, playbook=f"{context.tree}-course", variables=variables,
-                            mounts=stage.course_mounts(context), changes=work)  # fmt: skip
+                            mounts=stage.course_mounts(), changes=work)  # fmt: skip
         return {"removed": len(json.loads((work / diff.REMOVED).read_text(encoding="utf-8")))}
 
-    inputs = {"image": image, **stage.course_inputs(context, variables)}
-    return context.stages.run(f"course-{context.tree}", inputs, make, code=CODE)
+    inputs = {"image": image, "variables": variables, "roles": stage.role_digests(f"{context.tree}-course")}
+    provisioned = context.stages.run(f"provisioned-{context.tree}", inputs, make, code=CODE)
+    # `start` puts the labs into the home, whoever the user is.
+    return stage.put_course_in(context, provisioned, diff.CHANGES, also=[diff.REMOVED])

@@ -19,15 +19,7 @@ def labs_digest(folder: Path) -> str:
     return tree_digest(folder, stays)
 
 
-def copy_labs(source: Path, target: Path) -> None:
-    """The labs as they go into the image: regular files, readable by all. target: a folder that is not there yet."""
-    target.mkdir(parents=True)
-    for path in sorted(source.rglob("*")):
-        relative = path.relative_to(source)
-        if path.is_file() and not stays(relative):
-            copy = target / relative
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(path.read_bytes())
-            copy.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
-    for folder in [target, *(path for path in target.rglob("*") if path.is_dir())]:
-        folder.chmod(0o755)
+def lab_files(folder: Path) -> list[tuple[Path, Path]]:
+    """What students get, sorted: the path of each file in the folder of the labs, and where it lies."""
+    found = ((path.relative_to(folder), path) for path in sorted(folder.rglob("*")) if path.is_file())
+    return [(relative, path) for relative, path in found if not stays(relative)]

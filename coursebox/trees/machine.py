@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from coursebox.core.stages import Result
 from coursebox.course import Course
 from coursebox.identity import identity
 from coursebox.trees import provision, stage
+from coursebox.trees.content import Home
 from coursebox.trees.seal import seal
 
 CODE = [*provision.CODE, Path(__file__), Path(stage.__file__), Path(__file__).with_name("seal.py")]
@@ -26,6 +28,14 @@ def machine_system(context: Context) -> Result:
 
 def build_machine(context: Context) -> Result:
     """The sealed tree of the course machine; one file, tree.tar."""
+    course = context.course
+    provisioned = provision_machine(context)
+    home = Home(f"home/{course.user.name}", 1000, 1000)
+    return stage.put_course_in(context, provisioned, "tree.tar", home=home, start=provisioned.facts["system_bytes"])
+
+
+def provision_machine(context: Context) -> Result:
+    """The sealed tree without data sets and labs; one file, tree.tar."""
     system = machine_system(context)
     course = context.course
     variables = machine_variables(course, context.epoch)
@@ -34,9 +44,9 @@ def build_machine(context: Context) -> Result:
     def make(work: Path) -> Mapping[str, Any]:
         exported = context.scratch / "exported.tar"
         image = provision.image_of(system, log=context.log)
-        provision.provision(context, image, playbook="vm-course", variables=variables,
-                            mounts=stage.course_mounts(context), export=exported)  # fmt: skip
-        entries = seal(
+        provision.provision(context, image, playbook="vm-course", variables=variables, mounts=stage.course_mounts(),
+                            export=exported)  # fmt: skip
+        sealed = seal(
             exported,
             work / "tree.tar",
             epoch=context.epoch,
@@ -47,15 +57,16 @@ def build_machine(context: Context) -> Result:
             links={"etc/resolv.conf": "../run/systemd/resolve/stub-resolv.conf"},
         )
         exported.unlink()
-        return {"entries": entries}
+        return asdict(sealed)
 
     secret = hashlib.sha256(course.user.password.encode()).hexdigest()
     inputs = {
         "tree": system.files["tree.tar"],
-        **stage.course_inputs(context, {**variables, "course_password": secret}),
+        "variables": {**variables, "course_password": secret},
+        "roles": stage.role_digests("vm-course"),
         "host": host,
     }
-    return context.stages.run("course-vm", inputs, make, code=CODE)
+    return context.stages.run("provisioned-vm", inputs, make, code=CODE)
 
 
 def machine_variables(course: Course, epoch: int) -> dict[str, Any]:

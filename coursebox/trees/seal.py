@@ -35,8 +35,16 @@ class Entry:
     data: bytes = b""
 
 
-def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes], links: Mapping[str, str]) -> int:
-    """Write the canonical tar (POSIX.1-2001 PAX) of `exported` to `target`; return the number of its entries.
+@dataclass(frozen=True)
+class Sealed:
+    """A canonical tar: the number of its entries, and the bytes before the first one of the course."""
+
+    entries: int
+    system_bytes: int
+
+
+def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes], links: Mapping[str, str]) -> Sealed:
+    """Write the canonical tar (POSIX.1-2001 PAX) of `exported` to `target`.
 
     epoch: the latest time (seconds since 1970) that any entry may have. files: path → contents of files that the
     engine mounts over a container (/etc/hostname, /etc/hosts). links: path → target of symbolic links, likewise.
@@ -44,14 +52,17 @@ def seal(exported: Path, target: Path, *, epoch: int, files: Mapping[str, bytes]
     """
     with tarfile.open(exported, "r:") as source, tarfile.open(target, "w:", format=tarfile.PAX_FORMAT) as sealed:
         entries = canonical_entries(source, epoch=epoch, files=files, links=links)
+        system_bytes = None
         for entry in entries:
+            if system_bytes is None and is_of_course(entry.header.name):
+                system_bytes = sealed.offset
             if entry.origin is None:
                 sealed.addfile(entry.header, io.BytesIO(entry.data))
             elif entry.header.isreg():
                 sealed.addfile(entry.header, source.extractfile(entry.origin))
             else:
                 sealed.addfile(entry.header)
-    return len(entries)
+        return Sealed(len(entries), sealed.offset if system_bytes is None else system_bytes)
 
 
 def canonical_entries(
@@ -77,7 +88,12 @@ def belongs(name: str) -> bool:
 
 def order(name: str) -> tuple[bool, tuple[str, ...]]:
     """System before course; otherwise by path, folders before what they hold."""
-    return f"{name}/".startswith(COURSE), tuple(name.split("/"))
+    return is_of_course(name), tuple(name.split("/"))
+
+
+def is_of_course(name: str) -> bool:
+    """Whether an entry belongs to the course rather than to the system."""
+    return f"{name}/".startswith(COURSE)
 
 
 def follow_hard_links(members: dict[str, tarfile.TarInfo]) -> None:

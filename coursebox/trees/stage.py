@@ -14,12 +14,14 @@ from coursebox.core.paths import CHECKOUT
 from coursebox.core.stages import Result, tree_digest
 from coursebox.trees import provision
 from coursebox.trees.bootstrap import build_bootstrap
-from coursebox.trees.labs import copy_labs, labs_digest
+from coursebox.trees.content import Home, content, put_in
+from coursebox.trees.labs import labs_digest
 from coursebox.trees.repository import link_or_copy
 
 ANSIBLE = CHECKOUT / "ansible"
 # What roles install from outside of their own folders.
 SOURCES = {"container": CHECKOUT / "docker", "selftest": CHECKOUT / "selftest", "grading": CHECKOUT / "grading"}
+CONTENT_CODE = [CHECKOUT / "coursebox" / "trees" / name for name in ("content.py", "labs.py", "seal.py")]
 Pack = Callable[[Path, Path], Mapping[str, Any] | None]
 
 
@@ -63,28 +65,34 @@ def build_system(context: Context, variables: Mapping[str, Any], *, pack: Pack =
     return context.stages.run(f"system-{context.tree}", inputs, make, code=[*provision.CODE, *code])
 
 
-def course_mounts(context: Context) -> dict[Path, str]:
-    """Data sets, a clean copy of the labs, the self-test, the grader: by the path at which the roles look for them."""
-    assert context.fetched.data is not None
-    labs = context.scratch / "labs"
-    copy_labs(context.course.labs.folder, labs)
-    return {
-        context.fetched.data.path: "/coursebox/data",
-        labs: "/coursebox/labs",
-        SOURCES["selftest"]: "/coursebox/selftest",
-        SOURCES["grading"]: "/coursebox/grading",
-    }
+def course_mounts() -> dict[Path, str]:
+    """The self-test and the grader: by the path at which their roles look for them."""
+    return {SOURCES[name]: f"/coursebox/{name}" for name in ("selftest", "grading")}
 
 
-def course_inputs(context: Context, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the course's part of a tree."""
+def put_course_in(context: Context, provisioned: Result, name: str, *, home: Home | None = None, start: int = 0,
+                  also: Sequence[str] = ()) -> Result:  # fmt: skip
+    """The stage course-<tree>: the tar `name` of a provisioned tree, with the data sets and the labs of the course.
+
+    home, start: as in trees/content.py. also: further files of the result that stay as they are.
+    """
     assert context.fetched.data is not None
-    return {
-        "variables": dict(variables),
-        "data": context.fetched.data.digest,
-        "labs": labs_digest(context.course.labs.folder),
-        "roles": role_digests(f"{context.tree}-course"),
+    data, labs = context.fetched.data, context.course.labs.folder
+
+    def make(work: Path) -> Mapping[str, Any]:
+        items = content(data.path, labs, epoch=context.epoch, home=home)
+        for other in also:
+            link_or_copy(provisioned.path(other), work / other)
+        return {"added": put_in(provisioned.path(name), work / name, items, start=start)}
+
+    inputs = {
+        "provisioned": {file: provisioned.files[file] for file in (name, *also)},
+        "epoch": context.epoch,
+        "data": data.digest,
+        "labs": labs_digest(labs),
+        "home": [home.path, home.uid, home.gid] if home else None,
     }
+    return context.stages.run(f"course-{context.tree}", inputs, make, code=CONTENT_CODE)
 
 
 def role_digests(playbook: str) -> dict[str, str]:

@@ -31,7 +31,7 @@ from coursebox.verify.proofs import Claim, Proofs
 from coursebox.verify.second import ELSEWHERE, Second, copy_checkout
 
 # What these stages keep still carries the times of its making; it is sealed by the next one.
-UNSEALED = ("system-vm", "course-cuda")
+UNSEALED = ("system-vm", "provisioned-cuda", "course-cuda")
 
 
 def run(course: Course, *, fresh: bool = False) -> int:

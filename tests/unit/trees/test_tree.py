@@ -17,23 +17,18 @@ from coursebox.disk import grub
 from coursebox.identity import identity
 from coursebox.trees import diff as changes
 from coursebox.trees import provision, stage
-from coursebox.trees.labs import copy_labs, labs_digest
+from coursebox.trees.labs import lab_files, labs_digest
 from coursebox.trees.machine import jupyter_hash, machine_variables
 from coursebox.trees.stage import role_digests
 
 
-def test_labs_are_copied_without_litter_and_readable(tmp_path: Path) -> None:
+def test_litter_of_tools_is_no_lab(tmp_path: Path) -> None:
     labs = tmp_path / "Übungen mit Leerzeichen"
     (labs / "a b" / "__pycache__").mkdir(parents=True)
     (labs / "a b" / "Löwe.py").write_text("1")
-    (labs / "a b" / "Löwe.py").chmod(0o600)
     (labs / "a b" / "__pycache__" / "x.pyc").write_text("2")
     (labs / "run.sh").write_text("3")
-    (labs / "run.sh").chmod(0o700)
-    copy_labs(labs, tmp_path / "copy")
-    found = {path.relative_to(tmp_path / "copy").as_posix(): oct(path.stat().st_mode & 0o777)
-             for path in (tmp_path / "copy").rglob("*")}  # fmt: skip
-    assert found == {"a b": "0o755", "a b/Löwe.py": "0o644", "run.sh": "0o755"}
+    assert [relative.as_posix() for relative, _ in lab_files(labs)] == ["a b/Löwe.py", "run.sh"]
 
 
 def test_what_authors_write_for_themselves_stays_and_does_not_count(tmp_path: Path) -> None:
@@ -44,8 +39,7 @@ def test_what_authors_write_for_themselves_stays_and_does_not_count(tmp_path: Pa
     (labs / "01_x" / "author" / "lab.py").write_text("the solution")
     (labs / "AUTHORS.md").write_text("how to write a lab")
     assert labs_digest(labs) == before
-    copy_labs(labs, tmp_path / "copy")
-    assert [path.name for path in (tmp_path / "copy").rglob("*")] == ["01_x", "check.py"]
+    assert [relative.as_posix() for relative, _ in lab_files(labs)] == ["01_x/check.py"]
     (labs / "01_x" / "authors.py").write_text("2")
     assert labs_digest(labs) != before
 
@@ -177,8 +171,8 @@ def test_every_role_of_a_playbook_counts(kind: str, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(stage, "ANSIBLE", tmp_path / "ansible")
     monkeypatch.setattr(stage, "SOURCES", {"container": tmp_path / "docker"})
     before = role_digests(f"{kind}-course")
-    (tmp_path / "ansible" / "roles" / "content" / "tasks" / "main.yml").write_text("---\n")
+    (tmp_path / "ansible" / "roles" / "student" / "tasks" / "main.yml").write_text("---\n")
     (tmp_path / "docker" / "another").write_text("")
     after = role_digests(f"{kind}-course")
     changed = {name for name in before if before[name] != after[name]}
-    assert changed == ({"content"} if kind == "vm" else {"content", "container: sources"})
+    assert changed == ({"student"} if kind == "vm" else {"student", "container: sources"})
