@@ -10,7 +10,8 @@ you load, for instance `prologue.args.full = True`.
 
 What comes back: images are float32 with values 0 to 255, labels are int64, and both are on the GPU when torch sees one
 and --force_cpu is not given. The default is the first 1000 training and 1000 test samples, --tiny takes 500 and 100,
---full takes all. The data must be there already: nothing is downloaded.
+--full takes all. The data must be there already: nothing is downloaded. A program that was written for the CPU may fail
+on a GPU; the first line of the error then names --force_cpu.
 
 Two conventions for one-hot labels are around, and they do not train alike. `one_hot_labels=True` gives -1 and +1, as
 the course page says. Copies of this file from 2019 and later gave 0 and 1; programs written for those ask for it in so
@@ -24,6 +25,7 @@ import gzip
 import json
 import os
 import pickle
+import re
 import sys
 import warnings
 import zlib
@@ -93,8 +95,62 @@ def _make_gpu_the_default() -> None:
         torch.set_default_tensor_type("torch.cuda.FloatTensor")
 
 
+# What torch says of tensors on the GPU in a program that knows the CPU only: NumPy and pictures, shuffled loaders,
+# tensors of both.
+_MADE_FOR_THE_CPU = re.compile(
+    r"can't convert \S+ device type tensor to numpy"
+    r"|Expected a '\w+' device type for generator"
+    r"|Expected all tensors to be on the same device"
+    r"|Tensor on device \S+ is not on the expected device"
+)
+_ON_THE_CPU = "This program does not work with tensors on the GPU. On the CPU it does: {how}"
+
+
+def _explain_the_gpu() -> None:
+    """Let the first line of an error that comes from the GPU say how the program runs on the CPU."""
+    how = "prologue.args.force_cpu = True, before load_data()" if _in_notebook() else f"{sys.argv[0]} --force_cpu"
+
+    def remark(error: BaseException) -> None:
+        if _MADE_FOR_THE_CPU.search(str(error)):
+            print(_ON_THE_CPU.format(how=how), file=sys.stderr, flush=True)
+
+    if _in_notebook():
+        from IPython import get_ipython
+
+        def show(
+            shell: Any, kind: type[BaseException], error: BaseException, trace: Any, tb_offset: Any = None
+        ) -> None:
+            remark(error)
+            shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+
+        if (shell := get_ipython()) is not None:
+            shell.set_custom_exc((RuntimeError, TypeError, ValueError), show)
+        return
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+        remark(error)
+        before(kind, error, trace)
+
+    sys.excepthook = hook
+
+
 if _device.type == "cuda":
     _make_gpu_the_default()
+    _explain_the_gpu()
+
+
+def _keep_to_the_cpu() -> None:
+    """--force_cpu that was set after the import, as notebooks do."""
+    global _device
+    if args.force_cpu and _device.type != "cpu":
+        _device = torch.device("cpu")
+        if hasattr(torch, "set_default_tensor_type"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.set_default_tensor_type("torch.FloatTensor")
+        torch.set_default_device("cpu")
+
 
 # ------------------------------------------------------------------------------------------------ errors
 
@@ -295,6 +351,7 @@ def load_data(
         raise ValueError(_BOTH_SIZES)
     cifar = args.cifar if cifar is None else cifar
 
+    _keep_to_the_cpu()
     print("data_dir", _data_dir())
     print("* Using CIFAR" if cifar else "* Using MNIST")
     if remark := _remark(Path(_data_dir()).expanduser(), "CIFAR-10" if cifar else "MNIST"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -350,5 +351,84 @@ def test_default_tensor(
     chosen: list[str] = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch, "set_default_tensor_type", chosen.append)
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # the prologue puts its own in its place
     load("dummy.py", *arguments)
     assert chosen == expected
+
+
+# A stand-in for a GPU: torch's device "meta" keeps no values, so it refuses NumPy and tensors of the CPU as a GPU does.
+# A shuffled loader gets the very error of a GPU.
+STAND_IN = """
+import torch
+torch.cuda.is_available = lambda: True
+torch.set_default_tensor_type = lambda kind: torch.set_default_device("meta" if "cuda" in kind else "cpu")
+draw = torch.randperm
+def randperm(n, *, generator=None, **more):
+    if torch.get_default_device().type == "meta":
+        raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+    return draw(n, generator=generator, **more)
+torch.randperm = randperm
+import dlc_practical_prologue as prologue
+if prologue._device.type == "cuda":
+    prologue._device = torch.device("meta")
+images, labels, _, _ = prologue.load_data()
+print("loaded", images.device)
+"""
+OF_2019 = {
+    "numpy": "print(images.numpy().shape)",
+    "picture": "import matplotlib; matplotlib.use('agg')\n"
+    "from matplotlib import pyplot; pyplot.imshow(images[0].view(28, 28))",
+    # What a loader with shuffle=True asks for; it takes a seed from a tensor first, which "meta" cannot give.
+    "shuffled": "from torch.utils.data import RandomSampler as R; next(iter(R(images, generator=torch.Generator())))",
+    "both": "images + torch.zeros(images.shape, device='cpu')",
+}
+
+
+@pytest.mark.parametrize("program", OF_2019)
+def test_a_program_for_the_cpu_is_told_of_force_cpu_in_the_first_line(
+    run: Run, tmp_path: Path, data_dir: Path, program: str
+) -> None:
+    path = tmp_path / "old.py"
+    path.write_text(f"{STAND_IN}{OF_2019[program]}\n")
+    failed = run(path, data=data_dir)
+    first, second = failed.stderr.splitlines()[:2]
+    assert failed.returncode == 1 and "loaded meta" in failed.stdout, failed.stderr
+    assert "On the CPU it does: " in first and first.endswith("old.py --force_cpu")
+    assert second.startswith("Traceback")
+    done = run(path, "--force_cpu", data=data_dir)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_error_is_shown_as_ever(run: Run, tmp_path: Path, data_dir: Path) -> None:
+    path = tmp_path / "old.py"
+    path.write_text(f"{STAND_IN}raise RuntimeError('of the student')\n")
+    assert run(path, data=data_dir).stderr.startswith("Traceback")
+
+
+def test_a_notebook_can_still_choose_the_cpu(run: Run, tmp_path: Path, data_dir: Path) -> None:
+    path = tmp_path / "cells.py"
+    path.write_text(
+        STAND_IN.replace("images, labels", "prologue.args.force_cpu = True\nimages, labels", 1) + OF_2019["numpy"]
+    )
+    done = run(path, data=data_dir)
+    assert done.returncode == 0 and "loaded cpu" in done.stdout, done.stderr
+
+
+CELLS = """
+import sys
+sys.argv = ["/x/ipykernel_launcher.py", "-f", "kernel.json"]
+from IPython.core.interactiveshell import InteractiveShell
+shell = InteractiveShell.instance()
+for cell in sys.stdin.read().split("# next"):
+    shell.run_cell(cell)
+"""
+
+
+def test_a_notebook_is_told_as_well_and_goes_on(run: Run, tmp_path: Path, data_dir: Path) -> None:
+    path = tmp_path / "notebook.py"
+    again = "prologue.args.force_cpu = True; images = prologue.load_data()[0]"
+    cells = "# next\n".join([STAND_IN, OF_2019["numpy"], again, OF_2019["numpy"]])
+    path.write_text(CELLS.replace("sys.stdin.read()", repr(cells)))
+    done = run(path, data=data_dir)
+    assert "On the CPU it does: prologue.args.force_cpu = True" in done.stderr.splitlines()[0], done.stderr
+    assert done.stdout.rstrip().endswith("(1000, 784)")
