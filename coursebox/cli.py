@@ -155,8 +155,7 @@ def _test(options: argparse.Namespace) -> int:
     if options.pytest:
         return hosted.run(options.pytest, course=course.source)
     delivered = products.delivered(built)
-    rows = [[lanes.unit_lane(), *lanes.room_lanes(course, delivered)], lanes.lab_lanes(delivered)]
-    return testing.prove(rows, Proofs(Cache.from_environment(), fresh=settings().fresh))
+    return testing.prove(lanes.rows(course, delivered), Proofs(Cache.from_environment(), fresh=settings().fresh))
 
 
 def _test_quick(options: argparse.Namespace) -> int:

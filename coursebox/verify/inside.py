@@ -52,6 +52,7 @@ def run_inside(inside: Inside, arguments: Sequence[str], report: Path, output: I
     with _container(inside, output) as name:
         command = [
             "docker", "exec", "--user", inside.user, "--workdir", "/checkout",
+            "--env", "OMP_WAIT_POLICY=PASSIVE",  # as in every session of the tree
             "--env", "PYTHONPATH=/tmp/pytest", "--env", "PYTHONDONTWRITEBYTECODE=1", "--env", "MPLCONFIGDIR=/tmp/mpl",
             "--env", f"COURSEBOX_TEST_DATA={DATA}", "--env", f"COURSEBOX_TEST_LABS={LABS}",
             "--env", f"COURSEBOX_TEST_SELFTEST={SELFTEST}", "--env", f"COURSEBOX_TEST_GRADING={GRADING}",

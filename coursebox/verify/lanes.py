@@ -128,6 +128,17 @@ class Delivered:
     torch: str
 
 
+def rows(course: Course, delivered: Mapping[str, Delivered]) -> list[list[Lane]]:
+    """All lanes, in two rows that take about the same time side by side.
+
+    The emulated machine needs both processors as the labs do, so it starts beside the tests that mostly wait for
+    containers, and the labs come after it.
+    """
+    rooms = room_lanes(course, delivered)
+    machine = [lane for lane in rooms if lane.name == "vm"]
+    return [[unit_lane(), *(lane for lane in rooms if lane not in machine)], [*machine, *lab_lanes(delivered)]]
+
+
 def unit_lane() -> Lane:
     """Unit tests and linters: they read the whole checkout."""
 

@@ -1,7 +1,7 @@
 """`make test`: prove what is not proved yet, and say of the rest when and where it was proved.
 
-Two rows of lanes run side by side: tests that mostly wait for machines and containers, and the labs' tests, which
-compute. Nothing has less right to the processors than another: what is limited is limited in computing time.
+Rows of lanes run side by side. Nothing has less right to the processors than another: what is limited is limited in
+computing time.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from coursebox.course import Course, load_course
 from coursebox.verify import lanes, sources
 from coursebox.verify.contents import SHAPE
 from coursebox.verify.inside import Inside
-from coursebox.verify.lanes import Delivered, Lane, lab_lanes, room_lanes, unit_lane
+from coursebox.verify.lanes import Delivered, Lane, lab_lanes, room_lanes, rows
 from coursebox.verify.outcomes import Outcome
 from coursebox.verify.proofs import Claim
 
@@ -57,7 +57,7 @@ class Checkout:
 
     def lanes(self, delivered: Mapping[str, Delivered] = PRODUCTS) -> list[Lane]:
         forget()
-        return [unit_lane(), *room_lanes(self.course, delivered), *lab_lanes(delivered)]
+        return [lane for row in rows(self.course, delivered) for lane in row]
 
     def claims(self, delivered: Mapping[str, Delivered] = PRODUCTS) -> dict[str, Claim]:
         claims = [claim for lane in self.lanes(delivered) for claim in lane.claims]
@@ -176,6 +176,14 @@ def test_the_claims(checkout: Checkout) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ edits of labs
+
+
+def test_each_lane_is_in_one_row_and_no_labs_run_beside_the_machine(checkout: Checkout) -> None:
+    first, second = ([lane.name for lane in row] for row in rows(checkout.course, PRODUCTS))
+    rooms = [lane.name for lane in room_lanes(checkout.course, PRODUCTS)]
+    labs = [lane.name for lane in lab_lanes(PRODUCTS)]
+    assert sorted(first + second) == sorted(["unit", *rooms, *labs])
+    assert second[0] == "vm" and set(labs).isdisjoint(first)
 
 
 @pytest.mark.parametrize(
