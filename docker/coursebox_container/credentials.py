@@ -12,6 +12,7 @@ from coursebox_container.runtime import write_private
 # What `jupyter server password` makes: argon2:$argon2id$… or sha256:salt:digest.
 HASH = re.compile(r"argon2:\$argon2\w*\$.+|\w+:[0-9a-zA-Z]+:[0-9a-f]{32,}")
 LEAVE_OUT = "leave it out to get a random token"
+GIVEN = "COURSEBOX_TOKEN_FILE"  # the file that a person gave: its token is not printed
 
 
 def settle(environment: MutableMapping[str, str], runtime: str) -> None:
@@ -21,6 +22,10 @@ def settle(environment: MutableMapping[str, str], runtime: str) -> None:
     """
     check_password(environment)
     token = given_token(environment) or os.urandom(24).hex()
+    if "JUPYTER_TOKEN" in environment:
+        environment.pop(GIVEN, None)
+    elif environment.get("JUPYTER_TOKEN_FILE", f"{runtime}/token") != f"{runtime}/token":
+        environment[GIVEN] = environment["JUPYTER_TOKEN_FILE"]
     write_private(f"{runtime}/token", token)
     environment.pop("JUPYTER_TOKEN", None)
     environment["JUPYTER_TOKEN_FILE"] = f"{runtime}/token"

@@ -6,6 +6,7 @@ import marshal
 import os
 import select
 import signal
+import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -153,31 +154,56 @@ def _number(gpu: Gpu) -> str:
 
 
 def diagnose_in_time(collect: Callable[[], Facts] = nvidia.collect, patience: float = PATIENCE) -> Diagnosis:
-    """Collect and judge in a separate process: a broken driver may hang or crash, and the start must go on."""
+    """Collect and judge in a separate process: a broken driver may hang or crash, and the start must go on.
+
+    Nobody waits for the end of that process: it may hang in the kernel, where no signal ends it. Its parent has gone
+    before it, so process 1 buries it.
+    """
     reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
+    parent = os.fork()
+    if parent == 0:
         try:
-            found = diagnose(collect())
-            # marshal takes plain tuples only, and costs no import.
-            os.write(writing, marshal.dumps((tuple(map(tuple, found.findings)), found.usable, found.visible)))
+            if os.fork() == 0:
+                os.write(writing, b"%d\n" % os.getpid())
+                found = diagnose(collect())
+                # marshal takes plain tuples only, and costs no import.
+                os.write(writing, marshal.dumps((tuple(map(tuple, found.findings)), found.usable, found.visible)))
         finally:
             os._exit(0)
     os.close(writing)
-    in_time = bool(select.select([reading], [], [], patience)[0])
-    data = os.read(reading, 1 << 16) if in_time else b""
+    os.waitpid(parent, 0)
+    child, data, in_time = _answer(reading, time.monotonic() + patience)
     os.close(reading)
     if not in_time:
-        os.kill(child, signal.SIGKILL)
-    # A process that hangs in the kernel cannot be killed: no waiting for it.
-    os.waitpid(child, 0 if in_time else os.WNOHANG)
-    if not data:
-        ended = "crashes when it is asked" if in_time else f"has not answered within {patience:g} s"
+        if child:  # 0 would mean the whole group
+            os.kill(child, signal.SIGKILL)
         return _trouble(
-            f"the NVIDIA driver {ended}: check nvidia-smi on the computer, or restart it. Until then: {CPU}"
+            f"the NVIDIA driver has not answered within {patience:g} s, and the start goes on without it. Is it slow?"
+            " nvidia-smi -pm 1 on the computer keeps it awake, and gpu-check in a terminal asks it again. Does it hang?"
+            " Restart the computer. Until it answers, everything runs on the CPU."
+        )
+    if not data:
+        return _trouble(
+            "the NVIDIA driver crashes when it is asked: check nvidia-smi on the computer, or restart it."
+            f" Until then: {CPU}"
         )
     findings, usable, visible = marshal.loads(data)
     return Diagnosis(tuple(Finding(*finding) for finding in findings), usable, visible)
+
+
+def _answer(reading: int, end: float) -> tuple[int, bytes, bool]:
+    """The asking process's number, what it wrote until `end`, and whether that was all."""
+    data = b""
+    while True:
+        number, newline, rest = data.partition(b"\n")
+        if newline and rest:
+            return int(number), rest, True
+        if not select.select([reading], [], [], max(0.0, end - time.monotonic()))[0]:
+            return int(number or b"0"), b"", False
+        piece = os.read(reading, 1 << 16)
+        if not piece:
+            return int(number or b"0"), b"", True
+        data += piece
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from coursebox_container import credentials, gpu, tls
 from coursebox_container.messages import Problem, fail
 from coursebox_container.restart import run_constantly
 from coursebox_container.runtime import VARIABLE, runtime_folder, write_private
-from coursebox_container.settings import is_yes, number, umask, words
+from coursebox_container.settings import clean, is_yes, number, umask, words
 
 ADDRESS = "server"  # in the runtime folder; `healthcheck` asks the address in it
 
@@ -23,6 +23,7 @@ def main() -> int:
     """Does not return when the server starts, except with RESTARTABLE."""
     try:
         environment = os.environ
+        clean(environment)  # again: a hook or an exec may have set more
         mask = umask(environment)
         if mask is not None:
             os.umask(mask)

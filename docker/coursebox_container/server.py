@@ -10,10 +10,12 @@ import atexit
 import os
 import sys
 from typing import Any
+from urllib.parse import quote
 
 from jupyter_server.auth.identity import PasswordIdentityProvider  # type: ignore[import-not-found]
 from tornado.netutil import bind_sockets  # type: ignore[import-not-found]
 
+from coursebox_container.credentials import GIVEN
 from coursebox_container.messages import Problem, fail, say
 from coursebox_container.notebook import ADDRESS, by_hub
 from coursebox_container.runtime import VARIABLE, write_private
@@ -71,8 +73,10 @@ def invitation(app: Any) -> str:
     identity = app.identity_provider
     if identity.hashed_password:
         page += " and give the password"
+    elif identity.token and os.environ.get(GIVEN):  # a secret from a file stays out of the log
+        page += f" and give the token of {os.environ[GIVEN]}"
     elif identity.token:
-        page += f"?token={identity.token}"
+        page += f"?token={quote(identity.token, safe='')}"
     return f"JupyterLab: {page} (the port is the first one of docker run -p 127.0.0.1:{app.port}:{app.port})"
 
 

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, MutableMapping
 
 from coursebox_container.messages import Problem
 
 YES = frozenset(("1", "yes", "true", "on"))
 LARGEST_ID = 2**32 - 2  # (uid_t) -1 means "leave as it is" to chown(2)
+# Ports that programs here read: Jupyter, our ssh server, torch.distributed.
+PORTS = ("JUPYTER_PORT", "SSH_PORT", "MASTER_PORT")
+# What Kubernetes, and Docker with --link, set for a service of the name JUPYTER, SSH or MASTER: its address.
+# https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
+SERVICE = re.compile(r"(?:tcp|udp|sctp)://\S+")
+
+
+def clean(environment: MutableMapping[str, str]) -> None:
+    """Take out what no person has meant: Windows line ends behind values, and addresses of services as ports.
+
+    An env-file with CRLF, or `$(cat FILE)` of such a file, leaves a carriage return behind each value.
+    """
+    for name, value in list(environment.items()):
+        if value.endswith("\r"):
+            environment[name] = value = value.rstrip("\r")
+        if name in PORTS and SERVICE.fullmatch(value):
+            del environment[name]
 
 
 def is_yes(environment: Mapping[str, str], name: str) -> bool:

@@ -67,7 +67,7 @@ def authorized_keys(environment: Mapping[str, str], home: str) -> str:
     if not lines:
         raise Problem(
             "SSH=1 needs a key to let in, for there are no passwords",
-            hint='add -e SSH_PUBLIC_KEY="$(cat ~/.ssh/id_ed25519.pub)", or mount ~/.ssh/authorized_keys',
+            hint='add -e "SSH_PUBLIC_KEY=$(cat ~/.ssh/id_ed25519.pub)", or mount ~/.ssh/authorized_keys',
         )
     if any("PRIVATE KEY-----" in line for line in lines):
         raise Problem("that is a private key, which never leaves its owner", hint="give the file that ends in .pub")
@@ -92,7 +92,8 @@ def configuration(environment: Mapping[str, str], runtime: str, port: int) -> st
         f"HostKey {runtime}/host_key",
         f"PidFile {runtime}/sshd.pid",
         f"AuthorizedKeysFile {runtime}/authorized_keys",
-        f"AllowUsers {environment['USER']}",
+        # "@" would begin a host here; "?" stands for any one character.
+        f"AllowUsers {environment['USER'].replace('@', '?')}",
         "AuthenticationMethods publickey",
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",

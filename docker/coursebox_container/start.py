@@ -20,7 +20,7 @@ from coursebox_container import accounts, home, hooks, privileges, runtime
 from coursebox_container.accounts import Account
 from coursebox_container.image import Image, read_image
 from coursebox_container.messages import Problem, fail, say, warn
-from coursebox_container.settings import LARGEST_ID, is_yes, names, number
+from coursebox_container.settings import LARGEST_ID, clean, is_yes, names, number
 
 USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,31}")
 DEFAULT_COMMAND = "start-notebook"
@@ -31,6 +31,7 @@ ROOT_ONLY = ("GRANT_SUDO", "CHOWN_HOME", "CHOWN_EXTRA")
 def main() -> int:
     """Never returns when the command could be started."""
     try:
+        clean(os.environ)
         if runtime.VARIABLE not in os.environ:  # else: `start` by hand, inside of a container that runs already
             prepare(os.environ)
         return execute(command_of(sys.argv[1:]))

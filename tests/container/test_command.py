@@ -54,6 +54,11 @@ def test_start_by_hand_does_nothing_twice(image: str) -> None:
     assert done.err.count("GRANT_SUDO") == 1
 
 
+@pytest.mark.parametrize("name", ["start.sh", "start.py", "start"])
+def test_start_has_the_names_that_guides_use(image: str, name: str) -> None:
+    assert run_once(image, name, "echo", "yes").out == "yes\n"
+
+
 @pytest.mark.parametrize("signal", ["TERM", "INT", "USR1"])
 def test_signals_reach_the_command(start, signal: str) -> None:
     container: Container = start("sh", "-c", f"trap 'exit 9' {signal}; echo ready; while :; do sleep 0.1; done")

@@ -30,7 +30,7 @@ def test_two_containers_have_two_tokens(start) -> None:
 
 def test_jupyter_token(start) -> None:
     container: Container = start(options=["--env", "JUPYTER_TOKEN=our own token"])
-    assert container.wait_for_server().endswith("?token=our")  # the log has it as it was given
+    assert container.wait_for_server().endswith("?token=our%20own%20token")
     answer = container.http("/api/contents", headers={"Authorization": "token our own token"})
     assert answer.status_code == 200
     process = container.server_process
@@ -42,7 +42,16 @@ def test_token_from_a_file(start, tmp_path: Path) -> None:
     container: Container = start(
         options=["--volume", f"{secret}:/run/secrets/token:ro", "--env", "JUPYTER_TOKEN_FILE=/run/secrets/token"]
     )
-    assert container.token == "0a1b2c3d4e5f"
+    container.wait_for_line("JupyterLab: http://\\S+/welcome.md and give the token of /run/secrets/token ")
+    assert "0a1b2c3d4e5f" not in container.log
+    assert container.http("/api/contents", headers={"Authorization": "token 0a1b2c3d4e5f"}).status_code == 200
+
+
+@pytest.mark.parametrize("token", ["a+b&c#d%e f", "tökén/?=;", "100%25"])
+def test_the_printed_link_works_for_any_token(start, token: str) -> None:
+    container: Container = start(options=["--env", f"JUPYTER_TOKEN={token}"])
+    link = container.wait_for_server()
+    assert container.http(link.partition("8888")[2], follow_redirects=True).status_code == 200
 
 
 def test_password_in_a_file(start, tmp_path: Path) -> None:

@@ -197,6 +197,16 @@ def test_jupyter_port(start) -> None:
     container.execute("healthcheck")
 
 
+def test_services_of_kubernetes_are_no_ports(start) -> None:
+    """A service of the name "jupyter" or "ssh" sets such variables in every pod of its namespace."""
+    names = ("JUPYTER_PORT", "SSH_PORT", "MASTER_PORT")
+    options = [word for name in names for word in ("--env", f"{name}=tcp://10.43.73.21:80")]
+    container: Container = start(options=options)
+    assert container.wait_for_server().startswith("http://127.0.0.1:8888/lab")
+    environment = container.execute("cat", f"/proc/{container.server_process}/environ")
+    assert not any(f"{name}=" in environment for name in names)
+
+
 def test_a_port_in_use_gets_a_sentence(start) -> None:
     first: Container = start()
     first.wait_for_server()

@@ -1,6 +1,6 @@
 /* A libnvidia-ml.so.1 that says what the environment tells it to say. Names and numbers as in NVIDIA's nvml.h.
 
-   FAKE_NVML      status of nvmlInit_v2; "hang" and "crash" do that
+   FAKE_NVML      status of nvmlInit_v2; "hang" and "crash" do that, "slow" takes 30 s
    FAKE_DEVICE    status of nvmlDeviceGetHandleByIndex_v2
    FAKE_DRIVER    the driver's version
    FAKE_GPUS      one "name:major.minor" for each GPU, separated by ";"                                                */
@@ -24,6 +24,8 @@ int nvmlInit_v2(void) {
     const char *state = getenv("FAKE_NVML") ? getenv("FAKE_NVML") : "0";
     if (!strcmp(state, "hang"))
         pause();
+    if (!strcmp(state, "slow"))
+        sleep(30);
     if (!strcmp(state, "crash"))
         raise(SIGSEGV);
     char *list = strdup(getenv("FAKE_GPUS") ? getenv("FAKE_GPUS") : "");

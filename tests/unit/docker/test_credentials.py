@@ -89,3 +89,19 @@ def test_what_an_ssh_session_sees() -> None:
         "LINES2": "a\nb", "BASH_FUNC_x%%": "() { :; }", "JUPYTER_PORT": "8888",
     }  # fmt: skip
     assert set(ssh.session(environment)) == {"PATH", "COURSE", "JUPYTER_PORT"}
+
+
+def test_the_token_of_a_file_is_remembered_as_such(tmp_path: Path) -> None:
+    """So that the line about the server names the file instead of the token; the server's own copy is no such file."""
+    given = tmp_path / "given"
+    given.write_text("from a file\n")
+    environment, token = settled(tmp_path, JUPYTER_TOKEN_FILE=str(given))
+    assert token == "from a file" and environment[credentials.GIVEN] == str(given)
+    assert settled(tmp_path, **environment)[0][credentials.GIVEN] == str(given)
+    assert credentials.GIVEN not in settled(tmp_path)[0]
+    assert credentials.GIVEN not in settled(tmp_path, JUPYTER_TOKEN_FILE=f"{tmp_path}/token")[0]
+    assert credentials.GIVEN not in settled(tmp_path, JUPYTER_TOKEN="t", **{credentials.GIVEN: "/old"})[0]
+
+
+def test_a_name_with_an_at_is_no_host_for_sshd(tmp_path: Path) -> None:
+    assert "AllowUsers a.b?uni.example\n" in ssh.configuration({"USER": "a.b@uni.example"}, str(tmp_path), 2222)

@@ -97,3 +97,27 @@ def test_server_command(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_empty_hub_token_is_no_hub() -> None:
     assert not notebook.by_hub({"JUPYTERHUB_API_TOKEN": ""})
+
+
+@pytest.mark.parametrize("name", settings.PORTS)
+@pytest.mark.parametrize(
+    "value", ["tcp://10.43.73.21:80", "udp://10.0.0.1:53", "sctp://10.0.0.1:7", "tcp://[fd00::1]:8888", "tcp://h:1\r"]
+)
+def test_an_address_of_a_service_is_no_port(name: str, value: str) -> None:
+    environment = {name: value, "OTHER_PORT": "tcp://10.0.0.1:1"}
+    settings.clean(environment)
+    assert name not in environment and "OTHER_PORT" in environment
+
+
+@pytest.mark.parametrize("value", ["tcp", "tcp://", "http://10.0.0.1:80", "80 tcp://x:1", "eighty"])
+def test_wrong_ports_of_a_person_still_end_in_a_sentence(value: str) -> None:
+    environment = {"JUPYTER_PORT": value}
+    settings.clean(environment)
+    with pytest.raises(Problem, match="JUPYTER_PORT"):
+        notebook.command_of(environment, [])
+
+
+def test_windows_line_ends_behind_values_go() -> None:
+    environment = {"NB_UID": "1000\r", "RESTARTABLE": "yes\r", "KEY": "a\r\nb\r", "EMPTY": "\r", "INNER": "a\rb"}
+    settings.clean(environment)
+    assert environment == {"NB_UID": "1000", "RESTARTABLE": "yes", "KEY": "a\r\nb", "EMPTY": "", "INNER": "a\rb"}
