@@ -54,6 +54,12 @@ def name_of(passwd: str, uid: int) -> str | None:
     return next((_field(entry, 0) for entry in passwd.splitlines() if _field(entry, 2) == str(uid)), None)
 
 
+def uid_of(passwd: str, name: str) -> int | None:
+    """The uid of the user `name`, if there is one."""
+    found = next((_field(entry, 2) for entry in passwd.splitlines() if _field(entry, 0) == name), "")
+    return int(found) if found.isdecimal() else None
+
+
 def home_of(passwd: str, uid: int) -> str | None:
     """The home of `uid`, if it has an entry."""
     return next((_field(entry, 5) for entry in passwd.splitlines() if _field(entry, 2) == str(uid)), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from coursebox_container import trust
 from coursebox_container.messages import warn
 
 BEFORE_USER = "/usr/local/bin/start-notebook.d"
@@ -24,15 +25,33 @@ def run_hooks(folder: str) -> None:
         path = f"{folder}/{name}"
         if not os.path.isfile(path):
             continue
-        if name.endswith(".sh"):
+        status = 0
+        if os.getuid() == 0 and (reason := doubt(path)):
+            warn(f"the hook {path} is left out, for root would run it and {reason}: own it by root, or mount it :ro")
+        elif name.endswith(".sh"):
             status = _source(path)
-        elif os.access(path, os.X_OK):
-            status = _run(path)
-        else:
+        elif not os.access(path, os.X_OK):
             warn(f"the hook {path} is left out: name it *.sh to have it sourced, or make it executable")
-            continue
+        elif _has_crlf(path):
+            warn(
+                f"the hook {path} is left out, for its first line ends as in Windows (CRLF), which names no program:"
+                f" sed -i 's/\\r$//' {name}"
+            )
+        else:
+            status = _run(path)
         if status != 0:
             warn(f"the hook {path} ended with status {status}; the start goes on")
+
+
+def doubt(path: str) -> str:
+    """Why root must not run the file, in half a sentence; empty where only root can change it."""
+    try:
+        os.close(trust.open_path(path, strict=True))
+    except trust.Untrusted as error:
+        return str(error)
+    except OSError as error:
+        return f"it cannot be opened ({error.strerror})"
+    return ""
 
 
 def merged(before: dict[bytes, bytes], printed: bytes) -> dict[bytes, bytes]:
@@ -44,10 +63,23 @@ def merged(before: dict[bytes, bytes], printed: bytes) -> dict[bytes, bytes]:
     }
 
 
+def _has_crlf(path: str) -> bool:
+    """Whether a script's first line ends in CRLF: the kernel would look for a program with a carriage return."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(4096)
+    except OSError:
+        return False
+    return first.startswith(b"#!") and first.endswith(b"\r\n")
+
+
 def _source(path: str) -> int:
     descriptor = os.memfd_create("environment", 0)  # without close-on-exec: bash writes it
+    unix = _without_crlf(path)
+    sourced = path if unix is None else f"/dev/fd/{unix}"
     try:
-        process = os.posix_spawn("/bin/bash", ["bash", "-c", SOURCE, "coursebox", path, str(descriptor)], os.environb)
+        command = ["bash", "-c", SOURCE, "coursebox", sourced, str(descriptor)]
+        process = os.posix_spawn("/bin/bash", command, os.environb)
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         size = os.fstat(descriptor).st_size
         if size:  # else bash was killed
@@ -57,6 +89,22 @@ def _source(path: str) -> int:
         return status
     finally:
         os.close(descriptor)
+        if unix is not None:
+            os.close(unix)
+
+
+def _without_crlf(path: str) -> int | None:
+    """A descriptor of a copy with the line ends of Unix; None where the file has these already."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError:
+        return None  # bash says why
+    if b"\r\n" not in content and not content.endswith(b"\r"):
+        return None
+    copy = os.memfd_create("hook", 0)
+    os.write(copy, content.replace(b"\r\n", b"\n").removesuffix(b"\r"))
+    return copy
 
 
 def _run(path: str) -> int:

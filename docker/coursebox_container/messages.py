@@ -16,17 +16,22 @@ class Problem(Exception):
 
 def say(text: str) -> None:
     """One line about the start."""
-    _line(f"‣ {text}")
+    _line(f"‣ {_one_line(text)}")
 
 
 def warn(text: str) -> None:
     """One line for what does not work as it should, with its remedy."""
-    _line(f"warning: {text}")
+    _line(f"warning: {_one_line(text)}")
 
 
 def fail(problem: Problem) -> None:
     """Why the container ends, and what to do about it."""
-    _line(f"error: {problem.sentence}\n  hint: {problem.hint}")
+    _line(f"error: {_one_line(problem.sentence)}\n  hint: {_one_line(problem.hint)}")
+
+
+def _one_line(text: str) -> str:
+    """A variable's value or a path may hold line ends: nobody writes lines of his own into the log."""
+    return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
 def _line(text: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+from coursebox_container import trust
 from coursebox_container.accounts import Account
 from coursebox_container.messages import Problem, warn
 from coursebox_container.settings import is_yes, names, words
+from coursebox_container.trust import Untrusted
 
 SUDOERS = "/etc/sudoers.d/coursebox"
 SUDO_PATH = "/opt/jupyter/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -59,30 +62,93 @@ def settle_home(account: Account, image_home: str) -> str:
     Returns the home, which is the image's where /home cannot be written.
     """
     home = account.home
-    if not os.path.lexists(home):
-        try:
-            os.symlink(image_home, home)
-        except OSError:
-            home = image_home
     try:
-        found = os.stat(home)
-        # The container's own folder, or one that Docker has just made for a mount: nobody else's files are in there.
-        own = found.st_dev == os.stat(os.path.dirname(os.path.realpath(home))).st_dev or not os.listdir(home)
-        if own and found.st_uid != account.uid:
-            os.chown(home, account.uid, account.gid)
+        if not os.path.lexists(home):
+            place, _, name = home.rstrip("/").rpartition("/")
+            with _opened(place or "/") as parent:
+                os.symlink(image_home, name, dir_fd=parent)
+    except OSError:
+        home = image_home
+    except Untrusted as error:
+        warn(f"{home} is not made, for {error}: name another HOME, or remove the link")
+        return image_home
+    try:
+        with _opened(home) as folder:
+            if _is_free(folder) and os.fstat(folder).st_uid != account.uid:
+                os.chown(trust.reopened(folder), account.uid, account.gid)
     except OSError:
         pass  # read-only or broken: the check of the home, which follows, says so
+    except Untrusted as error:
+        warn(f"{home} is not given to {account.name}, for {error}: set HOME to what it leads to, or remove the link")
     return home
 
 
+def _is_free(folder: int) -> bool:
+    """Whether giving a folder away takes nothing from anybody.
+
+    It is a home in the container's own layer, or empty, as one that Docker has just made for a mount.
+    """
+    found = os.fstat(folder)
+    if not stat.S_ISDIR(found.st_mode):
+        return False
+    own = found.st_dev == os.stat("/").st_dev and trust.path_of(folder).startswith("/home/")
+    return own or not os.listdir(trust.reopened(folder))
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[int]:
+    """A descriptor of a path that root may touch; raises OSError and Untrusted."""
+    descriptor = trust.open_path(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
 def give_files(account: Account, environment: Mapping[str, str]) -> None:
-    """CHOWN_HOME and CHOWN_EXTRA, by chown(1) with the options that the variables name."""
-    wanted = [(os.path.realpath(account.home), "CHOWN_HOME_OPTS")] if is_yes(environment, "CHOWN_HOME") else []
+    """CHOWN_HOME and CHOWN_EXTRA, by chown(1) with the options that the variables name; no link is followed."""
+    wanted = [(account.home, "CHOWN_HOME_OPTS")] if is_yes(environment, "CHOWN_HOME") else []
     wanted += [(path, "CHOWN_EXTRA_OPTS") for path in names(environment, "CHOWN_EXTRA")]
     for path, options in wanted:
-        command = ["chown", *words(environment, options), f"{account.uid}:{account.gid}", path]
-        if os.spawnvp(os.P_WAIT, "chown", command) != 0:
+        try:
+            with _opened(os.path.abspath(path)) as found:
+                given = _give(found, account, words(environment, options))
+        except OSError:
+            given = False
+        except Untrusted as error:
+            warn(f"{path} is not given to {account.name}, for {error}: name what it leads to, or remove the link")
+            continue
+        if not given:
             warn(f"not all of {path} could be given to {account.name}: mount it writable, or leave it out of CHOWN_*")
+
+
+def _give(found: int, account: Account, options: list[str]) -> bool:
+    """Run chown(1) on an open file or folder; whether all went well."""
+    if not stat.S_ISDIR(os.fstat(found).st_mode):
+        os.chown(trust.reopened(found), account.uid, account.gid)
+        return True
+    if any(option == "--recursive" or (option[:1] == "-" != option[1:2] and "R" in option) for option in options):
+        _refuse_hard_links(found)
+    os.set_inheritable(found, True)
+    # Our options come last, so that they hold: links are changed themselves, and none is followed.
+    ours = ["--no-dereference", "-P", f"{account.uid}:{account.gid}", f"{trust.reopened(found)}/."]
+    return os.spawnv(os.P_WAIT, "/usr/bin/chown", ["chown", *options, *ours]) == 0
+
+
+def _refuse_hard_links(folder: int) -> None:
+    """Raise Untrusted where a file of root's has a second name in the container's own layer.
+
+    A user may have made it there for a file of the system's, where the kernel's protected_hardlinks is off. A mount of
+    its own holds no such names.
+    """
+    layer = os.stat("/").st_dev
+    if os.fstat(folder).st_dev != layer:
+        return
+    for _, _, files, place in os.fwalk(f"{trust.reopened(folder)}/."):
+        for name in files:
+            found = os.stat(name, dir_fd=place, follow_symlinks=False)
+            if found.st_uid == 0 and found.st_nlink > 1 and found.st_dev == layer:
+                raise Untrusted(f"{trust.path_of(place)}/{name} is a second name of a file of root's")
 
 
 def allow_sudo(account: Account) -> None:

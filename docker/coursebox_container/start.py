@@ -23,6 +23,9 @@ from coursebox_container.messages import Problem, fail, say, warn
 from coursebox_container.settings import LARGEST_ID, clean, is_yes, names, number
 
 USER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,31}")
+# Colon and newline part the fields and lines of /etc/group, a comma its members.
+GROUP_NAME = re.compile(r"[^:,\x00-\x1f\x7f/]{1,32}")
+SYSTEM = 1000  # ids below belong to accounts of the system
 DEFAULT_COMMAND = "start-notebook"
 # What only root can do: each has an effect only together with --user root.
 ROOT_ONLY = ("GRANT_SUDO", "CHOWN_HOME", "CHOWN_EXTRA")
@@ -89,13 +92,11 @@ def account_as_root(environment: Mapping[str, str], image: Image) -> Account:
     name = environment.get("NB_USER") or image.user
     if not USER_NAME.fullmatch(name):
         raise Problem(f"NB_USER={name} is no user name", hint='use letters, digits and "_.@+-", at most 32')
-    return Account(
-        name,
-        number(environment, "NB_UID", image.uid, highest=LARGEST_ID),
-        gid := number(environment, "NB_GID", image.gid, highest=LARGEST_ID),
-        environment.get("NB_GROUP") or (name if gid != image.gid else "users"),
-        chosen_home(environment, name, 0, image) or f"/home/{name}",
-    )
+    uid = number(environment, "NB_UID", image.uid, highest=LARGEST_ID)
+    gid = number(environment, "NB_GID", image.gid, highest=LARGEST_ID)
+    refuse_system_name(name, uid)
+    group = group_name(environment) or (name if gid != image.gid else "users")
+    return Account(name, uid, gid, group, chosen_home(environment, name, 0, image) or f"/home/{name}")
 
 
 def account_as_is(environment: Mapping[str, str], image: Image) -> Account:
@@ -104,11 +105,29 @@ def account_as_is(environment: Mapping[str, str], image: Image) -> Account:
     wanted = environment.get("NB_USER") or image.user
     name = accounts.name_of(accounts.read_text("/etc/passwd"), uid)
     if name is None or (wanted != image.user and USER_NAME.fullmatch(wanted)):
+        refuse_system_name(wanted, uid)
         name = wanted
     place = chosen_home(environment, name, uid, image)
     if place is None:
         place = f"/home/{name}" if os.path.isdir(f"/home/{name}") else image.home
-    return Account(name, uid, gid, environment.get("NB_GROUP") or name, place)
+    return Account(name, uid, gid, group_name(environment) or name, place)
+
+
+def refuse_system_name(name: str, uid: int) -> None:
+    """Raise Problem where the name is that of another account of the system: its uid would be without a name."""
+    other = accounts.uid_of(accounts.read_text("/etc/passwd"), name)
+    if other is not None and other < SYSTEM and other != uid:
+        raise Problem(f"NB_USER={name} is an account of the system, with uid {other}", hint="choose another name")
+
+
+def group_name(environment: Mapping[str, str]) -> str:
+    """NB_GROUP, empty where it is not set."""
+    name = environment.get("NB_GROUP", "")
+    if name and not GROUP_NAME.fullmatch(name):
+        raise Problem(
+            f"NB_GROUP={name} is no group name", hint="leave out colons, commas, slashes and line ends; at most 32"
+        )
+    return name
 
 
 def chosen_home(environment: Mapping[str, str], name: str, uid: int, image: Image) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from containers import Container, run_once, write
@@ -73,3 +74,31 @@ def test_hooks_of_a_root_start_are_roots_and_reach_the_server(start, tmp_path: P
     process = container.server_process
     environment = container.execute("cat", f"/proc/{process}/environ", user="1000").split("\0")
     assert {"FIRST=0", "SECOND=0:/home/student"} <= set(environment)
+
+
+def test_hooks_with_windows_line_ends(image: str, tmp_path: Path) -> None:
+    options = mounts(tmp_path)
+    (tmp_path / "first" / "10.sh").write_bytes(b"export COURSE=deep\r\nexit 0\r\n")
+    write(tmp_path / "first" / "20-run", "", 0o755)
+    (tmp_path / "first" / "20-run").write_bytes(b"#!/bin/sh\r\necho ran\r\n")
+    done = run_once(image, "sh", "-c", 'echo "[$COURSE]"', options=options)
+    assert done.out == "[deep]\n"
+    [line] = done.err.splitlines()
+    assert "20-run is left out, for its first line ends as in Windows (CRLF)" in line and "sed -i" in line
+
+
+def test_root_runs_no_hook_that_the_student_can_write(image: str, tmp_path: Path) -> None:
+    """A folder of the student's, mounted writable: he could put anything there for the next start."""
+    options = [option.removesuffix(":ro") for option in mounts(tmp_path)]
+    hook = write(tmp_path / "first" / "10-who.sh", "export WHO=$(id -u)\n")
+    show = ["sh", "-c", "echo [$WHO]"]
+    assert run_once(image, *show, options=[*options, "--user", "root"]).out == "[0]\n"  # root's own
+    os.chown(hook, 1000, 100)
+    done = run_once(image, *show, options=[*options, "--user", "root"])
+    assert done.out == "[]\n"
+    assert done.err.splitlines() == [
+        "warning: the hook /usr/local/bin/start-notebook.d/10-who.sh is left out, for root would run it and others than"
+        " root can write /usr/local/bin/start-notebook.d/10-who.sh: own it by root, or mount it :ro"
+    ]
+    assert run_once(image, *show, options=[*mounts(tmp_path), "--user", "root"]).out == "[0]\n"
+    assert run_once(image, *show, options=options).out == "[1000]\n"

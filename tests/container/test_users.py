@@ -172,6 +172,24 @@ def test_chown_home_and_extra(image: str, tmp_path: Path) -> None:
     assert (extra / "deep").stat().st_uid == 0  # no CHOWN_EXTRA_OPTS=-R
 
 
+def test_planted_links_are_not_followed(image: str, volume: str) -> None:
+    """The student plants them in a first container; root meets them in the second, also in the middle of a path."""
+    mount = ["--volume", f"{volume}:/data"]
+    plant = "chown 1000:100 /data; cd /data; ln -s /etc x; mkdir in; ln -s /etc/shadow in/s; chown -hR 1000:100 /data"
+    run_once(image, "-c", plant, options=[*mount, "--user", "root", "--entrypoint", "/bin/sh"])
+    show = "stat --format=%u /etc /etc/shadow /etc/ssl /data/in | tr '\\n' ' '"
+    for more in (
+        ["HOME=/data/x"],
+        ["HOME=/data/x/new"],
+        ["HOME=/data/x", "CHOWN_HOME=yes", "CHOWN_HOME_OPTS=-RL"],
+        ["CHOWN_EXTRA=/data/x,/data/x/ssl,/data/in", "CHOWN_EXTRA_OPTS=-R -L"],
+    ):
+        variables = [word for one in more for word in ("--env", one)]
+        done = run_once(image, "sh", "-c", show, options=[*mount, "--user", "root", *variables])
+        assert done.out == "0 0 0 1000 ", (more, done.out, done.err)
+        assert "is a link that others than root can change" in done.err
+
+
 def test_files_of_others_are_not_given_away_unasked(image: str, tmp_path: Path) -> None:
     """A folder with files in it stays its owner's, unless CHOWN_HOME says otherwise."""
     (tmp_path / "theirs").touch()
@@ -194,6 +212,10 @@ def test_variables_without_effect_are_named(image: str) -> None:
         ("NB_GID=-5", "error: NB_GID=-5 is not possible\n"),
         ("NB_USER=a:b", "error: NB_USER=a:b is no user name\n"),
         ("NB_USER=../etc", "error: NB_USER=../etc is no user name\n"),
+        ("NB_USER=root", "error: NB_USER=root is an account of the system, with uid 0\n"),
+        ("NB_USER=daemon", "error: NB_USER=daemon is an account of the system, with uid 1\n"),
+        ("NB_GROUP=a:b", "error: NB_GROUP=a:b is no group name\n"),
+        ("NB_GROUP=a\nroot:x:0:student", "error: NB_GROUP=a\\nroot:x:0:student is no group name\n"),
     ],
 )
 def test_wrong_ids_and_names_get_a_sentence(image: str, variable: str, sentence: str) -> None:

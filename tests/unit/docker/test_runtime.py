@@ -63,11 +63,18 @@ def test_write_private(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["secret"]
 
 
+@pytest.fixture
+def trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests' folder counts as root's alone, though it lies in /tmp."""
+    monkeypatch.setattr(hooks, "doubt", lambda _: "")
+
+
 def hook(folder: Path, name: str, text: str, mode: int = 0o644) -> None:
-    (folder / name).write_text(text)
+    (folder / name).write_bytes(text.encode())
     (folder / name).chmod(mode)
 
 
+@pytest.mark.usefixtures("trusted")
 def test_sourced_hooks_set_and_unset(tmp_path: Path) -> None:
     os.environ["TO_GO"], os.environ["SHLVL"] = "1", "5"
     hook(tmp_path, "10.sh", "export A='two\nlines' B=ü\nunset TO_GO\nnot_exported=1\ncd /\n")
@@ -78,6 +85,7 @@ def test_sourced_hooks_set_and_unset(tmp_path: Path) -> None:
     assert os.environ["SHLVL"] == "5"
 
 
+@pytest.mark.usefixtures("trusted")
 def test_failing_hooks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     hook(tmp_path, "10.sh", "export A=1\nexit 3\n")
     hook(tmp_path, "20", "#!/bin/sh\nexit 4\n", 0o755)
@@ -88,6 +96,27 @@ def test_failing_hooks(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Non
     assert os.environ["A"] == "1"
     assert [line.split(":")[0] for line in said] == ["warning"] * 3
     assert "10.sh ended with status 3" in said[0] and "20 ended with status 4" in said[1] and "30.txt" in said[2]
+
+
+@pytest.mark.usefixtures("trusted")
+def test_sourced_hooks_with_windows_line_ends_work(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    hook(tmp_path, "10.sh", "export A='deep learning'\r\nif true; then\r\n  export B=2\r\nfi\r\nexit 3\r\n")
+    hook(tmp_path, "20.sh", "export C=$A\r")
+    hooks.run_hooks(str(tmp_path))
+    assert (os.environ["A"], os.environ["B"], os.environ["C"]) == ("deep learning", "2", "deep learning")
+    [line] = capfd.readouterr().err.splitlines()
+    assert line == f"warning: the hook {tmp_path}/10.sh ended with status 3; the start goes on"
+
+
+@pytest.mark.usefixtures("trusted")
+def test_a_program_with_windows_line_ends_gets_one_line_with_the_remedy(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    hook(tmp_path, "10", "#!/bin/sh\r\necho ran\r\n", 0o755)
+    hooks.run_hooks(str(tmp_path))
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"warning: the hook {tmp_path}/10 is left out, for its first line ends as in Windows (CRLF)")
+    assert line.endswith(r"sed -i 's/\r$//' 10")
 
 
 def test_a_missing_folder_has_no_hooks(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from coursebox_container import notebook, settings, start
-from coursebox_container.messages import Problem
+from coursebox_container.image import Image
+from coursebox_container.messages import Problem, fail, say, warn
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,43 @@ def test_user_names(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a:b", "a/b", "a b", "ä", "a" * 33, "a\n", "+a"])
 def test_what_is_no_user_name(name: str) -> None:
     assert not start.USER_NAME.fullmatch(name)
+
+
+IMAGE = Image("student", 1000, 100)
+
+
+@pytest.mark.parametrize("name", ["root", "daemon", "www-data"])
+def test_names_of_the_systems_accounts_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For root that becomes someone, and for `--user 4242`."""
+    with pytest.raises(Problem, match=f"NB_USER={name} is an account of the system, with uid"):
+        start.account_as_root({"NB_USER": name}, IMAGE)
+    monkeypatch.setattr(start.os, "getuid", lambda: 4242)
+    with pytest.raises(Problem, match=f"NB_USER={name} is an account"):
+        start.account_as_is({"NB_USER": name}, IMAGE)
+
+
+def test_an_account_of_the_system_may_be_itself() -> None:
+    assert start.account_as_root({"NB_USER": "root", "NB_UID": "0", "NB_GID": "0"}, IMAGE).name == "root"
+    assert start.account_as_root({"NB_USER": "nobody", "NB_UID": "65534"}, IMAGE).uid == 65534
+
+
+@pytest.mark.parametrize("name", ["a:b", "a\nroot:x:0:student", "a,b", "a/b", "x" * 33, "a\r"])
+def test_what_is_no_group_name(name: str) -> None:
+    for account in (start.account_as_root, start.account_as_is):
+        with pytest.raises(Problem, match="is no group name"):
+            account({"NB_GROUP": name}, IMAGE)
+
+
+@pytest.mark.parametrize("name", ["class", "Domain Users", "räume", "a@uni.example"])
+def test_group_names(name: str) -> None:
+    assert start.account_as_root({"NB_GROUP": name}, IMAGE).group == name
+
+
+def test_a_message_is_one_line_whatever_a_variable_holds(capfd: pytest.CaptureFixture[str]) -> None:
+    fail(Problem("X=a\nb is wrong", hint="c\rd"))
+    warn("e\nf")
+    say("g\nh")
+    assert capfd.readouterr().err == "error: X=a\\nb is wrong\n  hint: c\\rd\nwarning: e\\nf\n‣ g\\nh\n"
 
 
 def test_server_command(monkeypatch: pytest.MonkeyPatch) -> None:
