@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
+from coursebox_container import mounts
 from coursebox_container.image import LABS, SKELETON
+from coursebox_container.mounts import Facts
 
 ROOM = 1 << 20  # bytes that must fit: JupyterLab writes settings, workspaces and checkpoints there
 RECORD = ".local/share/coursebox/delivered"  # in the home: what was once put there, a path per line
@@ -35,25 +37,24 @@ def fault(home: str) -> OSError | None:
     return None
 
 
-def explain(home: str, error: OSError, uid: int) -> str:
-    """One sentence for what is wrong with the home, and one for the remedy."""
+def explain(error: OSError, facts: Facts) -> str:
+    """One sentence for what is wrong with the home that `facts` are about, and one for the remedy."""
+    place = facts.home
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
-            return f"{home} is full: delete what you no longer need there, then start again."
+            return f"{place} is full: delete what you no longer need there, then start again."
         case errno.EROFS:
-            return f"{home} is mounted read-only: leave out the :ro behind the mount to keep your work there."
+            return f"{place} is mounted read-only: {mounts.remedy(facts)}."
         case errno.EACCES | errno.EPERM:
-            owner = _owner(home)
-            return f"user {uid} may not write in {home}{_belongs(owner)}: {remedy(owner)}."
+            return f"{denied(place, facts)}."
         case _:
-            return f"{home} cannot be used ({error.strerror}): check the volume or folder that is mounted there."
+            return f"{place} cannot be used ({error.strerror}): check the volume or folder that is mounted there."
 
 
-def remedy(owner: tuple[int, int] | None) -> str:
-    """How to write into a folder of the user and group `owner`."""
-    if owner is None or owner[0] == 0:
-        return "start with --user root -e CHOWN_HOME=yes, or on your computer: sudo chown 1000:100 FOLDER"
-    return f"start with --user {owner[0]}:{owner[1]}"
+def denied(path: str, facts: Facts) -> str:
+    """Who may not write where, whose it is, and the remedy."""
+    belongs = "" if facts.owner is None else f", which belongs to user {facts.owner[0]}"
+    return f"user {facts.user[0]} may not write in {path}{belongs}: {mounts.remedy(facts)}"
 
 
 def fill(home: str, sources: tuple[tuple[str, str], ...] = ((LABS, "labs"), (SKELETON, ""))) -> list[str]:
@@ -92,38 +93,40 @@ def recover(runtime: str, home: str) -> str:
     return recovery
 
 
-def unwritable_mounts(home: str, mountinfo: str = "/proc/self/mountinfo") -> list[tuple[str, int, int]]:
-    """Folders mounted below `home`, but not read-only, that this user cannot write: path, owner's uid and gid."""
-    found = []
-    with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            fields = line.split()
-            path = _unescaped(fields[4])  # proc_pid_mountinfo(5)
-            if not path.startswith(f"{home}/") or "ro" in fields[5].split(","):
-                continue
-            if os.path.isdir(path) and not os.access(path, os.W_OK, effective_ids=True):
-                status = os.stat(path)
-                found.append((path, status.st_uid, status.st_gid))
-    return found
+def unwritable_mounts(home: str) -> list[str]:
+    """Folders mounted below `home`, but not by wish read-only, that this user cannot write."""
+    return [
+        mount.point
+        for mount in mounts.below(os.path.realpath(home))
+        if not mount.read_only and os.path.isdir(mount.point) and not _is_writable(mount.point)
+    ]
 
 
-def _unescaped(path: str) -> str:
-    """A path of mountinfo, in which space, tab, newline and backslash are octal."""
-    for character in (" ", "\t", "\n", "\\"):
-        path = path.replace(f"\\{ord(character):03o}", character)
-    return path
+def settle_caches(environment: MutableMapping[str, str], home: str) -> str:
+    """Let torch.compile keep its programs where programs may run. A sentence where they may do so nowhere, else empty.
+
+    `docker run --tmpfs /tmp` mounts it noexec, and torch.compile loads what it compiles from there.
+    """
+    if "TORCHINDUCTOR_CACHE_DIR" in environment or _runs_programs(place := environment.get("TMPDIR") or "/tmp"):
+        return ""
+    if _runs_programs(home):
+        environment["TORCHINDUCTOR_CACHE_DIR"] = f"{home}/.cache/torchinductor"
+        return ""
+    return (
+        f"neither {place} nor your home lets programs run (noexec), which torch.compile and pip install need:"
+        " add -v course:/home/student, or --tmpfs /tmp:exec"
+    )
 
 
-def _owner(path: str) -> tuple[int, int] | None:
+def _is_writable(folder: str) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
+
+
+def _runs_programs(place: str) -> bool:
     try:
-        status = os.stat(path)
+        return not os.statvfs(place).f_flag & os.ST_NOEXEC
     except OSError:
-        return None
-    return status.st_uid, status.st_gid
-
-
-def _belongs(owner: tuple[int, int] | None) -> str:
-    return "" if owner is None else f", which belongs to user {owner[0]}"
+        return True  # nothing is known, so nothing is said
 
 
 def _files(folder: str, prefix: str = "") -> Iterator[str]:

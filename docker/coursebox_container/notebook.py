@@ -10,8 +10,8 @@ import shutil
 import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 
-from coursebox_container import credentials, gpu, tls
-from coursebox_container.messages import Problem, fail
+from coursebox_container import credentials, gpu, mounts, tls
+from coursebox_container.messages import Problem, fail, say
 from coursebox_container.restart import run_constantly
 from coursebox_container.runtime import VARIABLE, runtime_folder, write_private
 from coursebox_container.settings import clean, is_yes, number, umask, words
@@ -70,4 +70,7 @@ def prepare(environment: MutableMapping[str, str], folder: str) -> None:
     if not by_hub(environment):
         tls.settle(environment)
         credentials.settle(environment, folder)
+        home = environment["HOME"]
+        if not home.startswith(f"{folder}/") and mounts.vanishes(home):  # a recovery home has its own warning
+            say(f"What you save in {home} goes with the container: docker run -v course:{home} keeps it.")
     write_private(f"{folder}/{ADDRESS}", "")  # from now on the container is healthy only when the server answers

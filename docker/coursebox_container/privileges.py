@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
-from coursebox_container import trust
+from coursebox_container import mounts, trust
 from coursebox_container.accounts import Account
 from coursebox_container.messages import Problem, warn
 from coursebox_container.settings import is_yes, names, words
@@ -81,6 +81,34 @@ def settle_home(account: Account, image_home: str) -> str:
     except Untrusted as error:
         warn(f"{home} is not given to {account.name}, for {error}: set HOME to what it leads to, or remove the link")
     return home
+
+
+def give_mounts(account: Account) -> None:
+    """Give the user the empty folders of root's that Docker has just made for mounts below the home.
+
+    The folders on the way to them are given, too. Call it after `settle_home`.
+    """
+    try:
+        with _opened(account.home) as folder:
+            home = trust.path_of(folder)
+    except (OSError, Untrusted):
+        return
+    for mount in mounts.below(home):
+        place, inner = mount.point, ""
+        while place != home:
+            _give_empty(place, inner, account)
+            place, _, inner = place.rpartition("/")
+
+
+def _give_empty(place: str, inner: str, account: Account) -> None:
+    """Give a folder of root's in which there is nothing, or only `inner`."""
+    try:
+        with _opened(place) as folder:
+            found = os.fstat(folder)
+            if stat.S_ISDIR(found.st_mode) and found.st_uid == 0 and {*os.listdir(trust.reopened(folder))} <= {inner}:
+                os.chown(trust.reopened(folder), account.uid, account.gid)
+    except (OSError, Untrusted):
+        pass  # the check of the mounts, which follows, says what cannot be written
 
 
 def _is_free(folder: int) -> bool:

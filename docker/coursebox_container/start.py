@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
-from coursebox_container import accounts, home, hooks, privileges, runtime
+from coursebox_container import accounts, home, hooks, mounts, privileges, runtime
 from coursebox_container.accounts import Account
 from coursebox_container.image import Image, read_image
 from coursebox_container.messages import Problem, fail, say, warn
@@ -60,13 +60,14 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     if as_root:
         as_user = partial(privileges.acting_as, account)
         account = account._replace(home=privileges.settle_home(account, image.home))
+        privileges.give_mounts(account)
         privileges.give_files(account, environment)
     else:
         for sentence in without_effect(environment, image, account):
             warn(sentence)
     with as_user():
         folder = runtime.runtime_folder(account.uid)
-        account = account._replace(home=usable_home(account, folder))
+        account = account._replace(home=usable_home(account, folder, by_root=as_root))
     if not accounts.is_named(account) and not (as_root and accounts.write_names(account, image.user)):
         with as_user():
             environment.update(accounts.wrap_names(account, image.user, folder))
@@ -75,6 +76,8 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     environment.update(HOME=account.home, USER=account.name, LOGNAME=account.name)
     environment[runtime.VARIABLE] = folder
     environment.setdefault("SHELL", "/bin/bash")
+    if sentence := home.settle_caches(environment, account.home):
+        warn(sentence)
     hooks.run_hooks(hooks.BEFORE_COMMAND)
     for name in [*names(environment, "JUPYTER_ENV_VARS_TO_UNSET"), "JUPYTER_ENV_VARS_TO_UNSET"]:
         environment.pop(name, None)
@@ -148,7 +151,7 @@ def without_effect(environment: Mapping[str, str], image: Image, account: Accoun
     return [f"{', '.join(asked)}: without effect for user {account.uid}; add --user root to docker run"]
 
 
-def usable_home(account: Account, folder: str) -> str:
+def usable_home(account: Account, folder: str, *, by_root: bool) -> str:
     """The account's home, with the labs in it; a recovery home where that cannot be written."""
     error = home.fault(account.home)
     if error is None:
@@ -162,15 +165,19 @@ def usable_home(account: Account, folder: str) -> str:
         else:
             if added:
                 say(f"New in your home: {', '.join(added[:5])}{' …' if len(added) > 5 else ''}")
+
+    def facts(path: str) -> mounts.Facts:
+        return mounts.facts_of(path, (account.uid, account.gid), account.home, by_root=by_root)
+
     if error is not None:
         recovery = home.recover(folder, account.home)
         warn(
-            f"{home.explain(account.home, error, account.uid)} Until then your home is {recovery}, which vanishes with"
+            f"{home.explain(error, facts(account.home))} Until then your home is {recovery}, which vanishes with"
             f" the container; {home.LINK} in it leads to your files."
         )
         return recovery
-    for path, uid, gid in home.unwritable_mounts(os.path.realpath(account.home)):
-        warn(f"user {account.uid} may not write in {path}, which belongs to user {uid}: {home.remedy((uid, gid))}")
+    for path in home.unwritable_mounts(account.home):
+        warn(home.denied(path, facts(path)))
     return account.home
 
 

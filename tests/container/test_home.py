@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,73 @@ def test_a_work_folder_that_cannot_be_written_is_named_with_the_remedy(image: st
     assert run_once(image, "true", options=["--volume", f"{work}:/home/student/my work:ro"]).err == ""
 
 
+def prepared(volume: str, image: str, script: str) -> str:
+    """Do something as root in a volume, and return its name."""
+    options = ["--volume", f"{volume}:/v", "--user", "root", "--entrypoint", "/bin/sh"]
+    assert run_once(image, "-c", f"cd /v; {script}", options=options).status == 0
+    return volume
+
+
+REMEDIES = {
+    "a volume of root's below the home": ("touch file", "/home/student/stage", []),
+    "a volume of root's with a space": ("touch file", "/home/student/my stage", []),
+    "a volume of root's as the home": ("touch file", "/home/student", []),
+    "another user's volume": ("chown 4321:4322 .; touch file", "/home/student/stage", []),
+    "another user's home": ("chown 4321:4322 .; touch file", "/home/student", []),
+    "a volume of root's, another user": ("touch file", "/home/student/stage", ["--user", "4321:4321"]),
+    "another user's volume, from root": ("chown 4321:4322 .; touch file", "/home/student/stage", ["--user", "root"]),
+}
+
+
+@pytest.mark.parametrize("kind", REMEDIES)
+def test_the_remedy_of_a_warning_works_for_that_mount(image: str, volume: str, kind: str) -> None:
+    """One warning; with the options that it prints, none, and the folder can be written."""
+    script, place, options = REMEDIES[kind]
+    mount = ["--volume", f"{prepared(volume, image, script)}:{place}"]
+    done = run_once(image, "true", options=[*mount, *options])
+    [line] = done.alarms
+    advised = shlex.split(re.split(r"start with |\. Until then", line)[1])
+    added = [*([] if "--user" in advised else options), *advised]
+    done = run_once(image, "touch", f"{place}/written", options=[*mount, *added])
+    assert (done.status, done.alarms) == (0, []), done.err
+
+
+def test_the_remedy_for_a_mode_works(image: str, volume: str) -> None:
+    """A folder of the user's own with mode 0555: the command is one for a terminal in the container."""
+    place = "/home/student/stage"
+    mount = ["--volume", f"{prepared(volume, image, 'chown 1000:100 .; chmod 0555 .; touch file')}:{place}"]
+    done = run_once(image, "true", options=mount)
+    [line] = done.alarms
+    assert "its mode 0555 denies it to its owner, too: " in line
+    run_once(image, "sh", "-c", line.split("too: ")[1], options=mount)
+    done = run_once(image, "touch", f"{place}/written", options=mount)
+    assert (done.status, done.alarms) == (0, [])
+
+
+def test_the_remedy_for_a_read_only_mount_works(image: str, tmp_path: Path) -> None:
+    folder = home_of(tmp_path / "home")
+    done = run_once(image, "true", options=["--volume", f"{folder}:/home/student:ro"])
+    assert "leave out the :ro" in done.alarms[0]
+    assert run_once(image, "true", options=["--volume", f"{folder}:/home/student"]).err == ""
+
+
+def test_new_mounts_below_the_home_are_given_with_root(image: str, volume: str) -> None:
+    """Docker makes volumes, and folders on the way to them, as root's."""
+    options = ["--user", "root", "--volume", f"{volume}:/home/student/deep/stage"]
+    done = run_once(image, "touch", "/home/student/deep/a", "/home/student/deep/stage/b", options=options)
+    assert (done.status, done.err) == (0, "")
+
+
+def test_a_home_in_the_containers_own_layer_is_named_by_jupyterlab(start, volume: str) -> None:
+    line = "What you save in /home/student goes with the container: docker run -v course:/home/student keeps it."
+    first: Container = start()
+    first.wait_for_server()
+    assert f"‣ {line}" in first.log.splitlines()
+    second: Container = start(options=["--volume", f"{volume}:/home/student"])
+    second.wait_for_server()
+    assert "goes with the container" not in second.log
+
+
 BROKEN = {
     "full": (
         ["--tmpfs", "/home/student:size=64k,mode=1777"],
@@ -110,7 +179,7 @@ BROKEN = {
     "roots": (
         ["--volume", "{root}:/home/student"],
         "warning: user 1000 may not write in /home/student, which belongs to user 0:"
-        " start with --user root -e CHOWN_HOME=yes, or on your computer: sudo chown 1000:100 FOLDER. ",
+        " start with --user root -e CHOWN_HOME=yes. ",
     ),
 }
 

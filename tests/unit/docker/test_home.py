@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from coursebox_container import home
+from coursebox_container.mounts import Facts, Mount
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_file_in_place_of_the_home(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     error = home.fault(str(tmp_path / "file"))
     assert error is not None
-    assert home.explain("/home/student", error, 1000).startswith("/home/student cannot be used (File exists): check")
+    assert home.explain(error, facts()).startswith("/home/student cannot be used (File exists): check")
 
 
 def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,26 +118,33 @@ def test_a_disk_that_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert content(tmp_path) == {}
 
 
+def facts(path: Path | str = "/home/student", **more: object) -> Facts:
+    mount = Mount("/home/student", "ext4", False, False, False)
+    return Facts(str(path), mount, (1234, 567), 0o755, (1000, 100), "/home/student")._replace(**more)
+
+
 @pytest.mark.parametrize(
     ("code", "part"),
     [
         (errno.ENOSPC, "is full: delete"),
         (errno.EDQUOT, "is full: delete"),
-        (errno.EROFS, "is mounted read-only: leave out the :ro"),
         (errno.EIO, "cannot be used (Input/output error): check the volume"),
         (errno.ESTALE, "check the volume or folder"),
     ],
 )
 def test_explain(code: int, part: str) -> None:
-    assert part in home.explain("/home/student", OSError(code, os.strerror(code)), 1000)
+    assert part in home.explain(OSError(code, os.strerror(code)), facts())
 
 
-def test_explain_names_the_owner_and_the_remedy(tmp_path: Path) -> None:
-    os.chown(tmp_path, 1234, 567)
-    text = home.explain(str(tmp_path), PermissionError(errno.EACCES, "Permission denied"), 1000)
-    assert text == f"user 1000 may not write in {tmp_path}, which belongs to user 1234: start with --user 1234:567."
-    os.chown(tmp_path, 0, 0)
-    assert "sudo chown" in home.explain(str(tmp_path), PermissionError(errno.EACCES, "Permission denied"), 1000)
+def test_explain_names_the_owner_and_the_remedy_for_the_mount() -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    assert home.explain(denied, facts()) == (
+        "user 1000 may not write in /home/student, which belongs to user 1234: start with --user 1234:567."
+    )
+    read_only = facts(mount=Mount("/home/student", "ext4", True, False, False))
+    assert home.explain(OSError(errno.EROFS, "Read-only file system"), read_only) == (
+        "/home/student is mounted read-only: leave out the :ro behind the mount to keep your work there."
+    )
 
 
 def test_recover(tmp_path: Path) -> None:
@@ -148,21 +156,36 @@ def test_recover(tmp_path: Path) -> None:
         assert (place / home.LINK).readlink() == broken
 
 
-MOUNTINFO = """36 35 98:0 / {home} rw,noatime shared:1 - ext4 /dev/sda rw
-37 36 98:0 / {home}/my\\040work rw - ext4 /dev/sda rw
-38 36 98:0 / {home}/data ro,nosuid - ext4 /dev/sda rw
-39 36 98:0 / {home}/missing rw - ext4 /dev/sda rw
-40 36 98:0 / {home}er/other rw - ext4 /dev/sda rw
-"""
-
-
 def test_unwritable_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = tmp_path / "student"
     for name in ("my work", "data"):
-        (place / name).mkdir(parents=True)
-    table = tmp_path / "mountinfo"
-    table.write_text(MOUNTINFO.format(home=place))
-    assert home.unwritable_mounts(str(place), str(table)) == []
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    found = [Mount(f"{tmp_path}/{name}", "ext4", name == "data", False, False) for name in ("my work", "data", "file")]
+    monkeypatch.setattr(home.mounts, "below", lambda _: found)
+    assert home.unwritable_mounts(str(tmp_path)) == []
     monkeypatch.setattr(home.os, "access", lambda *_, **__: False)
-    owner = os.stat(place)
-    assert home.unwritable_mounts(str(place), str(table)) == [(f"{place}/my work", owner.st_uid, owner.st_gid)]
+    assert home.unwritable_mounts(str(tmp_path)) == [f"{tmp_path}/my work"]
+
+
+@pytest.mark.parametrize(
+    ("noexec", "given", "cache", "said"),
+    [
+        ((), {}, None, False),
+        (("/tmp",), {}, "/home/me/.cache/torchinductor", False),
+        (("/tmp",), {"TORCHINDUCTOR_CACHE_DIR": "/mine"}, "/mine", False),
+        (("/tmp", "/home/me"), {}, None, True),
+        (("/dev/shm/x", "/home/me"), {"TMPDIR": "/dev/shm/x"}, None, True),
+        (("/home/me",), {}, None, False),
+    ],
+)
+def test_programs_are_kept_where_they_may_run(
+    noexec: tuple[str, ...], given: dict[str, str], cache: str | None, said: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Status:
+        def __init__(self, place: str) -> None:
+            self.f_flag = os.ST_NOEXEC if place in noexec else 0
+
+    monkeypatch.setattr(home.os, "statvfs", Status)
+    environment = dict(given)
+    assert bool(home.settle_caches(environment, "/home/me")) is said
+    assert environment.get("TORCHINDUCTOR_CACHE_DIR") == cache
