@@ -76,6 +76,7 @@ def prepare(environment: MutableMapping[str, str]) -> None:
     environment.update(HOME=account.home, USER=account.name, LOGNAME=account.name)
     environment[runtime.VARIABLE] = folder
     environment.setdefault("SHELL", "/bin/bash")
+    prefer_image(environment)
     if sentence := home.settle_caches(environment, account.home):
         warn(sentence)
     hooks.run_hooks(hooks.BEFORE_COMMAND)
@@ -110,7 +111,7 @@ def account_as_is(environment: Mapping[str, str], image: Image) -> Account:
     if name is None or (wanted != image.user and USER_NAME.fullmatch(wanted)):
         refuse_system_name(wanted, uid)
         name = wanted
-    place = chosen_home(environment, name, uid, image)
+    place = chosen_home(environment, name, uid, image) or entered_home(environment, uid, image)
     if place is None:
         place = f"/home/{name}" if os.path.isdir(f"/home/{name}") else image.home
     return Account(name, uid, gid, group_name(environment) or name, place)
@@ -138,6 +139,25 @@ def chosen_home(environment: Mapping[str, str], name: str, uid: int, image: Imag
     by_engine = {None, "", "/", image.home, accounts.home_of(accounts.read_text("/etc/passwd"), uid)}
     given = environment.get("HOME")
     return None if given in by_engine else given
+
+
+def entered_home(environment: Mapping[str, str], uid: int, image: Image) -> str | None:
+    """The home that HOME and /etc/passwd name alike, if it can be written: Apptainer enters its user there."""
+    given = environment.get("HOME", "")
+    entered = accounts.home_of(accounts.read_text("/etc/passwd"), uid)
+    if given == entered and given not in ("/", image.home) and os.access(given, os.W_OK | os.X_OK):
+        return given
+    return None
+
+
+def prefer_image(environment: MutableMapping[str, str]) -> None:
+    """Under Apptainer and Singularity, keep packages and kernels of the computer's own Python from coming first.
+
+    The home is the one of the computer there, and its ~/.local was made for another Python.
+    """
+    if "APPTAINER_CONTAINER" in environment or "SINGULARITY_CONTAINER" in environment:
+        environment.setdefault("PYTHONUSERBASE", f"{environment['HOME']}/.local/share/coursebox/python")
+        environment.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
 
 
 def without_effect(environment: Mapping[str, str], image: Image, account: Account) -> list[str]:

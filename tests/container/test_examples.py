@@ -144,6 +144,30 @@ def test_the_extended_image_still_runs_as_the_student(extended: str) -> None:
     assert run_once(extended, "id", "-un").out == "student\n"
 
 
+@pytest.fixture(scope="module")
+def with_files(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An image with files in the home, as an instructor adds his own."""
+    context = tmp_path_factory.mktemp("files")
+    write(context / "copied.py", "print('copied')\n")
+    write(
+        context / "Dockerfile",
+        f"FROM {image}\nCOPY --chown=1000:100 copied.py /home/student/own/\n"
+        "RUN echo made > /home/student/own/made.txt\n",
+    )
+    name = f"test-coursebox-files:{uuid.uuid4().hex[:8]}"
+    build(context, name)
+    yield name
+    docker("rmi", "--force", name)
+
+
+@pytest.mark.parametrize("mount", [False, True], ids=["without-volume", "in-a-new-volume"])
+def test_files_that_a_derived_image_puts_into_the_home_stay(with_files: str, volume: str, mount: bool) -> None:
+    """The base has no volume there, which would swallow them; the engine copies them into a new one of the user's."""
+    options = ["--volume", f"{volume}:/home/student"] if mount else []
+    done = run_once(with_files, "sh", "-c", "cd; python own/copied.py; cat own/made.txt; ls -d labs", options=options)
+    assert (done.status, done.out, done.err) == (0, "copied\nmade\nlabs\n", "")
+
+
 def test_torch_is_not_replaced(image: str, extended: str) -> None:
     version = ("python", "-c", "import importlib.metadata as m; print(m.version('torch'))")
     assert run_once(extended, *version).out == run_once(image, *version).out

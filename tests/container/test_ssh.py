@@ -72,11 +72,16 @@ def test_work_over_ssh_beside_jupyterlab(start, key: paramiko.PKey, image: str) 
     assert container.stop() < 3
 
 
-def test_keys_in_a_file_and_a_stranger_in_a_read_only_container(start, key: paramiko.PKey, tmp_path: Path) -> None:
+def test_keys_in_a_file_and_a_stranger_in_a_read_only_container(
+    start, key: paramiko.PKey, tmp_path: Path, volume: str
+) -> None:
     tmp_path.chmod(0o755)
+    home = ["--volume", f"{volume}:/home/student"]
     keys = write(tmp_path / "keys", f"# two keys\n{public(paramiko.ECDSAKey.generate())}\n{public(key)}\n")
     options = ["--env", "SSH=yes", "--volume", f"{keys}:/run/keys:ro", "--env", "SSH_PUBLIC_KEY_FILE=/run/keys"]
-    container: Container = start(*SLEEP, options=[*options, "--user", "12345:0", "--read-only", "--tmpfs", "/tmp"])
+    container: Container = start(
+        *SLEEP, options=[*options, "--user", "12345:0", "--read-only", "--tmpfs", "/tmp", *home]
+    )
     with connect(container, pkey=key) as client:
         assert say(client, "id -un; id -u; echo x > written; cat written").split() == ["student", "12345", "x"]
         assert "/dev/pts/" in say(client, "tty", get_pty=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,10 +53,11 @@ def test_any_user(image: str, options: list[str], uid: int, gid: int, group: str
     assert found == expected(name, uid, gid, group) and done.err == ""
 
 
-def test_any_user_in_a_read_only_container_without_network(start) -> None:
+def test_any_user_in_a_read_only_container_without_network(start, volume: str) -> None:
     """As strict as it gets: a stranger, nothing writable but home and /tmp, no network, no capabilities."""
     container: Container = start(
-        options=["--user", "12345:54321", "--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "ALL",
+        options=["--volume", f"{volume}:/home/student", "--user", "12345:54321", "--read-only", "--tmpfs", "/tmp",
+                 "--network", "none", "--cap-drop", "ALL",
                  "--security-opt", "no-new-privileges"]
     )  # fmt: skip
     container.wait_for_server()
@@ -62,13 +65,104 @@ def test_any_user_in_a_read_only_container_without_network(start) -> None:
     assert container.stop() < 3
 
 
-def test_read_only_without_tmp_says_what_is_missing(image: str) -> None:
-    done = run_once(image, "python", "-c", "import tempfile; print(tempfile.gettempdir())", options=["--read-only"])
+def test_read_only_without_tmp_says_what_is_missing(image: str, volume: str) -> None:
+    options = ["--read-only", "--volume", f"{volume}:/home/student"]
+    done = run_once(image, "python", "-c", "import tempfile; print(tempfile.gettempdir())", options=options)
     assert done.out.startswith("/dev/shm/coursebox-")
     assert done.err.splitlines() == [
         "warning: /tmp cannot be written, so temporary files go to /dev/shm, which is small: "
         "add --tmpfs /tmp to docker run"
     ]
+
+
+READ_ONLY = ["--read-only", "--tmpfs", "/tmp"]
+COMPILE = """
+import os, pathlib, matplotlib
+matplotlib.use("agg")
+import matplotlib.pyplot
+assert os.access(matplotlib.get_cachedir(), os.W_OK)
+import torch
+print(torch.compile(lambda x: torch.sin(x) + 1)(torch.zeros(4)).sum().item())
+"""
+
+
+def test_read_only_without_a_home_says_what_does_not_work(image: str, volume: str) -> None:
+    """Two lines, and both remedies in one option: a volume as the home, where programs may run, too."""
+    done = run_once(image, "sh", "-c", "touch ~/x ~/.cache; ls ~/labs", options=READ_ONLY)
+    home, programs = done.alarms
+    assert done.status == 0 and "welcome.md" in done.out
+    assert home.startswith(
+        "warning: /home/student is mounted read-only: the container runs with --read-only, so add"
+        " -v course:/home/student. Until then your home is /tmp/coursebox-1000-"
+    )
+    assert "neither /tmp nor your home lets programs run (noexec)" in programs and "-v course:/home/student" in programs
+    mount = ["--volume", f"{volume}:/home/student"]
+    assert run_once(image, "true", options=[*READ_ONLY, *mount]).err == ""
+
+
+def test_read_only_with_a_home_everything_works(image: str, volume: str) -> None:
+    """torch.compile loads what it has compiled, which /tmp does not allow; packages and caches go to the home."""
+    options = [*READ_ONLY, "--volume", f"{volume}:/home/student", "--shm-size", "1g"]
+    done = run_once(image, "python", "-c", COMPILE, options=options)
+    assert (done.out, done.alarms) == ("4.0\n", [])
+
+
+def test_apptainer(image: str, tmp_path: Path) -> None:
+    """Imitated: read-only, alice in /etc/passwd, her home elsewhere, and packages of another Python in it."""
+    home = tmp_path / "alice"
+    packages = home / ".local" / "lib" / "python3.13" / "site-packages"
+    packages.mkdir(parents=True)
+    (packages / "numpy.py").write_text("raise SystemExit('the package of the computer')\n")
+    passwd = run_once(image, "cat", "/etc/passwd").out + "alice:x:5001:5001:Alice:/cluster/alice:/bin/bash\n"
+    (tmp_path / "passwd").write_text(passwd)
+    os.chown(home, 5001, 5001)
+    (home / ".local").chmod(0o777)
+    options = [*READ_ONLY, "--user", "5001:5001", "--volume", f"{home}:/cluster/alice", "--env", "HOME=/cluster/alice",
+               "--volume", f"{tmp_path / 'passwd'}:/etc/passwd:ro", "--env", "APPTAINER_CONTAINER=/x.sif",
+               "--workdir", "/cluster/alice"]  # fmt: skip
+    script = (
+        "import getpass, os, numpy, site; print(getpass.getuser(), os.getcwd(), site.getuserbase(), numpy.__name__)"
+    )
+    done = run_once(image, "python", "-c", script, options=options)
+    assert done.out == "alice /cluster/alice /cluster/alice/.local/share/coursebox/python numpy\n", done.err
+    assert done.err == "" and (home / "labs" / "welcome.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("user", "name", "group"), [("4242:4343", "uid-4242", "gid-4343"), ("1000", "student", "users")]
+)
+def test_exec_under_any_uid_has_a_name_and_a_home(start, user: str, name: str, group: str) -> None:
+    container: Container = start("sleep", "60")
+    wait_for(lambda: any("sleep 60" in line for line in container.processes()), "the command runs")
+    script = (
+        "import getpass, grp, os, pwd; me = pwd.getpwuid(os.getuid()); print(getpass.getuser(), me.pw_name, me.pw_dir,"
+        " os.path.expanduser('~'), grp.getgrgid(os.getgid()).gr_name, pwd.getpwnam(me.pw_name).pw_uid == os.getuid())"
+    )
+    found = container.execute("python", "-c", script, user=user)
+    assert found == f"{name} {name} /home/student /home/student {group} True"
+    assert container.execute("bash", "-ic", "echo ~ $USER", user=user).endswith("/home/student")
+
+
+def test_names_of_those_without_one_are_for_themselves_alone(start) -> None:
+    """Root and others see nothing new: useradd takes the numbers, su knows no such user."""
+    container: Container = start("sleep", "60")
+    wait_for(lambda: any("sleep 60" in line for line in container.processes()), "the command runs")
+    container.execute("getent", "passwd", "4242", "uid-4242", user="0", status=2)
+    container.execute("getent", "passwd", "4243", "uid-4243", "uid-0", user="4242", status=2)
+    container.execute("getent", "group", "4344", "gid-4344", "gid-0", user="4242:4343", status=2)
+    assert "does not exist" in container.execute("su", "uid-4242", "-c", "id", user="0", status=1)
+    container.execute("groupadd", "--gid", "4343", "group", user="0")
+    container.execute("useradd", "--uid", "4242", "--gid", "4343", "user", user="0")
+    assert container.execute("id", "-un", user="4242") == "user"
+
+
+def test_git_works_in_a_folder_of_another_owner(image: str, tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    done = run_once(
+        image, "git", "-C", "work", "status", "--short", options=["--volume", f"{folder}:/home/student/work:ro"]
+    )
+    assert (done.status, done.err) == (0, "")
 
 
 def test_a_stranger_cannot_become_root(image: str) -> None:
@@ -79,14 +173,23 @@ def test_a_stranger_cannot_become_root(image: str) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["--read-only", "--tmpfs", "/tmp"]], ids=["writable", "read-only"])
-def test_root_becomes_the_images_user(image: str, names: list[str]) -> None:
-    found, done = who(image, "--user", "root", *names)
+def test_root_becomes_the_images_user(image: str, volume: str, names: list[str]) -> None:
+    found, done = who(image, "--user", "root", "--volume", f"{volume}:/home/student", *names)
     assert found == expected("student", 1000, 100, "users") and done.err == ""
 
 
 @pytest.mark.parametrize("more", [[], ["--read-only", "--tmpfs", "/tmp"]], ids=["writable", "read-only"])
-def test_root_becomes_the_user_that_variables_name(image: str, more: list[str]) -> None:
-    variables = ["--env", "NB_UID=5000", "--env", "NB_GID=5001", "--env", "NB_GROUP=class"]
+def test_root_becomes_the_user_that_variables_name(image: str, volume: str, more: list[str]) -> None:
+    variables = [
+        "--volume",
+        f"{volume}:/home/student",
+        "--env",
+        "NB_UID=5000",
+        "--env",
+        "NB_GID=5001",
+        "--env",
+        "NB_GROUP=class",
+    ]
     found, done = who(image, "--user", "root", *variables, *more)
     assert found == expected("student", 5000, 5001, "class") and done.err == ""
 

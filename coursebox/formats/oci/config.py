@@ -89,6 +89,8 @@ def environment(about: About) -> dict[str, str]:
     return {
         "PATH": PATH,
         "LANG": "C.UTF-8",
+        # For `docker exec`, too, under any uid: the engine would take "/" for one without an entry in /etc/passwd.
+        "HOME": f"/home/{about.user}",
         "PYTORCH_DATA_DIR": f"/{DATA_SETS}",
         "NB_USER": about.user,
         "NB_UID": str(about.uid),
@@ -100,7 +102,10 @@ def environment(about: About) -> dict[str, str]:
 
 
 def image_config(about: About, layers: Sequence[Layer]) -> dict[str, Any]:
-    """The config, JSON-like, for these layers from the bottom to the top."""
+    """The config, JSON-like, for these layers from the bottom to the top.
+
+    The home is no volume: what a derived image writes into a volume of its base vanishes while it is built.
+    """
     home = f"/home/{about.user}"
     return {
         "created": about.created,
@@ -113,7 +118,6 @@ def image_config(about: About, layers: Sequence[Layer]) -> dict[str, Any]:
             "Entrypoint": ["/usr/bin/tini", "-s", "-g", "--", "/usr/local/bin/start"],
             "Cmd": ["start-notebook"],
             "ExposedPorts": {f"{PORT}/tcp": {}},
-            "Volumes": {home: {}},
             "Healthcheck": {
                 "Test": ["CMD", "/usr/local/bin/healthcheck"],
                 "Interval": 30 * _SECOND,

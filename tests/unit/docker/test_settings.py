@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from coursebox_container import notebook, settings, start
+from coursebox_container.accounts import Account
 from coursebox_container.image import Image
 from coursebox_container.messages import Problem, fail, say, warn
 
@@ -113,6 +116,41 @@ def test_what_is_no_group_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["class", "Domain Users", "räume", "a@uni.example"])
 def test_group_names(name: str) -> None:
     assert start.account_as_root({"NB_GROUP": name}, IMAGE).group == name
+
+
+@pytest.fixture
+def alice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A user of a cluster, whom Apptainer has entered into /etc/passwd; her home lies elsewhere than in /home."""
+    entry = f"student:x:1000:100::/home/student:/bin/bash\nalice:x:5001:5001:Alice:{tmp_path}:/bin/bash\n"
+    monkeypatch.setattr(start.accounts, "read_text", lambda _: entry)
+    monkeypatch.setattr(start.os, "getuid", lambda: 5001)
+    monkeypatch.setattr(start.os, "getgid", lambda: 5001)
+    return tmp_path
+
+
+def test_the_home_that_apptainer_enters_is_used(alice: Path) -> None:
+    found = start.account_as_is({"HOME": str(alice), "NB_USER": "student"}, IMAGE)
+    assert found == Account("alice", 5001, 5001, "alice", str(alice))
+
+
+def test_an_entered_home_that_cannot_be_written_is_not(alice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of www-data, /var/www, which an engine takes from /etc/passwd."""
+    monkeypatch.setattr(start.os, "access", lambda *_: False)
+    assert start.account_as_is({"HOME": str(alice), "NB_USER": "student"}, IMAGE).home == "/home/student"
+
+
+@pytest.mark.parametrize("name", ["APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"])
+def test_packages_of_the_computer_do_not_come_first(name: str) -> None:
+    environment = {"HOME": "/cluster/alice", name: "/x.sif"}
+    start.prefer_image(environment)
+    assert environment["PYTHONUSERBASE"] == "/cluster/alice/.local/share/coursebox/python"
+    assert environment["JUPYTER_PREFER_ENV_PATH"] == "1"
+    mine = {**environment, "PYTHONUSERBASE": "/mine"}
+    start.prefer_image(mine)
+    assert mine["PYTHONUSERBASE"] == "/mine"
+    plain = {"HOME": "/home/student"}
+    start.prefer_image(plain)
+    assert plain == {"HOME": "/home/student"}
 
 
 def test_a_message_is_one_line_whatever_a_variable_holds(capfd: pytest.CaptureFixture[str]) -> None:

@@ -21,6 +21,7 @@ def test_the_whole_config(tmp_path: Path) -> None:
             "Env": [
                 "PATH=/opt/jupyter/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 "LANG=C.UTF-8",
+                "HOME=/home/student",
                 "PYTORCH_DATA_DIR=/usr/share/coursebox/data",
                 "NB_USER=student",
                 "NB_UID=1000",
@@ -32,7 +33,6 @@ def test_the_whole_config(tmp_path: Path) -> None:
             "Entrypoint": ["/usr/bin/tini", "-s", "-g", "--", "/usr/local/bin/start"],
             "Cmd": ["start-notebook"],
             "ExposedPorts": {"8888/tcp": {}},
-            "Volumes": {"/home/student": {}},
             "Healthcheck": {
                 "Test": ["CMD", "/usr/local/bin/healthcheck"],
                 "Interval": 30_000_000_000,
@@ -68,6 +68,6 @@ def test_the_whole_config(tmp_path: Path) -> None:
 def test_the_account_decides_the_home() -> None:
     config = image_config(about(user="eva", uid=1234, gid=7, epoch=EPOCH + 1), [])
     inner = config["config"]
-    assert (inner["User"], inner["WorkingDir"], inner["Volumes"]) == ("1234", "/home/eva", {"/home/eva": {}})
-    assert {"NB_USER=eva", "NB_UID=1234", "NB_GID=7"} <= set(inner["Env"])
+    assert (inner["User"], inner["WorkingDir"]) == ("1234", "/home/eva")
+    assert {"HOME=/home/eva", "NB_USER=eva", "NB_UID=1234", "NB_GID=7"} <= set(inner["Env"])
     assert config["created"] == "2023-11-14T22:13:21Z"
