@@ -143,6 +143,25 @@ def test_exec_under_any_uid_has_a_name_and_a_home(start, user: str, name: str, g
     assert container.execute("bash", "-ic", "echo ~ $USER", user=user).endswith("/home/student")
 
 
+def test_root_by_exec_runs_nothing_that_the_student_wrote(start) -> None:
+    """HOME is the student's for root, too: ~/.bashrc, ~/.profile and ~/.local are not read."""
+    container: Container = start("sleep", "60")
+    wait_for(lambda: any("sleep 60" in line for line in container.processes()), "the command runs")
+    plant = """
+        cd; packages=.local/lib/python3.13/site-packages; mkdir -p $packages
+        echo 'import os; open("/tmp/pth-%d" % os.getuid(), "w")' >$packages/evil.pth
+        echo 'touch /tmp/rc-$(id -u)' >.bashrc; echo 'touch /tmp/profile-$(id -u)' >.profile; cp .profile .bash_profile
+    """
+    container.execute("sh", "-c", plant)
+    for user in ("1000", "0"):
+        container.execute("bash", "-ic", "true", user=user)
+        container.execute("bash", "-lc", "true", user=user)
+        container.execute("python", "-c", "pass", user=user)
+    assert sorted(container.execute("sh", "-c", "cd /tmp; ls -d pth* rc* profile*").split()) == [
+        "profile-1000", "pth-1000", "rc-1000",
+    ]  # fmt: skip
+
+
 def test_names_of_those_without_one_are_for_themselves_alone(start) -> None:
     """Root and others see nothing new: useradd takes the numbers, su knows no such user."""
     container: Container = start("sleep", "60")
