@@ -11,13 +11,14 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from coursebox.core.console import say
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.settings import settings
 from coursebox.core.stages import exclusive
+from coursebox.fetch.store import last_used
 from coursebox.host.engine import remove_images
 
 
@@ -40,7 +41,8 @@ def entries(cache: Cache) -> list[Entry]:
     """All that can be pruned, in the order in which it goes."""
     stages = [_entry(path, "stages", path) for path in _below(cache.stages, 2)]
     tools = [_entry(path, "python", path / "complete") for path in _below(cache.root / "python", 1) if path.is_dir()]
-    objects = [_entry(path, "objects", path) for path in _below(cache.root / "objects", 2)]
+    used = last_used(cache)
+    objects = [_object(path, used.get(path.name)) for path in _below(cache.root / "objects", 2)]
     return [
         entry for kind in (stages, tools, objects) for entry in sorted(kind, key=lambda entry: (entry.used, entry.path))
     ]
@@ -123,6 +125,12 @@ def _entry(path: Path, kind: str, clock: Path) -> Entry:
         return Entry(path, kind, clock.stat().st_mtime if clock.exists() else 0.0, disk_usage(path))
     noted = clock.read_text(encoding="ascii").strip()
     return Entry(path, kind, clock.stat().st_mtime, int(noted) if noted.isdecimal() else disk_usage(path))
+
+
+def _object(path: Path, used: float | None) -> Entry:
+    """A download; one whose use nobody has noted was used when it came."""
+    entry = _entry(path, "objects", path)
+    return entry if used is None else replace(entry, used=max(used, entry.used))
 
 
 def _below(folder: Path, depth: int) -> list[Path]:

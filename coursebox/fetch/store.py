@@ -11,11 +11,11 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from coursebox.core.console import warn
 from coursebox.core.digests import BLOCK, sha256_file
@@ -24,6 +24,9 @@ from coursebox.core.files import stamp
 from coursebox.core.paths import Cache
 
 PARTIAL = "partial"
+USED = "used.json"
+NOTED_AGAIN = 3600  # seconds
+LATEST = 2**40  # seconds since 1970; what is later is damage
 OLD = 7 * 24 * 3600
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -40,6 +43,7 @@ class Store:
         self._file = cache.root / "verified.json"
         self._stamps = self._load()
         self._news: dict[str, list[int]] = {}
+        self._used: set[str] = set()
 
     def verified(self, names: Mapping[str, str]) -> dict[str, Path]:
         """Those of `names` (digest → what messages call the file) that are there and whole, with their places.
@@ -64,6 +68,7 @@ class Store:
                 else:
                     warn(f"{names[sha256]} is damaged in the cache ({path}) and will be fetched again")
                     path.unlink(missing_ok=True)
+        self._used |= good.keys()
         self.save()
         return good
 
@@ -74,20 +79,16 @@ class Store:
             self._stamps[sha256] = self._news[sha256] = now
 
     def save(self) -> None:
-        """Write new stamps down, beside those that others have written; losing one costs only another check."""
+        """Write down new stamps, beside those that others have written, and what was used; losing one costs little."""
+        note_use(self.cache, self._used | self._news.keys())
         if not self._news:
             return
         with contextlib.suppress(OSError):
-            beside = self._file.with_name(f"{self._file.name}.{os.getpid()}.{threading.get_ident()}")
-            beside.write_text(json.dumps(self._load() | self._news), encoding="utf-8")
-            beside.replace(self._file)
+            _replace(self._file, self._load() | self._news)
             self._news.clear()
 
     def _load(self) -> dict[str, list[int]]:
-        with contextlib.suppress(OSError, ValueError):
-            stamps = json.loads(self._file.read_text(encoding="utf-8"))
-            return stamps if isinstance(stamps, dict) else {}
-        return {}
+        return _read(self._file)
 
     def forget_parts(self, names: Iterable[str]) -> None:
         """Delete what was begun of these objects, to give room back."""
@@ -131,6 +132,25 @@ class Store:
             finally:
                 with contextlib.suppress(OSError):
                     file.close()
+
+
+def last_used(cache: Cache) -> dict[str, float]:
+    """Digest of an object → when a build used it last, in seconds since 1970; without those that nobody has noted.
+
+    The times are not those of the files: these are part of the stamps, and a touched file would be read again.
+    """
+    noted = _read(cache.root / USED)
+    return {name: when for name, when in noted.items() if isinstance(when, int | float) and 0 <= when < LATEST}
+
+
+def note_use(cache: Cache, names: Collection[str]) -> None:
+    """Note that these objects are used now. Within an hour nothing is written again: a build may have nothing to do."""
+    now, noted = time.time(), last_used(cache)
+    if all(0 <= now - noted.get(name, 0.0) < NOTED_AGAIN for name in names):
+        return
+    with contextlib.suppress(OSError):
+        there = {name: when for name, when in noted.items() if cache.object(name).exists()}
+        _replace(cache.root / USED, there | dict.fromkeys(names, int(now)))
 
 
 class Part:
@@ -224,6 +244,20 @@ def _hold(path: Path, wait: Callable[[float], object]) -> BinaryIO:
             file.close()
             raise
         file.close()
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A table that `_replace` has written; a damaged one counts as empty."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        table = json.loads(file.read_text(encoding="utf-8"))
+        return table if isinstance(table, dict) else {}
+    return {}
+
+
+def _replace(file: Path, table: Mapping[str, object]) -> None:
+    beside = file.with_name(f"{file.name}.{os.getpid()}.{threading.get_ident()}")
+    beside.write_text(json.dumps(table), encoding="utf-8")
+    beside.replace(file)
 
 
 def _stamp(path: Path) -> list[int] | None:

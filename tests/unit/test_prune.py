@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from coursebox import prune as prune_module
 from coursebox.core.paths import Cache
+from coursebox.fetch.store import Store, last_used
 from coursebox.prune import clean, disk_usage, entries, prune, sizes
 
 MEGABYTE = 1_000_000
@@ -99,6 +102,53 @@ def test_the_running_environments_stay(cache: Cache, monkeypatch: pytest.MonkeyP
     assert test.exists()
     assert build.exists()
     assert not other.exists()
+
+
+def fetch(cache: Cache, name: str, monkeypatch: pytest.MonkeyPatch, *, when: float) -> Path:
+    """A download that a build at this time, in seconds since 1970, has found in the cache."""
+    content = name.encode() * MEGABYTE
+    sha256 = hashlib.sha256(content).hexdigest()
+    if not cache.object(sha256).exists():
+        put(cache.object(sha256), used=1).write_bytes(content)
+    monkeypatch.setattr(time, "time", lambda: when)
+    assert set(Store(cache).verified({sha256: name})) == {sha256}
+    return cache.object(sha256)
+
+
+def test_downloads_go_by_their_last_use(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = fetch(cache, "a", monkeypatch, when=2e9), fetch(cache, "b", monkeypatch, when=2e9 + 10)
+    assert [entry.path for entry in entries(cache)] == [first, second]
+    fetch(cache, "a", monkeypatch, when=2e9 + 9000)
+    assert [entry.path for entry in entries(cache)] == [second, first]
+    prune(cache, (), limit=int(1.5 * MEGABYTE))
+    assert (first.exists(), second.exists()) == (True, False)
+    third = fetch(cache, "c", monkeypatch, when=2e9 + 19000)
+    assert set(last_used(cache)) == {first.name, third.name}  # what is gone is not noted for ever
+
+
+def test_a_use_is_noted_once_an_hour_and_no_file_is_touched(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A build with nothing to do writes nothing, and reads no download again."""
+    download = fetch(cache, "a", monkeypatch, when=2e9)
+    noted, before = (cache.root / "used.json").stat(), download.stat()
+    fetch(cache, "a", monkeypatch, when=2e9 + 3000)
+    assert (cache.root / "used.json").stat() == noted
+    fetch(cache, "a", monkeypatch, when=2e9 + 4000)
+    assert last_used(cache) == {download.name: 2e9 + 4000}
+    assert (download.stat().st_mtime_ns, download.stat().st_ctime_ns) == (before.st_mtime_ns, before.st_ctime_ns)
+    fetch(cache, "a", monkeypatch, when=2e9)  # a clock that was wrong
+    assert last_used(cache) == {download.name: 2e9}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{", '{"NAME": "x"}', '{"NAME": NaN}', '{"NAME": 1' + "0" * 400 + "}", '{"NAME": -1, "\\u0000": 1}'],
+)
+def test_a_damaged_list_of_uses_counts_as_none(cache: Cache, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    download = fetch(cache, "a", monkeypatch, when=2e9)
+    (cache.root / "used.json").write_text(text.replace("NAME", download.name))
+    assert download.name not in last_used(cache) and len(entries(cache)) == 1
+    fetch(cache, "a", monkeypatch, when=2e9)
+    assert last_used(cache) == {download.name: 2e9}
 
 
 def test_a_file_with_two_names_counts_once(tmp_path: Path) -> None:
