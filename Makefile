@@ -4,6 +4,8 @@ SHELL := /usr/bin/env bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
+# Verbs share one cache: with -j they still run one after the other.
+.NOTPARALLEL:
 
 COURSE ?= course.toml
 export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP NAME FOLDER LAB OUT V
@@ -26,7 +28,7 @@ help: ## print this page
 ## ACCEL=NAME   kvm or tcg for try, test and bench, instead of what was found to work
 ## CACHE=1      for clean: the stage results in the cache, too
 ## NAME=21_x    for lab: the number and the topic of the new lab
-## FRESH=1      for test and repro: prove anew what is proved already
+## FRESH=1      for test and repro: prove anew what is proved already; for fetch: look again for what was substituted
 ## V=1          show the output of the tools
 ## FOLDER=PLACE for grade: the submissions, a file or a folder for each student
 ## LAB=02       for grade: the lab, by its number or its whole name

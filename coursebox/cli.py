@@ -210,7 +210,7 @@ def _lock(options: argparse.Namespace) -> None:
 def _fetch(options: argparse.Namespace) -> None:
     from coursebox.fetch.course import fetch_course
 
-    fetch_course(_course(options), strict=settings().strict)
+    fetch_course(_course(options), strict=settings().strict, fresh=settings().fresh)
 
 
 def _doctor(options: argparse.Namespace) -> int:

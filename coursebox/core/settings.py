@@ -95,7 +95,9 @@ class Settings(BaseSettings):
         description="for grade: where the results go; FOLDER-grades beside FOLDER unless named",
     )
     fresh: Switch = Field(
-        default=False, validation_alias="FRESH", description="1: test and repro prove anew what is proved already"
+        default=False,
+        validation_alias="FRESH",
+        description="1: test and repro prove anew what is proved already; fetch looks again for what was substituted",
     )
     clean_cache: Switch = Field(
         default=False,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursebox.core.console import step, warn
+from coursebox.core.console import say, step, warn
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.core.stages import Stages, exclusive
+from coursebox.fetch import decided
 from coursebox.fetch.datasets import SYNTHETIC, choose_data
 from coursebox.fetch.download import download
 from coursebox.fetch.locations import Locator
 from coursebox.fetch.stage import DataTree, lay_out_data
-from coursebox.fetch.substitute import Substitute, substitute
+from coursebox.fetch.substitute import Substitute, changes, substitute
 from coursebox.lock.lockfile import Deb, Locks, Request, Wheel, check_requests, read_locks
 from coursebox.lock.resolve import CourseLike, read_requests
 from coursebox.lock.resolve_debs import Archive, Candidate, open_archive
@@ -54,11 +55,16 @@ class Fetched:
         return not self.substitutes and not self.synthetic
 
 
-def fetch_course(course: CourseLike, *, strict: bool) -> Fetched:
-    """Read the course's locks and fetch everything into the user's cache; strict: as `fetch` takes it."""
+def fetch_course(course: CourseLike, *, strict: bool, fresh: bool = False) -> Fetched:
+    """Read the course's locks and fetch everything into the user's cache; strict: as `fetch` takes it.
+
+    fresh: look for the locked packages again, where substitutes were decided.
+    """
     locks = read_locks(course.locks.folder)
     cache = Cache.from_environment()
     with exclusive(cache):
+        if fresh:
+            decided.forget(cache, locks)
         return fetch(course, locks, cache, strict=strict, trees=tuple(locks.debs))
 
 
@@ -80,9 +86,11 @@ def fetch(
     stages: runs the stage `data`, for which the caller holds the cache
     """
     check_requests(locks, read_requests(course), course.data.sets, place=course.source.name)
-    debs = {tree: locks.debs[tree] for tree in trees} | {HOST: locks.tools}
+    before = decided.Decision({}) if strict else decided.read(cache, locks)
+    now = before
+    wanted = (*trees, HOST)
+    debs = _chosen(locks, now, wanted)
     wheels = {tree: locks.wheels.get(tree, ()) for tree in trees}
-    substitutes: list[Substitute] = []
     with Locator(locks) as locator:
         files = [locator.deb(deb) for held in debs.values() for deb in held]
         files += [locator.wheel(wheel) for held in wheels.values() for wheel in held]
@@ -95,7 +103,8 @@ def fetch(
                 )
         if got.gone:
             with nullcontext(resolve) if resolve else _archive(locks) as current:
-                substitutes = _substitute(debs, locks, got.gone, strict, current)
+                now = _substitute(before, locks, got.gone, strict, wanted, current)
+            debs = _chosen(locks, now, wanted)
             files = [locator.deb(deb) for held in debs.values() for deb in held]
             again = download(files, cache, client=locator.client, title="substitutes")
             for deb in (deb for held in debs.values() for deb in held):
@@ -105,6 +114,9 @@ def fetch(
                         hint="the mirror may be amid an update: try again in an hour, or choose another mirror",
                     )
             got.paths.update(again.paths)
+            now = decided.keep(cache, locks, now.debs)
+    substitutes = [change for tree in wanted for change in changes(tree, _locked(locks)[tree], debs[tree])]
+    _tell(substitutes, before, now)
     return Fetched(
         debs={name: tuple((deb, got.paths[deb.sha256]) for deb in debs[name]) for name in trees},
         wheels={name: tuple((wheel, got.paths[wheel.sha256]) for wheel in wheels[name]) for name in trees},
@@ -118,11 +130,29 @@ def _data(locks: Locks, sets: Sequence[str], stages: Stages, *, strict: bool) ->
     return lay_out_data(stages, choose_data(locks, sets, stages.cache, strict=strict), locks.epoch)
 
 
+def _locked(locks: Locks) -> dict[str, tuple[Deb, ...]]:
+    return {**locks.debs, HOST: locks.tools}
+
+
+def _chosen(locks: Locks, decision: decided.Decision, trees: Sequence[str]) -> dict[str, tuple[Deb, ...]]:
+    """Tree → its packages: those that were decided, else the locked ones."""
+    return {tree: decision.debs.get(tree, _locked(locks)[tree]) for tree in trees}
+
+
 def _substitute(
-    debs: dict[str, tuple[Deb, ...]], locks: Locks, gone: Mapping[str, str], strict: bool, resolve: Resolve
-) -> list[Substitute]:
-    """Put what the archive has now in the place of what is gone, in `debs`; what changed, which is also said aloud."""
-    names = sorted({deb.name for held in debs.values() for deb in held if deb.sha256 in gone})
+    before: decided.Decision,
+    locks: Locks,
+    gone: Mapping[str, str],
+    strict: bool,
+    wanted: Sequence[str],
+    resolve: Resolve,
+) -> decided.Decision:
+    """Put what the archive has now in the place of what is gone, in every tree that has it: all products shall agree.
+
+    A tree that is not wanted now, and cannot be put together, is left to its own build.
+    """
+    trees = _chosen(locks, before, tuple(_locked(locks)))
+    names = sorted({deb.name for tree in wanted for deb in trees[tree] if deb.sha256 in gone})
     some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
     if strict:
         raise CourseboxError(
@@ -130,17 +160,26 @@ def _substitute(
             hint="set COURSEBOX_DEBIAN_SNAPSHOT to a Debian snapshot service, run `make lock`, or leave STRICT out",
         )
     warn(f"no source has {len(names)} of the locked packages any more: {some}")
-    changes: list[Substitute] = []
-    for tree, held in debs.items():
+    made = dict(before.debs)
+    for tree, held in trees.items():
         missing = [deb for deb in held if deb.sha256 in gone]
         if missing:
-            with step(f"take the current packages of {tree} from the archive"):
-                debs[tree], changed = substitute(tree, held, missing, resolve(tree, locks.requests[tree]))
-                changes += changed
-    for change in changes:
+            with (
+                nullcontext() if tree in wanted else suppress(CourseboxError),
+                step(f"take the current packages of {tree} from the archive"),
+            ):
+                made[tree], _ = substitute(tree, held, missing, resolve(tree, locks.requests[tree]))
+    return decided.Decision(made)
+
+
+def _tell(substitutes: Sequence[Substitute], before: decided.Decision, now: decided.Decision) -> None:
+    """Say aloud what is not as locked."""
+    for change in substitutes:
         warn(f"not as locked: {change}")
-    warn("what is built now is not reproducible from its locks; `make lock` locks what the archive has today")
-    return changes
+    if substitutes:
+        warn("what is built now is not reproducible from its locks; `make lock` locks what the archive has today")
+    if substitutes and now is before:
+        say(f"  decided on {now.when}; `make fetch FRESH=1` looks for the locked packages again")
 
 
 @contextmanager

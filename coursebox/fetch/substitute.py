@@ -76,12 +76,18 @@ def substitute(
                 f"{key[0]} {held[key].version} is gone, and the archive has only the older {mix[key].version}",
                 hint="the mirror lags behind, or has no security updates: use another one, or try again later",
             )
-    changes = [
+    return tuple(sorted(mix.values())), changes(tree, locked, tuple(mix.values()))
+
+
+def changes(tree: str, locked: Sequence[Deb], taken: Sequence[Deb]) -> tuple[Substitute, ...]:
+    """What differs between the locked .deb files of a tree and those that are taken, sorted by package."""
+    held = {(deb.package, deb.architecture): deb for deb in locked}
+    mix = {(deb.package, deb.architecture): deb for deb in taken}
+    return tuple(
         Substitute(tree, held.get(key), mix.get(key))
         for key in sorted(held.keys() | mix.keys())
         if held.get(key) != mix.get(key)
-    ]
-    return tuple(sorted(mix.values())), tuple(changes)
+    )
 
 
 def _needed(

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,12 @@ from typing import Any
 import pytest
 
 from coursebox.archives import mirrors as mirrors_module
+from coursebox.core.digests import sha256_value
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.fetch import course as fetch_module
 from coursebox.fetch import datasets as datasets_module
+from coursebox.fetch import decided
 from coursebox.fetch import stage as stage_module
 from coursebox.fetch.course import Fetched, fetch, fetch_course
 from coursebox.fetch.download import download
@@ -224,6 +226,124 @@ def test_missing_package_is_substituted_with_its_whole_source(world: World, caps
     assert "warning: no source has 1 of the locked packages any more: libssl_3_amd64.deb" in said
     assert "warning: not as locked: libssl: 4 instead of 3 (vm)" in said
     assert "warning: what is built now is not reproducible from its locks" in said
+
+
+def offer(world: World, *debs: Deb) -> None:
+    """Let the archive have these packages, and resolve every tree to them and what has not changed."""
+    for deb in debs:
+        world.put(deb)
+    world.current = [Candidate(deb, "") for deb in (*debs, make_deb("app", "1"), BASH)]
+
+
+NEW_SSL = make_deb("libssl", "4", "openssl"), make_deb("openssl", "4", "openssl")
+
+
+def test_substitutes_are_decided_once_and_need_no_network_later(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.drop(LIBSSL)
+    offer(world, *NEW_SSL)
+    first = world.fetch()
+    assert not first.reproducible
+    asked, resolved = len(world.server.requests), list(world.asked)
+    offer(world, make_deb("libssl", "5", "openssl"), make_deb("openssl", "5", "openssl"))
+    world.server.close()
+    capsys.readouterr()
+    assert world.fetch() == first
+    assert (len(world.server.requests), world.asked) == (asked, resolved)
+    said = capsys.readouterr().err
+    assert "warning: not as locked: libssl: 4 instead of 3 (vm)" in said
+    assert "`make fetch FRESH=1` looks for the locked packages again" in said
+
+
+def test_all_trees_get_the_same_substitutes(world: World) -> None:
+    """The image that is built later has the packages of the OVA, whatever the archive has by then."""
+    locks = replace(
+        LOCKS,
+        debs={**LOCKS.debs, "cuda": (BASH, LIBSSL, OPENSSL)},
+        requests=REQUESTS | {"cuda": Request(("openssl",))},
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fetch_module, "read_requests", lambda course: locks.requests)
+        world.drop(LIBSSL)
+        offer(world, *NEW_SSL)
+        ova = world.fetch(locks)
+        offer(world, make_deb("libssl", "5", "openssl"), make_deb("openssl", "5", "openssl"))
+        image = world.fetch(locks, trees=("tools", "cuda"))
+    versions = [
+        {deb.package: deb.version for deb, _ in got.debs[tree] if deb.source == "openssl"}
+        for got, tree in ((ova, "vm"), (image, "cuda"))
+    ]
+    assert versions[0] == versions[1] == {"libssl": "4", "openssl": "4"}
+    assert {str(change) for change in image.substitutes} == {
+        "libssl: 4 instead of 3 (cuda)",
+        "openssl: 4 instead of 3 (cuda)",
+    }
+
+
+def test_another_package_that_goes_later_leaves_the_first_decision(world: World) -> None:
+    world.drop(LIBSSL)
+    offer(world, *NEW_SSL)
+    world.fetch()
+    world.cache.object(APP.sha256).unlink()
+    world.drop(APP)
+    offer(world, make_deb("libssl", "5", "openssl"), make_deb("openssl", "5", "openssl"), make_deb("app", "2"))
+    world.current = [one for one in world.current if one.deb != APP]
+    got = world.fetch()
+    assert {deb.package: deb.version for deb, _ in got.debs["vm"]} == {
+        "app": "2", "bash": "5", "libssl": "4", "openssl": "4",
+    }  # fmt: skip
+    assert len(got.substitutes) == 3
+
+
+def test_other_locks_strict_and_fresh_look_for_the_locked_packages(world: World) -> None:
+    write_locks(world.course.locks.folder, LOCKS)
+    world.drop(LIBSSL)
+    offer(world, *NEW_SSL)
+    world.fetch()
+    with pytest.raises(CourseboxError, match="STRICT=1"):
+        world.fetch(strict=True)
+    world.put(LIBSSL)
+    assert not world.fetch().reproducible
+    assert world.fetch(strict=True).reproducible
+    other = replace(LOCKS, debs={**LOCKS.debs, "tools": (BASH, APP)})
+    assert world.fetch(other).reproducible
+    assert fetch_course(world.course, strict=False, fresh=True).reproducible
+    assert world.fetch().reproducible
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: "",
+        lambda text: text[: len(text) // 2],
+        lambda text: text.replace('"4"', '"9"'),
+        lambda text: "[]",
+        lambda text: "[" * 100_000,
+        lambda text: (
+            '{"digest": "' + sha256_value({"debs": {"vm": [{}]}, "when": ""}) + '", "debs": {"vm": [{}]}, "when": ""}'
+        ),
+    ],
+)
+def test_a_damaged_decision_counts_as_none(world: World, damage: Callable[[str], str]) -> None:
+    world.drop(LIBSSL)
+    offer(world, *NEW_SSL)
+    first = world.fetch()
+    (record,) = (world.cache.root / "substitutes").iterdir()
+    record.write_text(damage(record.read_text()))
+    resolved = len(world.asked)
+    assert world.fetch() == first
+    assert len(world.asked) == resolved + 1
+
+
+def test_only_some_decisions_are_kept(world: World) -> None:
+    for epoch in range(decided.KEPT + 3):
+        locks = replace(LOCKS, suite=f"suite{epoch}")
+        decided.keep(world.cache, locks, {"vm": (BASH,)})
+        os.utime(world.cache.root / "substitutes" / f"{decided.locks_key(locks)}.json", (epoch, epoch))
+    assert len(list((world.cache.root / "substitutes").iterdir())) == decided.KEPT
+    assert decided.read(world.cache, replace(LOCKS, suite=f"suite{decided.KEPT + 2}")).debs == {"vm": (BASH,)}
+    assert decided.read(world.cache, replace(LOCKS, suite="suite0")).debs == {}
 
 
 def test_missing_host_tool_is_substituted(world: World) -> None:
