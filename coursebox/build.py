@@ -50,11 +50,11 @@ def tidy(context: Context, name: str, images: Sequence[str]) -> None:
     """Remove images of earlier builds from the engine, and what is too much from the cache.
 
     name: of the build; images: those that the next build of this name goes on from. Where the cache has no limit,
-    nothing is removed: such builds may run side by side, and would remove each other's images.
+    nothing is removed.
     """
     stages, fetched = context.stages, context.fetched
     if settings().cache_limit and not all(result.reused for result in stages.results):
-        keep_images(stages.cache, name, [image_name("tools", context.tools), *images])
+        keep_images(stages.cache, name, [image_name("tools", context.tools.files["tree.tar"]), *images])
     objects = [path for tree in (*fetched.debs.values(), *fetched.wheels.values()) for _, path in tree]
     folders = [result.folder for result in stages.results]
     prune(stages.cache, keep=[*folders, *objects, fetched.tools["packer"][1]])

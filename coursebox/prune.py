@@ -116,7 +116,7 @@ def clean(*, stages: bool, checkout: Path = CHECKOUT, cache: Cache | None = None
         for path in _below(cache.stages, 1):
             remove(path, cache)
         say(f"removed the finished stages in {cache.stages} ({size / 1e9:.1f} GB)")
-    remove_images(keep=())  # where no engine answers, there is nothing to remove
+    remove_images(cache)  # where no engine answers, there is nothing to remove
 
 
 def _entry(path: Path, kind: str, clock: Path) -> Entry:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,13 +16,9 @@ from coursebox.fetch.datasets import SYNTHETIC, choose_data
 from coursebox.fetch.download import download
 from coursebox.fetch.locations import Locator
 from coursebox.fetch.stage import DataTree, lay_out_data
-from coursebox.fetch.substitute import Substitute, changes, substitute
-from coursebox.lock.lockfile import Deb, Locks, Request, Wheel, check_requests, read_locks
+from coursebox.fetch.substitute import HOST, Resolve, Substitute, changes, current_archive, substitute
+from coursebox.lock.lockfile import Deb, Locks, Wheel, check_requests, read_locks
 from coursebox.lock.resolve import CourseLike, read_requests
-from coursebox.lock.resolve_debs import Archive, Candidate, open_archive
-
-HOST = "host"
-Resolve = Callable[[str, Request], Sequence[Candidate]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +97,7 @@ def fetch(
                     hint="set PIP_EXTRA_INDEX_URL to an index that has it, or run `make lock`",
                 )
         if got.gone:
-            with nullcontext(resolve) if resolve else _archive(locks) as current:
+            with nullcontext(resolve) if resolve else current_archive(locks) as current:
                 now = _substitute(before, locks, got.gone, strict, wanted, current)
             debs = _chosen(locks, now, wanted)
             files = [locator.deb(deb) for held in debs.values() for deb in held]
@@ -180,24 +175,3 @@ def _tell(substitutes: Sequence[Substitute], before: decided.Decision, now: deci
         warn("what is built now is not reproducible from its locks; `make lock` locks what the archive has today")
     if substitutes and now is before:
         say(f"  decided on {now.when}; `make fetch FRESH=1` looks for the locked packages again")
-
-
-@contextmanager
-def _archive(locks: Locks) -> Iterator[Resolve]:
-    """Resolve with apt and the machine's mirrors; each suite's indexes are read once.
-
-    The packages of the host are written package/suite.
-    """
-    with ExitStack() as stack:
-
-        @functools.cache
-        def opened(suite: str) -> Archive:
-            return stack.enter_context(open_archive(suite, locks.architecture))
-
-        def resolve(tree: str, request: Request) -> Sequence[Candidate]:
-            if tree != HOST:
-                return opened(locks.suite).resolve(request.debian)
-            wanted = [package.partition("/") for package in request.debian]
-            return [opened(suite or locks.suite).single(package) for package, _, suite in wanted]
-
-        yield resolve

@@ -6,16 +6,20 @@ need moves with them, and everything else stays as it was locked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from debian.deb822 import PkgRelation
 from debian.debian_support import version_compare
 
 from coursebox.core.errors import CourseboxError
-from coursebox.lock.lockfile import Deb
-from coursebox.lock.resolve_debs import Candidate
+from coursebox.lock.lockfile import Deb, Locks, Request
+from coursebox.lock.resolve_debs import Archive, Candidate, open_archive
 
+HOST = "host"  # the tree of the packages that are unpacked on this machine
+Resolve = Callable[[str, Request], Sequence[Candidate]]  # a tree's current packages
 Key = tuple[str, str]  # package, architecture
 
 HOLDS: dict[str, Callable[[int], bool]] = {
@@ -88,6 +92,27 @@ def changes(tree: str, locked: Sequence[Deb], taken: Sequence[Deb]) -> tuple[Sub
         for key in sorted(held.keys() | mix.keys())
         if held.get(key) != mix.get(key)
     )
+
+
+@contextmanager
+def current_archive(locks: Locks) -> Iterator[Resolve]:
+    """Resolve with apt and the machine's mirrors; each suite's indexes are read once.
+
+    The packages of the host are written package/suite.
+    """
+    with ExitStack() as stack:
+
+        @functools.cache
+        def opened(suite: str) -> Archive:
+            return stack.enter_context(open_archive(suite, locks.architecture))
+
+        def resolve(tree: str, request: Request) -> Sequence[Candidate]:
+            if tree != HOST:
+                return opened(locks.suite).resolve(request.debian)
+            wanted = [package.partition("/") for package in request.debian]
+            return [opened(suite or locks.suite).single(package) for package, _, suite in wanted]
+
+        yield resolve
 
 
 def _needed(

@@ -1,4 +1,4 @@
-"""Which images in the container engine the builds in a cache go on from; the others of coursebox are removed."""
+"""Which images in the container engine the builds in a cache go on from; its others are removed."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def keep_images(cache: Cache, build: str, images: Sequence[str]) -> None:
 
 def remove_others(cache: Cache) -> None:
     """Remove the images that no remembered build in this cache goes on from."""
-    remove_images(keep={image for kept in remembered(cache).values() for image in kept})
+    remove_images(cache, keep={image for kept in remembered(cache).values() for image in kept})
 
 
 def remembered(cache: Cache) -> dict[str, list[str]]:
     """Build → its images, the newest last; a damaged note counts as none."""
     try:
         known = json.loads((cache.root / "engine.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(known, dict):
         return {}

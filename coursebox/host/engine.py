@@ -12,7 +12,6 @@ from coursebox.core.digests import sha256_bytes
 from coursebox.core.paths import Cache
 from coursebox.core.run import capture, run
 from coursebox.core.settings import settings
-from coursebox.core.stages import Result
 from coursebox.host.dockerd import ensure_engine
 
 LABEL = "org.coursebox.build"
@@ -20,16 +19,21 @@ LABEL = "org.coursebox.build"
 
 def label() -> str:
     """Marks what this process starts, so that a later one with the same cache can clear away what a killed one left."""
-    return f"{LABEL}={_cache_mark()}-{os.getpid()}"
+    return f"{LABEL}={_mark(Cache.from_environment())}-{os.getpid()}"
 
 
-def _cache_mark() -> str:
-    return sha256_bytes(os.fsencode(Cache.from_environment().root))[:12]
+def _mark(cache: Cache) -> str:
+    """What tells the things of this cache in the engine from those of others."""
+    return sha256_bytes(os.fsencode(cache.root))[:12]
 
 
-def image_name(kind: str, stage: Result) -> str:
-    """What the tree.tar of `stage` is called in the engine: named by its content, it never stands for another."""
-    return f"coursebox-{kind}:{stage.files['tree.tar'][:32]}"
+def image_name(kind: str, content: str) -> str:
+    """What an image is called in the engine; kind: "tools" or "tree", content: the digest of all that is in it.
+
+    Named by its content, it never stands for another. Each cache has names of its own for its images, so that a build
+    in one cache leaves those of the others alone; the engine stores equal layers once.
+    """
+    return f"coursebox-{kind}:{_mark(Cache.from_environment())}-{content[:32]}"
 
 
 def have_image(name: str) -> bool:
@@ -105,12 +109,12 @@ def processors() -> str:
     return settings().processors
 
 
-def remove_images(keep: Collection[str]) -> None:
-    """Remove the images of earlier builds, but those named in `keep`; a container that uses one keeps it."""
+def remove_images(cache: Cache, keep: Collection[str] = ()) -> None:
+    """Remove the images of builds in `cache`, but those named in `keep`; a container that uses one keeps it."""
     filters = [f"--filter=reference=coursebox-{kind}" for kind in ("tools", "tree")]
     command = ["docker", "images", "--format", "{{.Repository}}:{{.Tag}}", *filters]
-    old = [name for name in capture(command).stdout.split() if name not in keep]
-    if old:
+    own = [name for name in capture(command).stdout.split() if name.partition(":")[2].startswith(f"{_mark(cache)}-")]
+    if old := [name for name in own if name not in keep]:
         capture(["docker", "rmi", *old])
 
 
@@ -118,7 +122,7 @@ def remove_leftovers() -> None:
     """Remove the containers of processes that have ended. Those of other caches, and of running processes, stay."""
     shown = f'{{{{.ID}}}} {{{{.Label "{LABEL}"}}}}'
     listed = capture(["docker", "ps", "--all", "--filter", f"label={LABEL}", "--format", shown]).stdout
-    found = re.findall(rf"^(\w+) {_cache_mark()}-(\d+)$", listed, re.MULTILINE)
+    found = re.findall(rf"^(\w+) {_mark(Cache.from_environment())}-(\d+)$", listed, re.MULTILINE)
     left = [container for container, process in found if not _runs(int(process))]
     if left:
         capture(["docker", "rm", "--force", "--volumes", *left])

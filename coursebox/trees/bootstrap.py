@@ -69,7 +69,7 @@ def own_mounts() -> list[str]:
 
 def tools_image(context: Context) -> str:
     """The tools tree as an image in the container engine, loaded when it is not there; returns its name."""
-    image = image_name("tools", context.tools)
+    image = image_name("tools", context.tools.files["tree.tar"])
     import_image(context.tools.path("tree.tar"), image, log=context.log)
     return image
 

@@ -14,10 +14,10 @@ from coursebox.trees import diff, provision, stage
 CODE = [*provision.CODE, Path(__file__), Path(stage.__file__), Path(diff.__file__)]
 
 
-def build_changes(context: Context, image: str, load: Callable[[], None]) -> Result:
+def build_changes(context: Context, system: str, image: str, load: Callable[[], None]) -> Result:
     """What the course adds to the system of its container image: changes.tar, and removed.json, a list of paths.
 
-    image: the system's image in the engine, named by its content; load: brings it there, when it is needed.
+    system: the digest of its content. image: its name in the engine; load: brings it there, when it is needed.
     """
     course = context.course
     variables = {
@@ -38,7 +38,7 @@ def build_changes(context: Context, image: str, load: Callable[[], None]) -> Res
                             mounts=stage.course_mounts(), changes=work)  # fmt: skip
         return {"removed": len(json.loads((work / diff.REMOVED).read_text(encoding="utf-8")))}
 
-    inputs = {"image": image, "variables": variables, "roles": stage.role_digests(f"{context.tree}-course")}
+    inputs = {"system": system, "variables": variables, "roles": stage.role_digests(f"{context.tree}-course")}
     provisioned = context.stages.run(f"provisioned-{context.tree}", inputs, make, code=CODE)
     # `start` puts the labs into the home, whoever the user is.
     return stage.put_course_in(context, provisioned, diff.CHANGES, also=[diff.REMOVED])

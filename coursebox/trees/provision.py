@@ -22,7 +22,7 @@ CODE = [Path(__file__), PACKER / "tree.pkr.hcl", ANSIBLE / "ansible.cfg"]
 
 def image_of(tree: Result, *, log: Path) -> str:
     """The tree.tar of a stage as an image in the engine, loaded when it is not there; returns its name."""
-    image = image_name("tree", tree)
+    image = image_name("tree", tree.files["tree.tar"])
     import_image(tree.path("tree.tar"), image, log=log)
     return image
 

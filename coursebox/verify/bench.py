@@ -112,12 +112,12 @@ class Copy:
     def forget_stages(self) -> None:
         """Only downloads stay, in the cache and in the engine."""
         shutil.rmtree(self.cache.stages)
-        remove_images(keep=())
+        remove_images(self.cache)
 
 
 def measure_ova(copy: Copy) -> Iterator[Figure]:
     """Cold, all stages again, one lab edited, nothing changed."""
-    remove_images(keep=())  # the engine must not hold what an earlier build loaded into it
+    remove_images(Cache.from_environment())  # the engine must not hold what an earlier build loaded into it
     with step("build the OVA from an empty cache"):
         yield Figure("make ova from an empty cache", "10 min", duration(copy.build("ova")))
     copy.forget_stages()

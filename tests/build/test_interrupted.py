@@ -17,7 +17,7 @@ import pytest
 
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import load_course
-from coursebox.host.bases import remove_others
+from coursebox.host.engine import remove_images
 from coursebox.trees.repository import link_or_copy
 
 STAGES = ("tools", "bootstrap-vm", "system-vm", "course-vm", "disk", "vmdk", "ova")
@@ -38,7 +38,7 @@ def room() -> Iterator[Path]:
         link_or_copy(path, target)
     yield place
     shutil.rmtree(place)
-    remove_others(cache)
+    remove_images(own)
 
 
 def test_killed_in_each_stage(room: Path) -> None:

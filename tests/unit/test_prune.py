@@ -168,12 +168,12 @@ def test_sizes(cache: Cache) -> None:
 
 def test_clean(cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     removed: list[tuple[str, ...]] = []  # not from the engine of this machine, where other builds have their images
-    monkeypatch.setattr(prune_module, "remove_images", lambda keep: removed.append(keep))
+    monkeypatch.setattr(prune_module, "remove_images", lambda cache: removed.append(cache))
     made = [put(tmp_path / place / "file", used=1) for place in ("dist", "build", "labs")]
     folder, download = stage(cache, "disk", used=1), put(cache.object("a" * 64), used=1)
     clean(stages=False, checkout=tmp_path, cache=cache)
     assert [path.parent.exists() for path in made] == [False, False, True]
     assert folder.exists() and removed == []
     clean(stages=True, checkout=tmp_path, cache=cache)
-    assert not folder.exists() and removed == [()]
+    assert not folder.exists() and removed == [cache]
     assert download.exists()

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from coursebox.core.console import progress, warn
 from coursebox.core.context import Context
+from coursebox.core.digests import sha256_value
 from coursebox.core.errors import CourseboxError
 from coursebox.core.stages import Result
 from coursebox.formats.oci.layers import layers_of
 from coursebox.formats.oci.oci import DOCUMENTS, BlobFile, Documents, base_documents, write_archive
 from coursebox.formats.place import write_once
 from coursebox.host.dockerd import ensure_engine
-from coursebox.host.engine import has_image, have_image, load_archive, remove_leftovers
+from coursebox.host.engine import has_image, have_image, image_name, load_archive, remove_leftovers
 from coursebox.target import File
 
 
@@ -30,6 +31,12 @@ def deliver_image(image: Result, layers: Sequence[Result], target: Path) -> File
         return archive.sha256, archive.size
 
     return write_once(target, image.facts["manifest"], write)
+
+
+def base_of(system: Result) -> tuple[str, str]:
+    """The digest of the content of the system's layers, and the name of the image of them in the engine."""
+    content = sha256_value([layer.blob.diff_id for layer in layers_of([system])])
+    return content, image_name("tree", content)
 
 
 def load_base(context: Context, system: Result, name: str) -> None:

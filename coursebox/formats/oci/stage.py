@@ -17,7 +17,7 @@ from coursebox.core.digests import sha256_value
 from coursebox.core.stages import Result, Stages
 from coursebox.course import Course
 from coursebox.formats.oci.config import About
-from coursebox.formats.oci.delivery import deliver_image, load_base, load_image
+from coursebox.formats.oci.delivery import base_of, deliver_image, load_base, load_image
 from coursebox.formats.oci.layers import layers_of
 from coursebox.formats.oci.oci import DOCUMENTS, documents, image_names
 from coursebox.formats.oci.packing import Packing, build_course_layers
@@ -47,8 +47,8 @@ def image_stages(context: Context) -> tuple[Result, tuple[Result, Result], str]:
     """
     packing = Packing(context.epoch)
     system = build_system(context, {}, pack=packing, packing=packing.key, code=packing.code)
-    base = f"coursebox-tree:{sha256_value([layer.blob.diff_id for layer in layers_of([system])])[:32]}"
-    changes = build_changes(context, base, lambda: load_base(context, system, base))
+    content, base = base_of(system)
+    changes = build_changes(context, content, base, lambda: load_base(context, system, base))
     layers = system, build_course_layers(context.stages, changes, epoch=context.epoch)
     return build_image(context.stages, layers, about(context)), layers, base
 

@@ -32,7 +32,7 @@ def make(context: Context) -> Product:
     tree = build_machine(context)
     appliance = build_ova(context, build_vmdk(context.stages, build_disk(context, tree)))
     (name,) = appliance.files
-    return Product(copied(appliance, name), images=[image_name("tree", machine_system(context))])
+    return Product(copied(appliance, name), images=[image_name("tree", machine_system(context).files["tree.tar"])])
 
 
 def build_vmdk(stages: Stages, disk: Result) -> Result:
