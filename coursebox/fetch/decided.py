@@ -23,6 +23,7 @@ from coursebox.lock.lockfile import Deb, Locks
 Trees = Mapping[str, tuple[Deb, ...]]
 KEPT = 8  # records; the oldest goes first
 FORMAT = 1
+SUBSTITUTES = "substitutes"  # the folder of the records in the cache
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def forget(cache: Cache, locks: Locks) -> None:
 
 
 def _place(cache: Cache, locks: Locks) -> Path:
-    return cache.root / "substitutes" / f"{locks_key(locks)}.json"
+    return cache.root / SUBSTITUTES / f"{locks_key(locks)}.json"
 
 
 def _deb(value: Mapping[str, Any]) -> Deb:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from coursebox.architecture import BUILDER
@@ -25,6 +27,8 @@ BUILD = (
     "uidmap",  # mmdebstrap without root
 )
 TRY = (BUILDER.qemu.uefi_package, BUILDER.qemu.package, "qemu-utils")
+PROXIES = [name for each in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy") for name in (each, each.upper())]
+REFRESH = 60.0  # seconds; sudo asks again after five minutes or more (sudoers(5), timestamp_timeout)
 LINTERS = ("git", "shellcheck")
 ENGINES = ("podman", "skopeo")  # a second and a third opinion of the image
 TEST = ("chromium", *LINTERS, *ENGINES)
@@ -97,13 +101,38 @@ def root_prefix(action: str, by_hand: str) -> list[str]:
     """What to put before a command that needs root: nothing, or sudo.
 
     action, by_hand: for the CourseboxError when there is neither: what is to be done, and the command that does it.
+    sudo clears the environment; the proxies of the caller stay in it.
     """
     if os.geteuid() == 0:
         return []
     sudo = shutil.which("sudo")
     if sudo is None:
         raise CourseboxError(f"{action} needs root, and there is no sudo", hint=f"as root, run: {by_hand}")
-    return [sudo, "--"]
+    proxies = [name for name in PROXIES if os.environ.get(name)]
+    return [sudo, *([f"--preserve-env={','.join(proxies)}"] if proxies else []), "--"]
+
+
+@contextmanager
+def ask_for_root(action: str, by_hand: str) -> Iterator[list[str]]:
+    """The same, and sudo asks for the password now, and not again as long as the block lasts."""
+    prefix = root_prefix(action, by_hand)
+    if not prefix:
+        yield prefix
+        return
+    say(f"‣ {action} needs root: sudo may ask for your password")
+    if subprocess.run([*prefix, "true"], check=False).returncode != 0:
+        raise CourseboxError(f"{action} needs root, and sudo refuses it", hint=f"as root, run: {by_hand}")
+    done = threading.Event()
+
+    def refresh() -> None:
+        while not done.wait(REFRESH):
+            subprocess.run([prefix[0], "--non-interactive", "--validate"], stderr=subprocess.DEVNULL, check=False)
+
+    threading.Thread(target=refresh, daemon=True).start()
+    try:
+        yield prefix
+    finally:
+        done.set()
 
 
 def _logged(command: Sequence[str], log: Path) -> int:

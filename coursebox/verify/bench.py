@@ -31,6 +31,7 @@ from coursebox.formats.table import chosen
 from coursebox.host.engine import remove_images
 from coursebox.host.packages import ensure_packages
 from coursebox.verify.machine.measure import measure_container, measure_labs, measure_start
+from coursebox.verify.room import own_room
 from coursebox.verify.second import mirrors
 
 
@@ -46,15 +47,11 @@ class Figure:
 def run(course: Course) -> None:
     """Measure everything, print the table, and keep it in build/bench.json."""
     ensure_packages("bench")
-    room = Cache.from_environment().root / "bench"
-    shutil.rmtree(room, ignore_errors=True)
-    try:
-        room.mkdir(parents=True)
+    with own_room(Cache.from_environment(), "bench") as room:
         copy = Copy(course, room)
         figures = [*measure_ova(copy), *measure_vmdk(room), *measure_machine(course, room)]
         figures += [*measure_image(copy), *measure_container_start(course), *measure_practicals(course, room)]
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+        remove_images(copy.cache)
     title = machine()
     table = Table("figure", "at most", "measured", title=title, title_justify="left")
     for figure in figures:

@@ -12,10 +12,10 @@ here and makes only what follows. FRESH=1 makes everything twice.
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from coursebox.build import build_all
@@ -26,9 +26,9 @@ from coursebox.core.settings import settings
 from coursebox.course import Course
 from coursebox.delivery.report import report
 from coursebox.formats.table import chosen, targets
-from coursebox.host.bases import remove_others
+from coursebox.host.engine import remove_images
 from coursebox.verify.proofs import Claim, Proofs
-from coursebox.verify.second import ELSEWHERE, Second, copy_checkout
+from coursebox.verify.second import ELSEWHERE, Second, copy_checkout, own_surroundings
 
 # What these stages keep still carries the times of its making; it is sealed by the next one.
 UNSEALED = ("system-vm", "provisioned-cuda", "course-cuda")
@@ -40,10 +40,14 @@ def run(course: Course, *, fresh: bool = False) -> int:
 
     The second builds run side by side, each on one processor.
     """
+    with own_surroundings(Cache.from_environment()) as (room, root):
+        return compare(course, fresh, room, root)
+
+
+def compare(course: Course, fresh: bool, room: Path, root: Sequence[str]) -> int:
+    """The same in an empty folder; root: what stands before a command that needs root."""
     cache = Cache.from_environment()
     proofs = Proofs(cache, fresh)
-    room = cache.root / "repro"
-    shutil.rmtree(room, ignore_errors=True)
     processors = sorted(os.sched_getaffinity(0))
     seconds: list[Second] = []
     try:
@@ -53,11 +57,15 @@ def run(course: Course, *, fresh: bool = False) -> int:
         for number, first in enumerate(todo):
             where = replace(ELSEWHERE, processors=str(processors[number % len(processors)]))
             same = [stage for stage in first["stages"] if proofs.find(claim_of(first, stage))]
-            seconds.append(Second(where, room / first["target"] / where.folder, course, first["target"], cache, same))
+            seconds.append(
+                Second(where, room / first["target"] / where.folder, course, first["target"], cache, same, root)
+            )
         for second in seconds:
             second.prepare(room / "checkout")
         with ThreadPoolExecutor(len(processors)) as pool:
             reports = list(pool.map(lambda second: second.build(), seconds))
+        for second in seconds:
+            second.give_back()
         status = 0
         for first, second, again in zip(todo, seconds, reports, strict=True):
             different = judge(first, again, cache, second.own)
@@ -68,8 +76,7 @@ def run(course: Course, *, fresh: bool = False) -> int:
     finally:
         for second in seconds:
             second.give_back()
-        shutil.rmtree(room, ignore_errors=True)
-        remove_others(cache)
+            remove_images(second.own)
 
 
 def claim_of(first: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> Claim:

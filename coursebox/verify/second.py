@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from coursebox.core.records import RECORD
 from coursebox.core.run import capture
 from coursebox.core.settings import settings
 from coursebox.course import Course
+from coursebox.fetch.decided import SUBSTITUTES
+from coursebox.host.packages import ask_for_root
 from coursebox.trees.repository import link_or_copy
+from coursebox.verify.room import own_room
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Second:
     """The second build of one target, in a place of its own with a copy of the checkout and a cache.
 
     cache: that of the first build. shared: the stages of the first build, as its report names them, that are not made
-    again.
+    again. root: what stands before a command that needs root.
     """
 
     where: Surroundings
@@ -56,6 +60,7 @@ class Second:
     target: str
     cache: Cache
     shared: Sequence[Mapping[str, Any]]
+    root: Sequence[str] = ()
 
     @property
     def own(self) -> Cache:
@@ -68,22 +73,25 @@ class Second:
     def prepare(self, checkout: Path) -> None:
         """What only root, or a user with a range of sub-ids, can make: the tools. Then the place changes its owner.
 
-        Stages that are hard links to those of the first build's cache keep theirs.
+        Files with several names keep theirs: they are those of the first build's cache.
         """
         shutil.copytree(checkout, self.checkout)
         share_downloads(self.cache, self.own)
         share_stages(self.shared, self.cache, self.own)
-        start(self.where, self.checkout, self.own, HERE, ["-c", MAKE_TOOLS, course_file(self.course, self.checkout)])
-        shared = ["(", "-path", "*/cache/stages/*", "-type", "f", "-links", "+1", ")"]
-        owner = str(self.where.user)
-        subprocess.run(["find", self.place, "-not", *shared, "-exec", "chown", "-h", owner, "{}", "+"], check=True)
+        tools: list[str | Path] = ["-c", MAKE_TOOLS, course_file(self.course, self.checkout)]
+        start(self.where, self.checkout, self.own, HERE, tools, self.root)
+        self._give(self.where.user, ["-not", "(", "-type", "f", "-links", "+1", ")"])
         self.place.parents[1].chmod(0o755)
         self.place.parent.chmod(0o755)
 
     def give_back(self) -> None:
-        """Make the downloads ours again: they are hard links to those of the first build's cache."""
-        for path in (self.own.root / "objects").glob("*/*"):
-            os.chown(path, HERE, -1)
+        """Make the place ours again, so that what differs can be read, and the place be removed; root can anyway."""
+        if self.root and self.place.exists():
+            self._give(HERE, ["-user", str(self.where.user)])
+
+    def _give(self, user: int, which: Sequence[str]) -> None:
+        command = ["find", os.fspath(self.place), *which, "-exec", "chown", "-h", str(user), "{}", "+"]
+        subprocess.run([*self.root, *command], check=True)
 
     def build(self) -> dict[str, Any]:
         """The build in its surroundings; returns its report."""
@@ -91,7 +99,8 @@ class Second:
         title = f"build {target} again: umask {where.umask}, {where.timezone}, host {where.host}, user {where.user}"
         with step(title):
             command = ["-m", "coursebox", "build", target, "--no-load", "--course"]
-            start(where, self.checkout, self.own, where.user, [*command, course_file(self.course, self.checkout)])
+            command.append(os.fspath(course_file(self.course, self.checkout)))
+            start(where, self.checkout, self.own, where.user, command, self.root)
         (found,) = (self.checkout / "dist").glob("*.report.json")
         data: dict[str, Any] = json.loads(found.read_text(encoding="utf-8"))
         return data
@@ -120,8 +129,33 @@ make_tools(load_course(Path(sys.argv[1])))
 """
 
 
-def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments: Sequence[str | Path]) -> None:
-    """Run this Python with `arguments` in the surroundings; its output is the user's."""
+@contextmanager
+def own_surroundings(cache: Cache) -> Iterator[tuple[Path, list[str]]]:
+    """A folder for second builds, and what stands before a command that needs root.
+
+    All that can be refused is asked for here, before anything is built. Raises CourseboxError.
+    """
+    with ask_for_root("building as another user", "make repro") as root, own_room(cache, "repro") as room:
+        check_surroundings(root)
+        yield room, root
+
+
+def check_surroundings(root: Sequence[str]) -> None:
+    """Raise CourseboxError unless root can give a program a host name of its own."""
+    if subprocess.run([*root, "unshare", "--uts", "true"], check=False).returncode != 0:
+        raise CourseboxError(
+            "a second build needs a host name of its own, and `unshare --uts` is refused here",
+            hint="run it on a machine, or in a container with the capability SYS_ADMIN",
+        )
+
+
+def start(
+    where: Surroundings, checkout: Path, own: Cache, user: int, arguments: Sequence[str | Path], root: Sequence[str]
+) -> None:
+    """Run this Python with `arguments` in the surroundings; its output is the user's.
+
+    root: what stands before a command that needs root.
+    """
     inner = [sys.executable, *arguments]
     if where.processors:
         inner = ["taskset", "--cpu-list", where.processors, *inner]
@@ -132,12 +166,12 @@ def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments:
         # The Python environment may lie in a home that only its owner can enter: reading is allowed, nothing else.
         inner = ["setpriv", f"--reuid={user}", f"--regid={user}", f"--groups={group}",
                  "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search", *inner]  # fmt: skip
+    elif root:
+        inner = ["setpriv", f"--reuid={HERE}", f"--regid={os.getgid()}", "--init-groups", *inner]
     script = f'hostname "{where.host}"; umask {where.umask}; exec "$@"'
-    command = ["unshare", "--uts", "sh", "-c", script, "sh", *inner]
     home = own.root.parent / "home"
     home.mkdir(exist_ok=True)
-    environment = {
-        **os.environ,
+    changed = {
         "COURSEBOX_CACHE": os.fspath(own.root),
         "COURSEBOX_CACHE_LIMIT": "0",
         "COURSEBOX_CPUS": where.processors,
@@ -150,7 +184,10 @@ def start(where: Surroundings, checkout: Path, own: Cache, user: int, arguments:
         "LC_ALL": where.language,
         "MIRROR": mirrors(),
     }
-    done = subprocess.run(command, cwd=checkout, env=environment, check=False)
+    kept = {name: os.environ[name] for name in ("PATH", "DOCKER_HOST") if name in os.environ}
+    named = ["env", *(f"{name}={value}" for name, value in (kept | changed).items())] if root else []  # sudo clears it
+    command = [*root, *named, "unshare", "--uts", "sh", "-c", script, "sh", *inner]
+    done = subprocess.run(command, cwd=checkout, env={**os.environ, **changed}, check=False)
     if done.returncode != 0:
         raise CourseboxError(
             f"the build in {checkout} failed with exit status {done.returncode}; its message is above."
@@ -186,7 +223,15 @@ def course_file(course: Course, checkout: Path) -> Path:
 
 
 def share_downloads(cache: Cache, own: Cache) -> None:
-    """Give a new cache the verified downloads of this one, by hard links; nothing that was built."""
+    """Give a new cache the verified downloads of this one, by hard links, and what was decided about substitutes;
+    nothing that was built.
+
+    The user of the second build reads the links, and is not their owner. Where a user may link own files only
+    (proc_sys_fs(5), protected_hardlinks), that build copies what it lays out: 0.5 GB for the OVA, 2.9 GB for the image,
+    as long as it lasts.
+    """
+    if (cache.root / SUBSTITUTES).is_dir():
+        shutil.copytree(cache.root / SUBSTITUTES, own.root / SUBSTITUTES)
     for path in (cache.root / "objects").glob("*/*"):
         target = own.object(path.name)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import load_course
 from coursebox.host.engine import remove_images
 from coursebox.trees.repository import link_or_copy
+from coursebox.verify.room import own_room
 
 STAGES = ("tools", "bootstrap-vm", "system-vm", "course-vm", "disk", "vmdk", "ova")
 INTO = 0.4  # the share of a stage's usual time, or of 30 s, after which it is killed
@@ -29,16 +30,14 @@ PATIENCE = 1800.0
 def room() -> Iterator[Path]:
     """A cache that shares the downloads of the real one and holds no finished stage."""
     cache = Cache.from_environment()
-    place = cache.root / "interrupted"
-    shutil.rmtree(place, ignore_errors=True)
-    own = Cache(place / "cache")
-    for path in (cache.root / "objects").glob("*/*"):
-        target = own.object(path.name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, target)
-    yield place
-    shutil.rmtree(place)
-    remove_images(own)
+    with own_room(cache, "interrupted") as place:
+        own = Cache(place / "cache")
+        for path in (cache.root / "objects").glob("*/*"):
+            target = own.object(path.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            link_or_copy(path, target)
+        yield place
+        remove_images(own)
 
 
 def test_killed_in_each_stage(room: Path) -> None:

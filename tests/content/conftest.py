@@ -25,7 +25,7 @@ from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
 from coursebox.formats.table import OWN
 from coursebox.host.dockerd import ensure_engine
-from coursebox.host.engine import import_image
+from coursebox.host.engine import image_name, import_image
 from coursebox.target import Target
 
 Members = dict[str, tarfile.TarInfo]
@@ -77,7 +77,7 @@ def members(place: Place) -> Members:
 @pytest.fixture(scope="session")
 def tools_image(place: Place, tmp_path_factory: pytest.TempPathFactory) -> str:
     tree = place.result("tools", "tree.tar")
-    image = f"coursebox-tools:{tree.parent.name}"
+    image = image_name("tools", tree.parent.name)
     import_image(tree, image, log=tmp_path_factory.mktemp("log") / "tools.log")
     return image
 

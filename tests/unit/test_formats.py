@@ -26,7 +26,7 @@ from coursebox.delivery import report
 from coursebox.delivery.listing import last_build
 from coursebox.formats import table
 from coursebox.target import Format, Target
-from coursebox.verify import repro
+from coursebox.verify import repro, second
 from coursebox.verify.proofs import Proofs
 
 # All of a format: a tar of the course's title, with a checksum in its name table.
@@ -136,6 +136,8 @@ def test_repro_takes_it(
         def __init__(self, where: object, place: Path, course: Course, target: str, *_: object) -> None:
             super().__init__(course=course, target=target)
 
+        own = context
+
         def prepare(self, checkout: Path) -> None:
             pass
 
@@ -148,7 +150,9 @@ def test_repro_takes_it(
             return report.report(built)
 
     monkeypatch.setattr(repro, "Second", Second)
-    for name in ("copy_checkout", "remove_others"):
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(second, "check_surroundings", lambda root: None)
+    for name in ("copy_checkout", "remove_images"):
         monkeypatch.setattr(repro, name, lambda *_: None)
     monkeypatch.setattr(module, "CHECKOUT", tmp_path)
     assert repro.run(course) == 0

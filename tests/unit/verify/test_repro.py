@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
 from coursebox.core.records import RECORD, file_digest, write_record
 from coursebox.core.stages import Stages
+from coursebox.fetch import decided
+from coursebox.lock.lockfile import Locks
 from coursebox.verify import repro, second
 from coursebox.verify.proofs import Proofs
 from coursebox.verify.repro import UNSEALED, claim_of, keep, proved_before
@@ -155,6 +158,9 @@ def test_preparing_gives_everything_away_but_shared_stages(
     cache: Cache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hard link is the file itself: with another owner it would be another one's in the cache, too."""
+    download = cache.object("ab" * 32)
+    download.parent.mkdir(parents=True)
+    download.write_text("")
     checkout = tmp_path / "checkout"
     checkout.mkdir()
     (checkout / "one.py").write_text("")
@@ -165,7 +171,12 @@ def test_preparing_gives_everything_away_but_shared_stages(
     made = Second(repro.ELSEWHERE, place, SimpleNamespace(), "ova", cache, [packer])  # type: ignore[arg-type]
 
     def start(
-        where: second.Surroundings, checkout: Path, own: Cache, user: int, arguments: Sequence[str | Path]
+        where: second.Surroundings,
+        checkout: Path,
+        own: Cache,
+        user: int,
+        arguments: Sequence[str | Path],
+        root: Sequence[str],
     ) -> None:
         (own.stages / "tools" / "tools-key").mkdir(parents=True)
         (own.stages / "tools" / "tools-key" / "tools.tar").write_text("made here")
@@ -183,22 +194,67 @@ def test_preparing_gives_everything_away_but_shared_stages(
     assert options == "-h" and names.pop(0) == "4242"
     given = {Path(name) for name in names}
     kept = made.own.stages / "packer" / "packer-key"
-    assert given == {place, *place.rglob("*")} - {kept / "packer.tar", kept / RECORD}
+    shared_download = made.own.object(download.name)
+    assert shared_download.samefile(download)
+    assert given == {place, *place.rglob("*")} - {kept / "packer.tar", kept / RECORD, shared_download}
     assert {kept, made.own.stages / "tools" / "tools-key" / "tools.tar", made.checkout / "one.py"} <= given
     for folder in place.parents[:2]:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o755  # the other user finds the way
 
 
-def test_downloads_are_given_back(own: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    owners: dict[Path, int] = {}
-    monkeypatch.setattr(os, "chown", lambda path, user, group: owners.update({Path(path): user}))
-    made = Second(repro.ELSEWHERE, own.root.parent, SimpleNamespace(), "ova", own, [])  # type: ignore[arg-type]
-    made.give_back()
-    download = own.object("ab" * 32)
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_whole_second_build_leaves_the_owners_in_the_cache_alone(cache: Cache, tmp_path: Path) -> None:
+    first = report()
+    make_stages(cache, first)
+    download = cache.object("ab" * 32)
     download.parent.mkdir(parents=True)
     download.write_text("")
+    decided.keep(cache, LOCKS, {})
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    before = {path: (path.lstat().st_uid, path.lstat().st_mode) for path in cache.root.rglob("*")}
+    course = SimpleNamespace(source=second.CHECKOUT / "course.toml")
+    place = tmp_path / "room" / "ova" / "second" / "build"
+    made = Second(repro.ELSEWHERE, place, course, "ova", cache, first["stages"])  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(second, "start", lambda *_: None)
+        made.prepare(checkout)
+    given = [path for path in made.own.root.rglob("*") if path.lstat().st_uid == 4242]
+    assert made.own.object(download.name).parent in given
+    assert decided.read(made.own, LOCKS).when  # both builds take the same substitutes
     made.give_back()
-    assert owners == {download: os.getuid()}
+    assert {path: (path.lstat().st_uid, path.lstat().st_mode) for path in cache.root.rglob("*")} == before
+
+
+CHECK = second.check_surroundings
+LOCKS = Locks(0, "20261101T000000Z", "trixie", "amd64", {}, {}, {})
+
+
+@pytest.fixture
+def sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A plain user with a sudo that notes what it runs, and runs nothing; the file of its notes."""
+    notes = tmp_path / "sudo-calls"
+    script = tmp_path / "sudo-bin" / "sudo"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>"{notes}"\nexit 0\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    return notes
+
+
+def test_with_sudo_the_place_is_ours_again_at_the_end(own: Cache, sudo: Path) -> None:
+    made = Second(repro.ELSEWHERE, own.root.parent, SimpleNamespace(), "ova", own, [], ["sudo", "--"])  # type: ignore[arg-type]
+    made.give_back()
+    assert sudo.read_text() == f"-- find {own.root.parent} -user 4242 -exec chown -h {os.getuid()} {{}} +\n"
+
+
+def test_with_sudo_a_build_elsewhere_gets_what_sudo_clears(own: Cache, sudo: Path, tmp_path: Path) -> None:
+    second.start(repro.ELSEWHERE, tmp_path, own, second.HERE, ["-c", "pass"], ["sudo", "--"])
+    (line,) = sudo.read_text().splitlines()
+    words = line.split()
+    assert words[:2] == ["--", "env"] and f"COURSEBOX_CACHE={own.root}" in words
+    assert line.index("unshare --uts") < line.index(f"setpriv --reuid={second.HERE} ") < line.index("-c pass")
 
 
 # ------------------------------------------------------------------------------------------------ the whole
@@ -217,18 +273,23 @@ class Builds:
         self.shared: dict[str, set[str]] = {}
         self.processors: dict[str, str] = {}
         self.given_back: list[str] = []
+        self.cleared: list[Cache] = []
+        self.refused: CourseboxError | None = None
         self.error: BaseException | None = None
         monkeypatch.setenv("COURSEBOX_CACHE", str(cache.root))
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+        monkeypatch.setattr(second, "check_surroundings", self.check)
         for name, function in {
             "build_all": lambda course, targets, load: [*STAGES], "report": lambda kind: self.first[kind],
-            "copy_checkout": lambda course, target: target.mkdir(parents=True), "remove_others": lambda cache: None,
+            "copy_checkout": lambda course, target: target.mkdir(parents=True),
+            "remove_images": lambda cache: self.cleared.append(cache),
             "chosen": lambda names: names, "targets": lambda: dict.fromkeys(STAGES), "Second": self.one,
         }.items():  # fmt: skip
             monkeypatch.setattr(repro, name, function)
 
     def one(
         self, where: second.Surroundings, place: Path, course: object, target: str, cache: Cache,
-        shared: Sequence[dict[str, Any]],
+        shared: Sequence[dict[str, Any]], root: Sequence[str],
     ) -> SimpleNamespace:  # fmt: skip
         self.shared[target] = {stage["name"] for stage in shared}
         self.processors[target] = where.processors
@@ -236,6 +297,10 @@ class Builds:
             target=target, own=Cache(place / "cache"), prepare=lambda checkout: None,
             build=lambda: self.build(target), give_back=lambda: self.given_back.append(target),
         )  # fmt: skip
+
+    def check(self, root: Sequence[str]) -> None:
+        if self.refused:
+            raise self.refused
 
     def build(self, target: str) -> Report:
         if self.error:
@@ -248,7 +313,7 @@ class Builds:
         try:
             return repro.run(SimpleNamespace(), fresh=fresh)  # type: ignore[arg-type]
         finally:
-            assert not (self.cache.root / "repro").exists()
+            assert [path.name for path in (self.cache.root / "repro").iterdir()] == [".lock"]
 
 
 @pytest.fixture
@@ -269,7 +334,30 @@ def test_what_is_proved_is_not_built_again(builds: Builds, capsys: pytest.Captur
     assert builds.run(fresh=True) == 0
     assert sorted(builds.built) == ["cuda", "vm"] and builds.shared == {"vm": set(), "cuda": set()}
     assert sorted(capsys.readouterr().out.splitlines()) == IDENTICAL
-    assert sorted(builds.given_back) == ["cuda", "vm"]
+    assert set(builds.given_back) == {"cuda", "vm"}
+    assert len(builds.cleared) == 4 and builds.cache not in builds.cleared
+
+
+def test_what_is_refused_is_said_before_anything_is_built(builds: Builds) -> None:
+    builds.refused = CourseboxError("unshare is refused")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CourseboxError, match="unshare is refused"):
+        patch.setattr(repro, "build_all", lambda *_, **__: pytest.fail("it was built"))
+        builds.run()
+
+
+@pytest.mark.parametrize("program", ["sudo", "unshare"])
+def test_root_is_asked_for_before_anything_is_built(
+    builds: Builds, sudo: Path, program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a password, or without the right to a host name, an hour of building would be in vain."""
+    script = sudo.with_name("sudo-bin") / "sudo"
+    script.write_text(
+        script.read_text().replace("exit 0", f'case "$*" in *{program.replace("sudo", "true")}*) exit 1; esac')
+    )
+    monkeypatch.setattr(second, "check_surroundings", CHECK)
+    monkeypatch.setattr(repro, "build_all", lambda *_, **__: pytest.fail("it was built"))
+    with pytest.raises(CourseboxError, match="sudo refuses it" if program == "sudo" else "`unshare --uts` is refused"):
+        repro.run(SimpleNamespace())  # type: ignore[arg-type]
 
 
 def test_each_second_build_has_a_processor(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,5 +402,5 @@ def test_an_error_of_the_second_build_leaves_no_proof_and_nothing_behind(builds:
     builds.error = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         builds.run()
-    assert sorted(builds.given_back) == ["cuda", "vm"]
+    assert set(builds.given_back) == {"cuda", "vm"}
     assert stages_of(report("vm"), proofs) == [] and proofs.find(claim_of(report("vm"))) is None
