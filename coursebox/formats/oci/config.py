@@ -96,6 +96,7 @@ def environment(about: About) -> dict[str, str]:
         "NB_UID": str(about.uid),
         "NB_GID": str(about.gid),
         "JUPYTER_PORT": str(PORT),
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads that compute while they wait hold up those that they wait for
         "NVIDIA_VISIBLE_DEVICES": "all",
         "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
     }

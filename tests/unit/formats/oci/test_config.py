@@ -27,6 +27,7 @@ def test_the_whole_config(tmp_path: Path) -> None:
                 "NB_UID=1000",
                 "NB_GID=100",
                 "JUPYTER_PORT=8888",
+                "OMP_WAIT_POLICY=PASSIVE",
                 "NVIDIA_VISIBLE_DEVICES=all",
                 "NVIDIA_DRIVER_CAPABILITIES=compute,utility",
             ],
