@@ -171,11 +171,11 @@ def test_unwritable_mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     ("noexec", "given", "cache", "said"),
     [
         ((), {}, None, False),
-        (("/tmp",), {}, "/home/me/.cache/torchinductor", False),
+        (("/tmp",), {}, "/srv/me/.cache/torchinductor", False),
         (("/tmp",), {"TORCHINDUCTOR_CACHE_DIR": "/mine"}, "/mine", False),
-        (("/tmp", "/home/me"), {}, None, True),
-        (("/dev/shm/x", "/home/me"), {"TMPDIR": "/dev/shm/x"}, None, True),
-        (("/home/me",), {}, None, False),
+        (("/tmp", "/srv/me"), {}, None, True),
+        (("/dev/shm/x", "/srv/me"), {"TMPDIR": "/dev/shm/x"}, None, True),
+        (("/srv/me",), {}, None, False),
     ],
 )
 def test_programs_are_kept_where_they_may_run(
@@ -187,5 +187,5 @@ def test_programs_are_kept_where_they_may_run(
 
     monkeypatch.setattr(home.os, "statvfs", Status)
     environment = dict(given)
-    assert bool(home.settle_caches(environment, "/home/me")) is said
+    assert bool(home.settle_caches(environment, "/srv/me")) is said
     assert environment.get("TORCHINDUCTOR_CACHE_DIR") == cache

@@ -11,12 +11,12 @@ from coursebox_container.accounts import Account
 from coursebox_container.mounts import Facts, Mount
 
 HOME = "/home/student"
-TABLE = """21 1 0:30 / / ro,relatime - overlay overlay rw,lowerdir=/l
+TABLE = f"""21 1 0:30 / / ro,relatime - overlay overlay rw,lowerdir=/l
 22 21 0:31 / /proc rw - proc proc rw
 36 21 98:0 / /home/student rw,noatime shared:1 master:2 - ext4 /dev/sda rw,seclabel
 37 36 98:0 /x /home/student/my\\040work rw - ext4 /dev/sda rw
 38 36 98:1 / /home/student/data ro,nosuid - fuse.sshfs host:/ rw
-39 36 98:2 / /home/studenter/other rw - ext4 /dev/sda ro
+39 36 98:2 / {HOME}er/other rw - ext4 /dev/sda ro
 40 36 0:40 / /home/student/data/deep rw - tmpfs tmpfs rw
 41 36 98:3 / /home/student/data ro - nfs4 server:/ rw,vers=4.2
 """
