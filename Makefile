@@ -92,7 +92,7 @@ fetch: ## download all that is locked into the cache
 
 .PHONY: doctor
 doctor: ## tell what is here, what is missing, and what to do about it
-	$(call verb,build,doctor)
+	@exec tools/doctor
 
 .PHONY: clean
 clean: ## remove dist/ and build/

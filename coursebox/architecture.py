@@ -121,4 +121,6 @@ AMD64 = Architecture(
 )
 
 ARCHITECTURES: Mapping[str, Architecture] = {found.name: found for found in (AMD64,)}
+# Of Debian 12 and 13: the verbs' wheels are locked for these. tools/bootstrap has the same list.
+PYTHONS = ("3.11", "3.13")
 BUILDER = AMD64  # of the machine that the verbs run on, and of the tools that a build uses

@@ -10,14 +10,12 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from coursebox.architecture import BUILDER
+from coursebox.architecture import BUILDER, PYTHONS
 from coursebox.core.console import step
 from coursebox.core.files import write_text
 from coursebox.core.paths import CHECKOUT
 from coursebox.lock.uv import FoundWheel, find_wheels
 
-# Debian 12 and 13.
-PYTHONS = ("3.11", "3.13")
 GLIBC = 36  # minor version of Debian 12's, the older one
 
 

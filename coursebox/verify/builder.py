@@ -1,17 +1,18 @@
-"""The machine that builds: its settings, system, processors, memory and disk, as findings of the doctor."""
+"""The machine that builds: its system, processors, memory and disk, as findings of the doctor.
+
+Nothing here needs more than Python's standard library: `plain.py` runs it where nothing else is installed.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from coursebox.architecture import ARCHITECTURES, Architecture
-from coursebox.core.paths import Cache
-from coursebox.core.settings import described
 from coursebox.verify.finding import Finding
 
 # Free bytes that `make ova` from an empty cache takes at its peak, what it takes when the cache is warm, and what both
@@ -21,16 +22,21 @@ MEMORY = 2e9  # bytes that the builder may use
 SYSTEMS = ("12", "13")
 
 
-def chosen_settings() -> Finding:
-    """Which settings the environment changes, without the passwords in addresses."""
-    changed = [f"{name}={os.environ[name]}" for name, _ in described() if os.environ.get(name)]
-    text = re.sub(r"//[^/@\s]+@", "//…@", ", ".join(changed))
-    return Finding("settings", "ok", text or "none is set; README.md lists them")
+class Folders(Protocol):
+    """The cache, as coursebox.core.paths has it."""
+
+    @property
+    def root(self) -> Path: ...
+    @property
+    def stages(self) -> Path: ...
 
 
-def system(release: Path = Path("/etc/os-release"), machine: str | None = None) -> Finding:
-    """The operating system and the processor's architecture (os-release(5))."""
-    machine = machine or platform.machine()
+def system(release: Path = Path("/etc/os-release"), machine: str | None = None, kernel: str | None = None) -> Finding:
+    """The operating system and the processor's architecture (os-release(5)); kernel: what `uname` says."""
+    machine, kernel = machine or platform.machine(), kernel or platform.system()
+    if kernel != "Linux":
+        advice = "build on a machine, or in a virtual machine, with Debian 12 or 13"
+        return Finding("system", "blocks", f"{kernel}, {machine}", advice)
     values = {}
     with suppress(OSError):
         for line in release.read_text(encoding="utf-8").splitlines():
@@ -63,7 +69,7 @@ def memory(meminfo: str) -> Finding:
     return Finding("memory", "ok", text)
 
 
-def disk(cache: Cache, free: int | None = None) -> Finding:
+def disk(cache: Folders, free: int | None = None) -> Finding:
     """Space for the cache; one that holds a build already needs less."""
     place = cache.root
     while not place.exists():

@@ -17,12 +17,12 @@ from coursebox.course import Course, load_course
 from coursebox.host.packages import PACKAGES, missing_packages
 from coursebox.lock.lockfile import Locks, read_locks
 from coursebox.prune import cache_limit, sizes
-from coursebox.verify.builder import chosen_settings, disk, memory, processors, system
+from coursebox.verify.builder import disk, memory, processors, system
 from coursebox.verify.containers import docker, gpu
 from coursebox.verify.finding import Finding
 from coursebox.verify.machine.accel import kvm_verdict
 from coursebox.verify.machine.qemu import Forward, check_ports
-from coursebox.verify.network import data_sets, debian_mirror, python_index
+from coursebox.verify.network import chosen_settings, data_sets, debian_mirror, python_index
 
 SIGNS = {"ok": "[green]✓[/]", "note": "[yellow]![/]", "blocks": "[bold red]✗[/]"}
 

@@ -1,7 +1,8 @@
-"""Findings about the network: whether the archives answer from which a build takes its parts."""
+"""Findings about the settings, and whether the archives answer from which a build takes its parts."""
 
 from __future__ import annotations
 
+import os
 import re
 
 import httpx
@@ -10,7 +11,15 @@ from coursebox.archives.apt import AptMirrors, read_apt
 from coursebox.archives.mirrors import data_mirrors, join, local_path
 from coursebox.archives.pip import PipSettings, read_pip
 from coursebox.archives.reach import archive_client
+from coursebox.core.settings import described
 from coursebox.verify.finding import Finding
+
+
+def chosen_settings() -> Finding:
+    """Which settings the environment changes, without the passwords in addresses."""
+    changed = [f"{name}={os.environ[name]}" for name, _ in described() if os.environ.get(name)]
+    text = re.sub(r"//[^/@\s]+@", "//…@", ", ".join(changed))
+    return Finding("settings", "ok", text or "none is set; README.md lists them")
 
 
 def debian_mirror(suite: str, *, needed: bool) -> Finding:

@@ -10,9 +10,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from coursebox.architecture import PYTHONS
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
-from coursebox.lock.toolchain import PYTHONS, lock_toolchain
+from coursebox.lock.toolchain import lock_toolchain
 from tests.equipment.wheels import make_wheel
 
 REQUIRES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from coursebox.core.paths import Cache
 from coursebox.core.settings import described
 from coursebox.host.gpu import Gpu
 from coursebox.lock.lockfile import Deb, Locks, Wheel
-from coursebox.verify import builder, containers, doctor, network
+from coursebox.verify import builder, containers, doctor, network, plain
 from coursebox.verify.finding import Finding
 from coursebox.verify.machine.accel import Verdict
 
@@ -266,3 +267,33 @@ def test_settings_are_shown_without_passwords(healthy: Path, monkeypatch: pytest
     monkeypatch.setenv("MIRROR", "https://me:secret@host.example/sets /data")
     (finding,) = found(healthy, "settings")
     assert finding.text.startswith("MIRROR=https://…@host.example/sets /data, ")
+
+
+def test_another_kernel_blocks() -> None:
+    finding = builder.system(machine="arm64", kernel="Darwin")
+    assert (finding.state, finding.text) == ("blocks", "Darwin, arm64") and "Debian 12 or 13" in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("version", "library", "state"),
+    [((3, 11), "glibc", "ok"), ((3, 13), "glibc", "ok"), ((3, 12), "glibc", "blocks"), ((3, 11), "", "blocks")],
+)
+def test_a_python_without_wheels_blocks(version: tuple[int, int], library: str, state: str) -> None:
+    assert plain.python(version, library).state == state
+
+
+def test_what_cannot_be_looked_at_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a system without /proc."""
+    monkeypatch.setattr(plain, "processors", lambda: vars(platform)["no_such_function"])
+    found = {finding.topic: finding for finding in plain.examine()}
+    assert found["processors"].state == "note" and "could not be looked at (KeyError" in found["processors"].text
+    assert found["system"].state in ("ok", "note")
+
+
+def test_the_plain_doctor_looks_into_the_same_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for chosen in ({"COURSEBOX_CACHE": str(tmp_path)}, {"XDG_CACHE_HOME": str(tmp_path)}, {"HOME": str(tmp_path)}):
+        for name in ("COURSEBOX_CACHE", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in chosen.items():
+            monkeypatch.setenv(name, value)
+        assert plain.cache_folder() == Cache.from_environment().root
