@@ -12,7 +12,7 @@ from coursebox.core.digests import sha256_bytes
 from coursebox.core.paths import Cache
 from coursebox.core.run import capture, run
 from coursebox.core.settings import settings
-from coursebox.host.dockerd import ensure_engine
+from coursebox.host.dockerd import engine_security, ensure_engine
 
 LABEL = "org.coursebox.build"
 
@@ -94,7 +94,7 @@ def run_container(
     """
     words: list[str] = ["docker", "run", "--rm", "--network", "none", "--label", label()]
     words += ["--interactive"] if stdin is not None else []
-    words += ["--user", f"{os.getuid()}:{os.getgid()}"] if as_me else []
+    words += _as_me() if as_me else []
     words += ["--volume", scratch] if scratch else []
     words += ["--cpuset-cpus", processors()] if processors() else []
     for host, inside in (mounts or {}).items():
@@ -102,6 +102,19 @@ def run_container(
     for name, value in (env or {}).items():
         words += ["--env", f"{name}={value}"]
     run([*words, image, *command], what=what, log=log, stdout=stdout, stdin=stdin)
+
+
+def _as_me() -> list[str]:
+    """How a container writes to a mount as the caller does.
+
+    In a rootless engine the caller is root inside, and no other user (https://docs.docker.com/engine/security/rootless/).
+    An engine that maps users is asked not to (https://docs.docker.com/engine/security/userns-remap/).
+    """
+    security = engine_security()
+    if "name=rootless" in security:
+        return ["--user", "0:0"]
+    own = ["--userns", "host"] if "name=userns" in security else []
+    return [*own, "--user", f"{os.getuid()}:{os.getgid()}"]
 
 
 def processors() -> str:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 
-from coursebox.host.dockerd import ask_engine
+from coursebox.host.dockerd import ask_engine, engine_security
 from coursebox.host.gpu import engine_runtimes, find_gpus, trouble
 from coursebox.verify.finding import Finding
+
+KINDS = {"name=rootless": "rootless: what it writes belongs to you", "name=userns": "it maps users to others"}
 
 
 def docker() -> Finding:
     """Whether an engine answers, and what a build would do when none does."""
     trouble = ask_engine()
     if trouble is None:
-        return Finding("Docker", "ok", "an engine answers")
+        security = engine_security()
+        kinds = [text for name, text in KINDS.items() if name in security]
+        return Finding("Docker", "ok", ", ".join(["an engine answers", *kinds]))
     if "permission denied" in trouble.lower():
         advice = "run: sudo usermod --append --groups docker $USER, and log in again"
         return Finding("Docker", "blocks", "an engine runs, but this user may not talk to it", advice)

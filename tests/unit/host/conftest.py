@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BASICS = ("cat", "env", "sh", "sleep", "touch")
+BASICS = ("cat", "env", "setsid", "sh", "sleep", "touch")
 
 
 class Host:

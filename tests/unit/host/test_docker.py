@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,27 @@ def test_not_running_and_no_root(machine: Any, as_user: Callable[..., None]) -> 
         ensure_engine()
     assert str(caught.value) == (
         "Docker is not running, and starting it needs root, and there is no sudo\n  hint: as root, run: dockerd"
+    )
+
+
+def test_sudo_can_ask_for_a_password_when_it_starts_the_engine(machine: Any, as_user: Callable[..., None]) -> None:
+    """In a session of its own it would have no terminal. The engine has one, so that it outlives this terminal."""
+    as_user(sudo=True)
+    machine.program("sudo", 'echo "$(cut -d" " -f6 /proc/$$/stat)" >"$host/session-of-sudo"\nshift\nexec "$@"')
+    machine.program("dockerd", f'cut -d" " -f6 /proc/$$/stat >"$host/session-of-engine"\n{DAEMON}')
+    (machine.bin / "cut").symlink_to("/usr/bin/cut")
+    ensure_engine()
+    sessions = [int((machine.folder / f"session-of-{who}").read_text()) for who in ("sudo", "engine")]
+    assert sessions[0] == os.getsid(0) != sessions[1]
+
+
+def test_sudo_that_refuses_is_said_at_once(machine: Any, as_user: Callable[..., None]) -> None:
+    as_user(sudo=True)
+    machine.program("sudo", "exit 1")
+    with pytest.raises(CourseboxError) as caught:
+        ensure_engine()
+    assert str(caught.value) == (
+        "Docker is not running, and root could not start it (exit status 1)\n  hint: as root, run: dockerd"
     )
 
 

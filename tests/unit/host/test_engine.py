@@ -13,7 +13,7 @@ import pytest
 
 from coursebox.core.paths import Cache
 from coursebox.host.bases import REMEMBERED, keep_images
-from coursebox.host.engine import image_name, label, remove_images, remove_leftovers
+from coursebox.host.engine import image_name, label, remove_images, remove_leftovers, run_container
 
 
 def test_only_containers_of_ended_processes_of_this_cache_are_removed(host: Any) -> None:
@@ -126,3 +126,22 @@ def test_a_damaged_note_of_bases_counts_as_none(engine: Engine, caches: list[Cac
     (caches[0].root / "engine.json").write_text(text)
     engine.build(caches[0], "course-1: image-cuda", "b")
     assert engine.left() == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("security", "words"),
+    [
+        ("[]", ["--user", f"{os.getuid()}:{os.getgid()}"]),
+        ("null", ["--user", f"{os.getuid()}:{os.getgid()}"]),
+        ("{", ["--user", f"{os.getuid()}:{os.getgid()}"]),
+        ('["name=seccomp,profile=builtin","name=rootless","name=cgroupns"]', ["--user", "0:0"]),
+        ('["name=userns"]', ["--userns", "host", "--user", f"{os.getuid()}:{os.getgid()}"]),
+    ],
+)
+def test_what_a_container_writes_belongs_to_the_caller_in_every_engine(
+    host: Any, security: str, words: list[str], tmp_path: Path
+) -> None:
+    host.program("docker", f"case $1 in info) echo '{security}';; esac")
+    run_container("image", ["true"], what="a try", log=tmp_path / "log", as_me=True)
+    (call,) = [call for call in host.calls if call.startswith("docker run")]
+    assert f" {' '.join(words)} " in call and call.count("--user") == (2 if "--userns" in words else 1)

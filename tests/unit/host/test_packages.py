@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from coursebox.core.errors import CourseboxError
-from coursebox.host.packages import PACKAGES, ensure_packages, install, missing_packages
+from coursebox.host import packages
+from coursebox.host.packages import (
+    PACKAGES,
+    PROXIES,
+    ask_for_root,
+    ensure_packages,
+    install,
+    missing_packages,
+    root_prefix,
+)
 
 APT = "apt-get --option=DPkg::Lock::Timeout=300 --option=Dpkg::Use-Pty=false --quiet --yes "
 
@@ -65,6 +75,43 @@ def test_neither_root_nor_sudo(debian: Any, as_user: Callable[..., None]) -> Non
         "installing ovmf qemu-utils needs root, and there is no sudo\n"
         "  hint: as root, run: apt-get install ovmf qemu-utils"
     )
+
+
+def test_sudo_keeps_the_proxies(debian: Any, as_user: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """sudo clears the environment, and apt-get would find no way out."""
+    as_user(sudo=True)
+    for name in PROXIES:
+        monkeypatch.delenv(name, raising=False)
+    assert root_prefix("a", "b")[1:] == ["--"]
+    monkeypatch.setenv("https_proxy", "http://user:word@proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    prefix = root_prefix("a", "b")
+    assert prefix[1:] == ["--preserve-env=https_proxy,NO_PROXY", "--"]
+    assert "word" not in " ".join(prefix)  # every user sees the command lines of all
+
+
+@pytest.mark.parametrize("sudo", [True, False])
+def test_the_password_is_asked_for_once(
+    debian: Any, as_user: Callable[..., None], monkeypatch: pytest.MonkeyPatch, sudo: bool
+) -> None:
+    if sudo:
+        as_user(sudo=True)
+        debian.program("true")
+        monkeypatch.setattr(packages, "REFRESH", 0.05)
+    with ask_for_root("a second build", "make repro") as prefix:
+        assert bool(prefix) is sudo
+        time.sleep(0.3)
+    asked = [call for call in debian.calls if call.startswith("sudo")]
+    assert (asked[:1], set(asked[1:])) == (
+        (["sudo -- true"], {"sudo --non-interactive --validate"}) if sudo else ([], set())
+    )
+
+
+def test_a_password_that_is_not_given_is_a_sentence(debian: Any, as_user: Callable[..., None]) -> None:
+    as_user(sudo=True)
+    debian.program("sudo", "exit 1")
+    with pytest.raises(CourseboxError, match="a second build needs root"), ask_for_root("a second build", "x"):
+        pytest.fail("it goes on")
 
 
 def test_no_debian(host: Any) -> None:
