@@ -120,9 +120,10 @@ def test_the_module_is_the_command() -> None:
 
 
 def test_make_and_the_command_line_have_the_same_verbs(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each target of the Makefile, but `help`, hands over its own name."""
+    """Each target of the Makefile, but `help`, hands over its own name; the doctor looks before Python is prepared."""
     text = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
     handed_over = dict(re.findall(r"^([a-z-]+):.*\n\t\$\(call verb,(?:build|test),([a-z-]+)\)$", text, re.MULTILINE))
+    handed_over |= {name: name for name in re.findall(r"^(doctor):.*\n\t@exec tools/doctor$", text, re.MULTILINE)}
     targets = set(re.findall(r"^\.PHONY: (\S+)$", text, re.MULTILINE)) - {"help"}
     assert handed_over == {name: name for name in targets}
     with pytest.raises(SystemExit):
