@@ -40,27 +40,28 @@ class Facts(NamedTuple):
 
 
 def read_mounts(table: str = TABLE) -> list[Mount]:
-    """All mounts, in the order in which they were made: a later one hides an earlier one at the same place."""
-    found = []
-    with open(table, encoding="utf-8", errors="surrogateescape") as file:
-        for line in file:
-            left, _, right = line.partition(" - ")
-            fields, (kind, _, options) = left.split(), right.split()[:3]
-            found.append(
-                Mount(
-                    _unescaped(fields[4]),
-                    kind,
-                    "ro" in fields[5].split(","),
-                    "ro" in options.split(","),
-                    "seclabel" in options.split(","),
-                )
-            )
-    return found
+    """All mounts, in the order in which they were made: a later one hides an earlier one at the same place.
+
+    Empty where the kernel does not say.
+    """
+    try:
+        with open(table, encoding="utf-8", errors="surrogateescape") as file:
+            return [_mount(line.rstrip("\n")) for line in file]
+    except OSError:
+        return []
+
+
+def _mount(line: str) -> Mount:
+    left, _, right = line.partition(" - ")
+    fields, (kind, *_, options) = left.split(" "), right.split(" ")  # the source in between may be empty
+    disk = options.split(",")
+    return Mount(_unescaped(fields[4]), kind, "ro" in fields[5].split(","), "ro" in disk, "seclabel" in disk)
 
 
 def mount_of(path: str, table: str = TABLE) -> Mount:
-    """The mount that a path lies on: the deepest one above it. `path` is without links."""
-    above = [one for one in read_mounts(table) if f"{path}/".startswith(f"{one.point.rstrip('/')}/")]
+    """The mount that a path lies on: the deepest one above it, or one without a name. `path` is without links."""
+    above = [Mount("", "", False, False, False)]
+    above += [one for one in read_mounts(table) if f"{path}/".startswith(f"{one.point.rstrip('/')}/")]
     deepest = max(len(one.point) for one in above)
     return [one for one in above if len(one.point) == deepest][-1]
 

@@ -70,7 +70,7 @@ def prepare(environment: MutableMapping[str, str], folder: str) -> None:
     if not by_hub(environment):
         tls.settle(environment)
         credentials.settle(environment, folder)
-        home = environment["HOME"]
+        home = environment.get("HOME") or os.path.expanduser("~")
         if not home.startswith(f"{folder}/") and mounts.vanishes(home):  # a recovery home has its own warning
             say(f"What you save in {home} goes with the container: docker run -v course:{home} keeps it.")
     write_private(f"{folder}/{ADDRESS}", "")  # from now on the container is healthy only when the server answers

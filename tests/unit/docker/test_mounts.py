@@ -52,6 +52,14 @@ def test_mounts_below_the_home(table: str) -> None:
     ]  # fmt: skip
 
 
+def test_a_mount_without_a_source_and_a_kernel_that_says_nothing(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text("21 1 0:30 / / rw - tmpfs  ro\n")
+    assert mounts.mount_of("/x", str(table)) == Mount("/", "tmpfs", False, True, False)
+    missing = str(tmp_path / "missing")
+    assert mounts.mount_of("/x", missing).point == "" and not mounts.vanishes("/x", missing)
+
+
 @pytest.mark.parametrize(("path", "gone"), [("/srv", True), (HOME, False), (f"{HOME}/data/deep", True)])
 def test_what_vanishes_with_the_container(table: str, path: str, gone: bool) -> None:
     assert mounts.vanishes(path, table) is gone

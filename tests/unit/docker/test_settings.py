@@ -106,6 +106,12 @@ def test_an_account_of_the_system_may_be_itself() -> None:
     assert start.account_as_root({"NB_USER": "nobody", "NB_UID": "65534"}, IMAGE).uid == 65534
 
 
+def test_a_name_of_a_person_takes_another_uid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the image's own: student is 1000 in /etc/passwd."""
+    monkeypatch.setattr(start.accounts, "read_text", lambda _: "student:x:1000:100::/home/student:/bin/bash\n")
+    assert start.account_as_root({"NB_USER": "student", "NB_UID": "5000"}, IMAGE).uid == 5000
+
+
 @pytest.mark.parametrize("name", ["a:b", "a\nroot:x:0:student", "a,b", "a/b", "x" * 33, "a\r"])
 def test_what_is_no_group_name(name: str) -> None:
     for account in (start.account_as_root, start.account_as_is):
