@@ -25,6 +25,12 @@ from coursebox.core.files import flush, flush_tree
 from coursebox.core.paths import Cache
 from coursebox.core.records import RECORD, file_digest, files_in, is_whole, read_record, write_record
 
+# By-products of tools: caches, version control, what systems and editors (copies, locks) leave in folders.
+LITTER = frozenset(
+    "__pycache__ .ipynb_checkpoints .mypy_cache .pytest_cache .ruff_cache .git .svn .hg .DS_Store Thumbs.db".split()
+)
+ENDINGS = (".pyc", "~", ".swp")
+
 
 @dataclass(frozen=True)
 class Result:
@@ -156,26 +162,24 @@ def code_digests(code: Sequence[Path]) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in code}
 
 
-def tree_digest(folder: Path, skip: Callable[[Path], bool] | None = None) -> str:
+def tree_digest(folder: Path) -> str:
     """Digest of the files below `folder`: their paths, whether they are executable, and their bytes.
 
-    Times, owners and the umask of the checkout do not count. skip: tells by its path in `folder` which file does not
-    count either; by default caches of tools and editors.
+    Times, owners, the umask of the checkout and litter of tools do not count.
     """
-    skip = skip or is_litter
     lines = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)
-        if path.is_file() and not skip(relative):
+        if path.is_file() and not is_litter(relative):
             executable = "x" if path.stat().st_mode & 0o100 else "-"
             lines.append(f"{sha256_file(path)} {executable} {relative.as_posix()}")
     return sha256_bytes("\n".join(lines).encode())
 
 
 def is_litter(relative: Path) -> bool:
-    """Whether a path is a by-product of tools, or of a lab that was run, that never belongs into an image."""
-    tools = {"__pycache__", ".ipynb_checkpoints", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".DS_Store", ".git"}
-    return bool(set(relative.parts) & (tools | {"results"})) or relative.name.endswith((".pyc", "~"))
+    """Whether a path is a by-product of tools, which never belongs into an image: LITTER and ENDINGS are the list."""
+    name = relative.name
+    return bool(LITTER.intersection(relative.parts)) or name.endswith(ENDINGS) or name.startswith(".#")
 
 
 def storage_error(error: OSError, cache: Cache) -> CourseboxError:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from coursebox.trees.labs import lab_files
+from coursebox.trees.labs import look, say_litter
 from coursebox.trees.seal import order
 
 SHARE = "usr/share/coursebox"
@@ -27,21 +27,23 @@ class Home:
 
 
 @dataclass(frozen=True)
-class Item:
+class Addition:
     """One entry of a tar: its header, and the file that holds its bytes; None for a folder."""
 
     header: tarfile.TarInfo
     source: Path | None
 
 
-def content(data: Path, labs: Path, *, epoch: int, home: Home | None = None) -> list[Item]:
+def content(data: Path, labs: Path, *, epoch: int, home: Home | None = None) -> list[Addition]:
     """What a course puts into a tree: the data sets, the pristine labs, which nobody can change, and labs to work in.
 
-    data: a folder that is put in as it is. labs: the folder of the labs, of which students get `lab_files`. epoch: the
-    time of all entries, seconds since 1970. home: None where the labs are put into the home at each start.
+    data: a folder that is put in as it is. labs: a folder of which students get what `look` finds. epoch: the time of
+    all entries, seconds since 1970. home: None where the labs are put into the home at each start.
     """
-    sets = [(path.relative_to(data), path) for path in sorted(data.rglob("*")) if path.is_file()]
-    pristine = [(relative, path) for relative, path in lab_files(labs)]
+    sets = [(path.relative_to(data), path, False) for path in sorted(data.rglob("*")) if path.is_file()]
+    found = look(labs)
+    say_litter(found)
+    pristine = [(item.path, labs / item.path, item.executable or item.path.suffix == ".sh") for item in found.items]
     items = [_folder(SHARE, 0o755, epoch)]
     items += _placed(f"{SHARE}/data", sets, 0o555, epoch)
     items += _placed(f"{SHARE}/labs", pristine, 0o555, epoch)
@@ -51,26 +53,29 @@ def content(data: Path, labs: Path, *, epoch: int, home: Home | None = None) -> 
 
 
 def _placed(
-    place: str, files: Sequence[tuple[Path, Path]], mode: int, epoch: int, uid: int = 0, gid: int = 0
-) -> Iterator[Item]:
-    """Files with the folders above them, below the folder `place`. mode: that of folders and of executable files."""
+    place: str, found: Sequence[tuple[Path, Path, bool]], mode: int, epoch: int, uid: int = 0, gid: int = 0
+) -> Iterator[Addition]:
+    """Files, and folders with nothing in them, with the folders above them, below the folder `place`.
+
+    found: the path below `place`, where it lies, and whether it is executable. mode: of folders and executable files.
+    """
     yield _folder(place, mode, epoch, uid, gid)
     made = {Path()}
-    for relative, source in files:
-        for folder in reversed(relative.parents):
+    for relative, source, executable in found:
+        for folder in [*reversed(relative.parents), *([relative] if source.is_dir() else [])]:
             if folder not in made:
                 made.add(folder)
                 yield _folder(f"{place}/{folder.as_posix()}", mode, epoch, uid, gid)
-        executable = source.stat().st_mode & 0o100 or source.suffix == ".sh"
-        header = _header(f"{place}/{relative.as_posix()}", mode if executable else mode & 0o666, epoch, uid, gid)
-        header.size = source.stat().st_size
-        yield Item(header, source)
+        if not source.is_dir():
+            header = _header(f"{place}/{relative.as_posix()}", mode if executable else mode & 0o666, epoch, uid, gid)
+            header.size = source.stat().st_size
+            yield Addition(header, source)
 
 
-def _folder(name: str, mode: int, epoch: int, uid: int = 0, gid: int = 0) -> Item:
+def _folder(name: str, mode: int, epoch: int, uid: int = 0, gid: int = 0) -> Addition:
     header = _header(name, mode, epoch, uid, gid)
     header.type = tarfile.DIRTYPE
-    return Item(header, None)
+    return Addition(header, None)
 
 
 def _header(name: str, mode: int, epoch: int, uid: int, gid: int) -> tarfile.TarInfo:
@@ -79,7 +84,7 @@ def _header(name: str, mode: int, epoch: int, uid: int, gid: int) -> tarfile.Tar
     return header
 
 
-def put_in(tar: Path, target: Path, items: Sequence[Item], *, start: int = 0) -> int:
+def put_in(tar: Path, target: Path, items: Sequence[Addition], *, start: int = 0) -> int:
     """Write the tar `target`: `tar` with `items` among its entries, sorted as in a sealed tar; how many were added.
 
     An entry that `tar` has already stays. start: bytes of `tar` that are copied as they are, and whose entries come
@@ -102,7 +107,7 @@ def put_in(tar: Path, target: Path, items: Sequence[Item], *, start: int = 0) ->
     return len(added)
 
 
-def _add(tar: tarfile.TarFile, item: Item) -> None:
+def _add(tar: tarfile.TarFile, item: Addition) -> None:
     if item.source is None:
         tar.addfile(item.header)
         return

@@ -31,8 +31,13 @@ def tracked(checkout: Path = CHECKOUT) -> list[Path]:
     else:
         tops = (path for path in checkout.iterdir() if path.name not in MADE)
         every = (path for top in tops for path in (top, *top.rglob("*")))
-        found = [path for path in every if not is_litter(path.relative_to(checkout))]
+        found = [path for path in every if not _made(path.relative_to(checkout))]
     return sorted(path for path in found if path.is_file())
+
+
+def _made(relative: Path) -> bool:
+    """Whether tools have made a file, or a lab that was run."""
+    return is_litter(relative) or (relative.parts[:1] == ("labs",) and relative.parts[2:3] == ("results",))
 
 
 def files_digest(paths: Iterable[Path], checkout: Path = CHECKOUT) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from coursebox.trees.labs import stays
+from coursebox.trees.labs import look
 
 LABS = "/usr/share/coursebox/labs"
 
@@ -21,14 +21,15 @@ def test_neither_solutions_nor_the_grader_are_among_the_labs(host, members):
 
 def test_labs_are_those_of_the_course_and_writable(host, place, members):
     folder: Path = place.course.labs.folder
-    wanted = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")
-              if path.is_file() and not stays(path.relative_to(folder))}  # fmt: skip
+    items = {item.path.as_posix(): item for item in look(folder).items if not item.folder}
+    wanted = {name: folder / name for name in items}
     pristine, home = f"{LABS[1:]}/", f"home/{place.user}/labs/"
     # A container fills its home when it starts: tests/container has that.
     for top in [pristine, home][: 2 if place.kind == "vm" else 1]:
         assert {n.removeprefix(top) for n, m in members.items() if n.startswith(top) and m.isreg()} == set(wanted)
     for name, path in wanted.items():
         assert host.file(f"/{pristine}{name}").content == path.read_bytes()
+        assert members[pristine + name].mode & 0o111 or not items[name].executable
     for name, path in wanted.items() if place.kind == "vm" else ():
         assert members[home + name].uid == 1000 and members[home + name].mode & 0o200
         assert host.file(f"/{home}{name}").content == path.read_bytes()

@@ -251,8 +251,7 @@ def test_tree_digest_sees_names_contents_and_modes_only(tmp_path: Path) -> None:
     files = {"a b/ü.py": "1", "x": "2"}
     same = tree("one", files)
     assert (
-        tree("two", {**files, "__pycache__/x.pyc": "3", "x~": "4", "results/x.png": "5", ".mypy_cache/x": "6"}, 0o600)
-        == same
+        tree("two", {**files, "__pycache__/x.pyc": "3", "x~": "4", ".x.swp": "5", ".mypy_cache/x": "6"}, 0o600) == same
     )
     assert tree("three", {**files, "x": "3"}) != same
     assert tree("four", {"a b/ü.py": "1", "y": "2"}) != same

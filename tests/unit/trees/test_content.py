@@ -33,6 +33,7 @@ def labs(tmp_path: Path) -> Path:
     (folder / "run.sh").write_bytes(b"echo")
     (folder / "tool").write_bytes(b"#!/bin/sh")
     (folder / "tool").chmod(0o700)
+    (folder / "02" / "empty").mkdir(parents=True)
     return folder
 
 
@@ -75,6 +76,7 @@ def test_modes_owners_and_bytes(tmp_path: Path, data: Path, labs: Path) -> None:
     assert found[f"{pristine}/run.sh"] == ("file", 0o555, 0, 0, b"echo")
     assert found[f"{own}/01 Löwe/exercise.py"] == ("file", 0o644, 1000, 1001, b"pass")
     assert found[f"{own}/tool"] == ("file", 0o755, 1000, 1001, b"#!/bin/sh")
+    assert found[f"{own}/02/empty"][:4] == found[f"{own}/02"][:4] == ("folder", 0o755, 1000, 1001)
     assert found[own][:4] == ("folder", 0o755, 1000, 1001)
     assert not [name for name in found if "author" in name]
     with tarfile.open(tmp_path / "tree.tar") as tar:

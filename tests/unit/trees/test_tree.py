@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +19,7 @@ from coursebox.disk import grub
 from coursebox.identity import identity
 from coursebox.trees import diff as changes
 from coursebox.trees import provision, stage
-from coursebox.trees.labs import lab_files, labs_digest
+from coursebox.trees.labs import labs_digest, look, say_litter
 from coursebox.trees.machine import jupyter_hash, machine_variables
 from coursebox.trees.stage import role_digests
 
@@ -28,7 +30,7 @@ def test_litter_of_tools_is_no_lab(tmp_path: Path) -> None:
     (labs / "a b" / "Löwe.py").write_text("1")
     (labs / "a b" / "__pycache__" / "x.pyc").write_text("2")
     (labs / "run.sh").write_text("3")
-    assert [relative.as_posix() for relative, _ in lab_files(labs)] == ["a b/Löwe.py", "run.sh"]
+    assert [item.path.as_posix() for item in look(labs).items] == ["a b/Löwe.py", "run.sh"]
 
 
 def test_what_authors_write_for_themselves_stays_and_does_not_count(tmp_path: Path) -> None:
@@ -39,9 +41,73 @@ def test_what_authors_write_for_themselves_stays_and_does_not_count(tmp_path: Pa
     (labs / "01_x" / "author" / "lab.py").write_text("the solution")
     (labs / "AUTHORS.md").write_text("how to write a lab")
     assert labs_digest(labs) == before
-    assert [relative.as_posix() for relative, _ in lab_files(labs)] == ["01_x/check.py"]
+    assert [item.path.as_posix() for item in look(labs).items] == ["01_x/check.py"]
     (labs / "01_x" / "authors.py").write_text("2")
     assert labs_digest(labs) != before
+
+
+def odd_labs(folder: Path) -> Path:
+    """Labs with all that was once left out without a word."""
+    lab = folder / "labs" / "01_x"
+    for place in ("01_x/results", "02_y/results", "02_y/empty", "02_y/only litter/__pycache__"):
+        (folder / "labs" / place).mkdir(parents=True)
+    for name in ("check.py", "results/picture.png", "notes.txt~", ".#lock"):
+        (lab / name).write_text(name)
+    for name in ("results/given.csv", "exercise.py", "only litter/__pycache__/x.pyc"):
+        (folder / "labs" / "02_y" / name).write_text(name)
+    (folder / "labs" / "results").write_text("a file of this name")
+    (folder / "labs" / "01_x" / "tool").write_text("run me")
+    (folder / "labs" / "01_x" / "tool").chmod(0o700)
+    (lab / "dangling").symlink_to("nowhere")
+    (lab / "linked file").symlink_to("check.py")
+    (lab / "linked folder").symlink_to("../02_y")
+    os.mkfifo(lab / "pipe")
+    return folder / "labs"
+
+
+def test_only_litter_is_left_out_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = look(odd_labs(tmp_path))
+    say_litter(found)
+    assert {item.path.as_posix() for item in found.items if not item.folder} == {
+        "01_x/check.py", "01_x/linked file", "01_x/tool", "02_y/results/given.csv", "02_y/exercise.py", "results",
+    }  # fmt: skip
+    assert [item.path.as_posix() for item in found.items if item.folder] == ["02_y/empty"]
+    assert [item.path.as_posix() for item in found.items if item.executable] == ["01_x/tool"]
+    said = capsys.readouterr().err
+    assert "  labs: by-products of tools are left out: 01_x/.#lock, 01_x/notes.txt~, 01_x/results, " in said
+
+
+def test_what_cannot_be_taken_is_said_each_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labs = odd_labs(tmp_path)
+    labs_digest(labs)
+    assert capsys.readouterr().err.splitlines() == [
+        f"warning: labs: {labs}/01_x/dangling is a link that leads nowhere, and is left out: mend it, or remove it",
+        f"warning: labs: {labs}/01_x/linked folder is a link to a folder, and is left out: put the folder itself there",
+        f"warning: labs: {labs}/01_x/pipe is neither a file nor a folder, and is left out: remove it",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (lambda labs: (labs / "results").write_text("edited"), True),
+        (lambda labs: (labs / "02_y" / "results" / "given.csv").write_text("edited"), True),
+        (lambda labs: (labs / "02_y" / "empty").rmdir(), True),
+        (lambda labs: (labs / "02_y" / "another").mkdir(), True),
+        (lambda labs: (labs / "01_x" / "tool").chmod(0o600), True),
+        (lambda labs: (labs / "01_x" / "check.py").write_text("edited"), True),
+        (lambda labs: (labs / "01_x" / "results" / "picture.png").write_text("edited"), False),
+        (lambda labs: (labs / "01_x" / "notes.txt~").unlink(), False),
+        (lambda labs: (labs / "01_x" / "dangling").unlink(), False),
+    ],
+)
+def test_all_that_is_taken_counts_and_nothing_else(
+    tmp_path: Path, change: Callable[[Path], object], counts: bool
+) -> None:
+    labs = odd_labs(tmp_path)
+    before = labs_digest(labs)
+    change(labs)
+    assert (labs_digest(labs) != before) is counts
 
 
 def named(name: str, version: str) -> Course:
