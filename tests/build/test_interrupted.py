@@ -21,7 +21,7 @@ from coursebox.host.engine import remove_images
 from coursebox.trees.repository import link_or_copy
 from coursebox.verify.room import own_room
 
-STAGES = ("tools", "bootstrap-vm", "system-vm", "course-vm", "disk", "vmdk", "ova")
+STAGES = ("tools", "bootstrap-vm", "system-vm", "provisioned-vm", "course-vm", "disk", "vmdk", "ova")
 INTO = 0.4  # the share of a stage's usual time, or of 30 s, after which it is killed
 PATIENCE = 1800.0
 

@@ -26,8 +26,8 @@ from coursebox.verify.second import Second, share_stages
 
 Report = dict[str, Any]
 STAGES = {
-    "vm": ("tools", "packer", "bootstrap-vm", "system-vm", "course-vm", "ova"),
-    "cuda": ("tools", "packer", "system-cuda", "course-cuda", "image"),
+    "vm": ("tools", "packer", "bootstrap-vm", "system-vm", "provisioned-vm", "course-vm", "ova"),
+    "cuda": ("tools", "packer", "system-cuda", "provisioned-cuda", "course-cuda", "image"),
 }
 
 
@@ -65,7 +65,7 @@ def test_an_identical_build_proves_its_file_and_all_its_stages(proofs: Proofs) -
     keep(report(), report(), proofs)
     assert stages_of(report(), proofs) == [*STAGES["vm"]]
     proof = proofs.find(claim_of(report()))
-    assert proof is not None and proof.claim == "repro/course-1.ova" and proof.seconds == 12.0
+    assert proof is not None and proof.claim == "repro/course-1.ova" and proof.seconds == 14.0
 
 
 def test_a_stage_that_differs_is_not_proved_by_the_same_file(proofs: Proofs) -> None:
@@ -377,7 +377,7 @@ def test_after_an_edit_only_what_follows_is_built_again(builds: Builds, capsys: 
     capsys.readouterr()
     assert builds.run() == 0
     assert builds.built == ["vm"]
-    assert builds.shared == {"vm": {"tools", "packer", "bootstrap-vm", "system-vm"}}
+    assert builds.shared == {"vm": {"tools", "packer", "bootstrap-vm", "system-vm", "provisioned-vm"}}
     lines = capsys.readouterr().out.splitlines()
     assert sorted(lines) == ["identical cuda digest course-1-cuda.oci.tar", "identical edited course-1.ova"]
 
