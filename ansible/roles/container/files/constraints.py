@@ -16,5 +16,6 @@ for path, text in (
     (target, "".join(f"{pin}\n" for pin in pins)),
     (environment / "pip.conf", f"[install]\nconstraint = {target}\n"),
 ):
+    path.parent.mkdir(mode=0o755, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     path.chmod(0o444)
