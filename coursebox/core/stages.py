@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coursebox.core.code import code_digests
 from coursebox.core.console import say, warn
 from coursebox.core.digests import sha256_bytes, sha256_file, sha256_value
 from coursebox.core.errors import CourseboxError
@@ -70,7 +71,8 @@ class Stages:
     ) -> Result:
         """Return the result of stage `name` for these inputs; call `make(folder)` only when it is not in the cache.
 
-        inputs: JSON-like values; files are named by their digests. code: source files whose text decides the bytes.
+        inputs: JSON-like values; files are named by their digests.
+        code: source files whose text decides the bytes; what they import counts, too.
         make: writes its files into an empty folder and returns facts worth keeping (JSON-like), or None.
         """
         key = stage_key(name, inputs, code)
@@ -153,13 +155,8 @@ class Stages:
 
 
 def stage_key(name: str, inputs: Mapping[str, Any], code: Sequence[Path] = ()) -> str:
-    """The digest (32 hex digits) of all that a stage reads; file names count without their folders."""
+    """The digest (32 hex digits) of all that a stage reads; code: with what it imports, as code.py follows it."""
     return sha256_value({"stage": name, "inputs": inputs, "code": code_digests(code)})[:32]
-
-
-def code_digests(code: Sequence[Path]) -> dict[str, str]:
-    """Name of a source file → its digest."""
-    return {path.name: sha256_file(path) for path in code}
 
 
 def tree_digest(folder: Path) -> str:

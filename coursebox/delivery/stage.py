@@ -8,7 +8,7 @@ from coursebox.core.context import Context
 from coursebox.core.paths import CHECKOUT
 from coursebox.delivery import licences
 
-CODE = [Path(licences.__file__)]
+CODE = [Path(__file__), Path(licences.__file__)]
 LIST = "licences.txt"
 
 

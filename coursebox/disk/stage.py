@@ -7,13 +7,14 @@ from pathlib import Path
 from coursebox.core.context import Context
 from coursebox.core.stages import Result
 from coursebox.disk import grub
+from coursebox.host import engine
 from coursebox.host.engine import run_container
 from coursebox.identity import identity
 from coursebox.trees.bootstrap import tools_image
 
 HERE = Path(__file__)
 SCRIPT = HERE.with_name("make-disk.sh")
-CODE = [HERE, HERE.with_name("grub.py"), SCRIPT]
+CODE = [HERE, HERE.with_name("grub.py"), Path(engine.__file__), SCRIPT]
 
 
 def build_disk(context: Context, tree: Result) -> Result:

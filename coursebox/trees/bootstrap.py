@@ -18,7 +18,7 @@ from coursebox.lock.lockfile import Deb
 from coursebox.trees import repository
 
 HERE = Path(__file__)
-CODE = [HERE, HERE.with_name("repository.py"), HERE.with_name("mmdebstrap.sh")]
+CODE = [HERE, HERE.with_name("mmdebstrap.sh")]
 Debs = Sequence[tuple[Deb, Path]]
 
 # Documentation, translations, and drivers of hardware that no virtual machine shows to its guest.

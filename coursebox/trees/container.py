@@ -11,7 +11,7 @@ from coursebox.core.context import Context
 from coursebox.core.stages import Result
 from coursebox.trees import diff, provision, stage
 
-CODE = [*provision.CODE, Path(__file__), Path(stage.__file__), Path(diff.__file__)]
+CODE = [*stage.PROVISIONED_CODE, Path(__file__)]
 
 
 def build_changes(context: Context, system: str, image: str, load: Callable[[], None]) -> Result:
@@ -38,7 +38,7 @@ def build_changes(context: Context, system: str, image: str, load: Callable[[], 
                             mounts=stage.course_mounts(), changes=work)  # fmt: skip
         return {"removed": len(json.loads((work / diff.REMOVED).read_text(encoding="utf-8")))}
 
-    inputs = {"system": system, "variables": variables, "roles": stage.role_digests(f"{context.tree}-course")}
+    inputs = {"system": system, **stage.provisioning(context, variables)}
     provisioned = context.stages.run(f"provisioned-{context.tree}", inputs, make, code=CODE)
     # `start` puts the labs into the home, whoever the user is.
     return stage.put_course_in(context, provisioned, diff.CHANGES, also=[diff.REMOVED])

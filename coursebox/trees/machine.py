@@ -13,10 +13,9 @@ from coursebox.core.stages import Result
 from coursebox.course import Course
 from coursebox.identity import identity
 from coursebox.trees import provision, stage
-from coursebox.trees.content import Home
 from coursebox.trees.seal import seal
 
-CODE = [*provision.CODE, Path(__file__), Path(stage.__file__), Path(__file__).with_name("seal.py")]
+CODE = [*stage.PROVISIONED_CODE, Path(__file__)]
 
 
 def machine_system(context: Context) -> Result:
@@ -28,10 +27,9 @@ def machine_system(context: Context) -> Result:
 
 def build_machine(context: Context) -> Result:
     """The sealed tree of the course machine; one file, tree.tar."""
-    course = context.course
     provisioned = provision_machine(context)
-    home = Home(f"home/{course.user.name}", 1000, 1000)
-    return stage.put_course_in(context, provisioned, "tree.tar", home=home, start=provisioned.facts["system_bytes"])
+    start = provisioned.facts["system_bytes"]
+    return stage.put_course_in(context, provisioned, "tree.tar", user=context.course.user.name, start=start)
 
 
 def provision_machine(context: Context) -> Result:
@@ -62,8 +60,7 @@ def provision_machine(context: Context) -> Result:
     secret = hashlib.sha256(course.user.password.encode()).hexdigest()
     inputs = {
         "tree": system.files["tree.tar"],
-        "variables": {**variables, "course_password": secret},
-        "roles": stage.role_digests("vm-course"),
+        **stage.provisioning(context, {**variables, "course_password": secret}),
         "host": host,
     }
     return context.stages.run("provisioned-vm", inputs, make, code=CODE)

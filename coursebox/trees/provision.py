@@ -17,7 +17,7 @@ from coursebox.host.engine import image_name, import_image, label, processors
 
 PACKER = CHECKOUT / "packer"
 ANSIBLE = CHECKOUT / "ansible"
-CODE = [Path(__file__), PACKER / "tree.pkr.hcl", ANSIBLE / "ansible.cfg"]
+CODE = [Path(__file__), *sorted(PACKER.glob("*.hcl")), ANSIBLE / "ansible.cfg"]
 
 
 def image_of(tree: Result, *, log: Path) -> str:

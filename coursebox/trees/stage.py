@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from coursebox.trees.repository import link_or_copy
 ANSIBLE = CHECKOUT / "ansible"
 # What roles install from outside of their own folders.
 SOURCES = {"container": CHECKOUT / "docker", "selftest": CHECKOUT / "selftest", "grading": CHECKOUT / "grading"}
-CONTENT_CODE = [CHECKOUT / "coursebox" / "trees" / name for name in ("content.py", "labs.py", "seal.py")]
+SYSTEM_CODE = [*provision.CODE, Path(__file__), Path(__file__).with_name("repository.py")]
+PROVISIONED_CODE = [*provision.CODE, Path(__file__)]
+CONTENT_CODE = [Path(__file__), Path(__file__).with_name("content.py")]
 Pack = Callable[[Path, Path], Mapping[str, Any] | None]
 
 
@@ -61,8 +64,9 @@ def build_system(context: Context, variables: Mapping[str, Any], *, pack: Pack =
         "wheels": [wheel.sha256 for wheel, _ in wheels],
         "roles": role_digests(playbook),
         "packing": dict(packing or {}),
+        "packer": context.fetched.tools["packer"][0].sha256,
     }
-    return context.stages.run(f"system-{context.tree}", inputs, make, code=[*provision.CODE, *code])
+    return context.stages.run(f"system-{context.tree}", inputs, make, code=[*SYSTEM_CODE, *code])
 
 
 def course_mounts() -> dict[Path, str]:
@@ -70,13 +74,24 @@ def course_mounts() -> dict[Path, str]:
     return {SOURCES[name]: f"/coursebox/{name}" for name in ("selftest", "grading")}
 
 
-def put_course_in(context: Context, provisioned: Result, name: str, *, home: Home | None = None, start: int = 0,
+def provisioning(context: Context, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the course's part of a tree, but its data sets and labs."""
+    return {
+        "variables": dict(variables),
+        "roles": role_digests(f"{context.tree}-course"),
+        "packer": context.fetched.tools["packer"][0].sha256,
+    }
+
+
+def put_course_in(context: Context, provisioned: Result, name: str, *, user: str = "", start: int = 0,
                   also: Sequence[str] = ()) -> Result:  # fmt: skip
     """The stage course-<tree>: the tar `name` of a provisioned tree, with the data sets and the labs of the course.
 
-    home, start: as in trees/content.py. also: further files of the result that stay as they are.
+    user: whose home gets labs to work in, "" for none. start: as in trees/content.py. also: further files of the result
+    that stay as they are.
     """
     assert context.fetched.data is not None
+    home = Home(f"home/{user}", 1000, 1000) if user else None
     data, labs = context.fetched.data, context.course.labs.folder
 
     def make(work: Path) -> Mapping[str, Any]:
@@ -96,11 +111,25 @@ def put_course_in(context: Context, provisioned: Result, name: str, *, home: Hom
 
 
 def role_digests(playbook: str) -> dict[str, str]:
-    """Role → digest of its files and of what it installs from elsewhere, for the roles of a playbook; and its own."""
+    """Role → digest of its files and of what it installs from elsewhere, for the roles of a playbook and those they use
+    files of; and the playbook's own.
+    """
     text = (ANSIBLE / f"{playbook}.yml").read_text(encoding="utf-8")
     digests = {"playbook": hashlib.sha256(text.encode()).hexdigest()}
-    for role in yaml.safe_load(text)[0]["roles"]:
+    roles = list(yaml.safe_load(text)[0]["roles"])
+    for role in roles:
         digests[role] = tree_digest(ANSIBLE / "roles" / role)
         if role in SOURCES:
             digests[f"{role}: sources"] = tree_digest(SOURCES[role])
+        roles += used_roles(role) - {*roles}
     return digests
+
+
+def used_roles(role: str) -> set[str]:
+    """The other roles whose files the tasks of a role name, as `roles/bytecode/files/compile.py`."""
+    named = [
+        name
+        for tasks in sorted((ANSIBLE / "roles" / role).rglob("*.yml"))
+        for name in re.findall(r"/([a-z_]+)/(?:files|templates|tasks)/", tasks.read_text(encoding="utf-8"))
+    ]
+    return {name for name in named if (ANSIBLE / "roles" / name).is_dir()} - {role}

@@ -13,11 +13,10 @@ from coursebox.core.console import progress
 from coursebox.core.stages import Result, Stages
 from coursebox.formats.oci.compression import GZIP
 from coursebox.formats.oci.layers import Layer, Writing, split_changes, split_tree
-from coursebox.trees import seal
 from coursebox.trees.diff import CHANGES, REMOVED
 
 HERE = Path(__file__)
-LAYER_CODE = [*(HERE.with_name(name) for name in ("compression.py", "layers.py", "rules.py")), Path(seal.__file__)]
+LAYER_CODE = [HERE]
 
 
 @dataclass(frozen=True)

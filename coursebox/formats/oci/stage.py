@@ -26,7 +26,7 @@ from coursebox.trees.container import build_changes
 from coursebox.trees.stage import build_system
 
 HERE = Path(__file__)
-IMAGE_CODE = [HERE.with_name(name) for name in ("config.py", "oci.py", "rules.py")]
+IMAGE_CODE = [HERE.with_name(name) for name in ("config.py", "oci.py")]
 
 
 def make(context: Context) -> Product:

@@ -23,8 +23,8 @@ from coursebox.target import File, Format, Product
 from coursebox.trees.machine import build_machine, machine_system
 
 HERE = Path(__file__)
-VMDK_CODE = [HERE.with_name(name) for name in ("vmdk.py", "vmdk_layout.py")]
-OVA_CODE = [HERE.with_name(name) for name in ("ovf.py", "ova.py")]
+VMDK_CODE = [HERE.with_name(name) for name in ("stage.py", "vmdk.py")]
+OVA_CODE = [HERE.with_name(name) for name in ("stage.py", "ovf.py", "ova.py")]
 
 
 def make(context: Context) -> Product:
