@@ -68,7 +68,8 @@ def provision_machine(context: Context) -> Result:
 
 def machine_variables(course: Course, epoch: int) -> dict[str, Any]:
     """What the roles of the course machine read; ansible/README.md explains each."""
-    salt = hashlib.sha256(f"{course.name}/{course.user.name}".encode()).hexdigest()[:16]
+    # Another one in each edition; a random one would give other bytes on each machine.
+    salt = hashlib.sha256(f"{course.name}/{course.version}/{course.user.name}/{epoch}".encode()).hexdigest()[:16]
     hardened = course.security.profile == "hardened"
     return {
         "epoch": epoch,
@@ -83,11 +84,4 @@ def machine_variables(course: Course, epoch: int) -> dict[str, Any]:
         "course_jupyter_port": course.ports.jupyter,
         "course_ssh_port": course.ports.ssh,
         "password_salt": salt,
-        "jupyter_password_hash": jupyter_hash(course.user.password, salt) if hardened else "",
     }
-
-
-def jupyter_hash(password: str, salt: str) -> str:
-    """The form `algorithm:salt:digest` that jupyter_server.auth.security.passwd_check reads."""
-    digest = hashlib.sha256(password.encode() + salt.encode()).hexdigest()
-    return f"sha256:{salt}:{digest}"

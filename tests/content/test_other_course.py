@@ -64,7 +64,8 @@ def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 def test_the_password_is_the_one_in_the_file(other: Other) -> None:
     stored = other.host.user("eva").password
-    made = other.host.run("printf %%s %s | openssl passwd -6 -salt %s -stdin", PASSWORD, stored.split("$")[2])
+    assert stored.startswith("$y$")
+    made = other.host.run("printf %%s %s | perl -e 'print crypt(<STDIN>, $ARGV[0])' %s", PASSWORD, stored)
     assert made.stdout.strip() == stored
     assert other.host.user("root").password == ("*" if other.profile == "hardened" else stored)
 

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import shutil
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import yaml
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
@@ -20,7 +27,7 @@ from coursebox.identity import identity
 from coursebox.trees import diff as changes
 from coursebox.trees import provision, stage
 from coursebox.trees.labs import labs_digest, look, say_litter
-from coursebox.trees.machine import jupyter_hash, machine_variables
+from coursebox.trees.machine import machine_variables
 from coursebox.trees.stage import role_digests
 
 
@@ -125,14 +132,67 @@ def course(profile: str) -> SimpleNamespace:
 def test_variables_of_the_roles(profile: str, hardened: bool) -> None:
     made = machine_variables(course(profile), 5)  # type: ignore[arg-type]
     assert made["course_password"] == 'a"b:c$ü' and made["course_hardened"] is hardened
-    assert bool(made["jupyter_password_hash"]) is hardened
     assert len(made["password_salt"]) == 16
 
 
-def test_jupyter_hash_is_what_jupyter_server_checks() -> None:
-    """algorithm:salt:digest of password + salt (jupyter_server/auth/security.py); worked out with sha256sum."""
-    digest = "228f186ccc9008cf5b2e93e648842bf6d81e3401e71edd1c2b8ec699e6233717"
-    assert jupyter_hash("ü", "salt") == f"sha256:salt:{digest}"
+def task(role: str, name: str) -> dict[str, Any]:
+    """A task of a role, with the words of its command in which the salt stands as "saltsaltsaltsalt"."""
+    tasks = yaml.safe_load((CHECKOUT / "ansible" / "roles" / role / "tasks" / "main.yml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = next(each for each in tasks if each["name"] == name)
+    assert found["no_log"] is True and found["ansible.builtin.command"]["stdin"] == "{{ course_password }}"
+    values = {"password_salt": "saltsaltsaltsalt", **found.get("vars", {})}
+    words = [
+        re.sub(r"{{ (\w+) }}", lambda match: values[match[1]], word)
+        for word in found["ansible.builtin.command"]["argv"]
+    ]
+    return {**found, "words": words}
+
+
+def perl_crypt(word: str, setting: str) -> str:
+    words = task("student", "Make the hash of the password")["words"]
+    done = subprocess.run([*words[:-1], setting], input=f"{word}\n", capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_the_password_of_the_system_is_hashed_slowly() -> None:
+    setting = task("student", "Make the hash of the password")["words"][-1]
+    start = time.perf_counter()
+    stored = perl_crypt('a"b:c$ü', setting)
+    assert time.perf_counter() - start > 0.05
+    assert stored.startswith("$y$jBT$saltsaltsaltsalt$") and len(stored) > 60
+    assert perl_crypt('a"b:c$ü', setting) == stored == perl_crypt('a"b:c$ü', stored)  # as login(1) compares
+    assert perl_crypt('a"b:c$u', stored) != stored
+
+
+def test_the_password_of_jupyterlab_is_hashed_by_argon2(tmp_path: Path) -> None:
+    """With a stand-in for the library, which only the course machine has: what it is asked for."""
+    (tmp_path / "argon2").mkdir()
+    (tmp_path / "argon2" / "__init__.py").touch()
+    (tmp_path / "argon2" / "low_level.py").write_text(
+        "class Type: ID = 'id'\ndef hash_secret(*words, **costs): return repr((words, costs)).encode()"
+    )
+    words = task("service", "Make the hash of the password for JupyterLab")["words"]
+    assert words[0] == "/opt/jupyter/bin/python3"
+    done = subprocess.run([sys.executable, *words[1:]], input='a"b:c$ü\n'.encode(), capture_output=True, check=True,
+                          env={"PYTHONPATH": str(tmp_path)})  # fmt: skip
+    kind, _, asked = done.stdout.decode().partition(":")
+    (word, salt), costs = ast.literal_eval(asked)
+    assert (kind, word.decode(), salt) == ("argon2", 'a"b:c$ü', b"saltsaltsaltsalt")
+    assert costs["type"] == "id" and costs["memory_cost"] >= 65536 and costs["time_cost"] >= 3
+
+
+def test_each_edition_has_another_salt() -> None:
+    one = course("hardened")
+    salts = {
+        machine_variables(each, epoch)["password_salt"]  # type: ignore[arg-type]
+        for each in (
+            one,
+            SimpleNamespace(**{**vars(one), "version": "2"}),
+            SimpleNamespace(**{**vars(one), "name": "d"}),
+        )
+        for epoch in (5, 6)
+    }
+    assert len(salts) == 6 and all(re.fullmatch("[0-9a-f]{16}", salt) for salt in salts)
 
 
 @pytest.mark.parametrize(
