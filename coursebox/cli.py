@@ -42,8 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError) and (sentence := of_system(error)) is not None:
             print(f"error: {sentence}", file=sys.stderr)
             return 1
+        if _is_damage(error):
+            print(f"error: the Python packages of the verbs are damaged ({error})", file=sys.stderr)
+            print(
+                "  hint: delete the folder `python` in the cache folder; the next verb makes it anew", file=sys.stderr
+            )
+            return 1
         print(_save_traceback(), file=sys.stderr)
         return 70
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether a package of the environment cannot be imported: it was whole when it was installed."""
+    if isinstance(error, SyntaxError):
+        return bool(error.filename) and not Path(str(error.filename)).is_relative_to(CHECKOUT)
+    ours = isinstance(error, ImportError) and (error.name or "").split(".")[0] == "coursebox"
+    return isinstance(error, ImportError) and not ours
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

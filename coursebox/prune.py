@@ -123,8 +123,9 @@ def _entry(path: Path, kind: str, clock: Path) -> Entry:
     # An environment without its mark of completeness was never used; with it, its size stands there.
     if not clock.is_file() or clock == path:
         return Entry(path, kind, clock.stat().st_mtime if clock.exists() else 0.0, disk_usage(path))
-    noted = clock.read_text(encoding="ascii").strip()
-    return Entry(path, kind, clock.stat().st_mtime, int(noted) if noted.isdecimal() else disk_usage(path))
+    noted = clock.read_text(encoding="ascii", errors="replace").strip()
+    size = int(noted) if noted.isdecimal() and len(noted) < 16 else disk_usage(path)
+    return Entry(path, kind, clock.stat().st_mtime, size)
 
 
 def _object(path: Path, used: float | None) -> Entry:

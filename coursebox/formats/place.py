@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from coursebox.core.digests import copy_digesting
+from coursebox.core.digests import copy_digesting, sha256_value
 from coursebox.core.errors import CourseboxError
 from coursebox.core.files import atomic, stamp, write_text
 from coursebox.core.records import RECORD
@@ -18,20 +18,22 @@ def write_once(target: Path, content: str, write: Callable[[Path], tuple[str, in
     """The file `target` with this content; `write` is called only when it is not there.
 
     content: a digest of all that decides the bytes. write: (path) → SHA-256 and size in bytes of the file that it has
-    put there. What was written is noted in a stamp beside the file, with what changes when somebody replaces the file.
+    put there. What was written is noted in a stamp beside the file, with what changes when somebody replaces the file;
+    a damaged stamp counts as none.
     """
     note_file = target.with_name(f".{target.name}.stamp")
     try:
         known = json.loads(note_file.read_text(encoding="utf-8"))
-        if known["content"] == content and known["file"] == stamp(target):
+        whole = known.pop("digest") == sha256_value(known)
+        if whole and known["content"] == content and known["file"] == stamp(target):
             return File(target, known["sha256"], known["size"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     target.parent.mkdir(parents=True, exist_ok=True)
     note_file.unlink(missing_ok=True)
     sha256, size = write(target)
     note = {"content": content, "sha256": sha256, "size": size, "file": stamp(target)}
-    write_text(note_file, json.dumps(note))
+    write_text(note_file, json.dumps({**note, "digest": sha256_value(note)}))
     return File(target, sha256, size)
 
 

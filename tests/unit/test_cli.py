@@ -148,3 +148,37 @@ def test_a_build_of_no_target(
     assert cli.main(["build", *named]) == 1
     printed = capsys.readouterr().err
     assert printed.startswith(f"error: {said}\n  hint: ") and "ova, image-cuda" in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "damaged"),
+    [
+        (ModuleNotFoundError("No module named 'rich.table'", name="rich.table"), True),
+        (ImportError("cannot import name 'x' from 'rich'", name="rich"), True),
+        (SyntaxError("source code string cannot contain null bytes", (f"{sys.prefix}/lib/x.py", 1, 1, "")), True),
+        (SyntaxError("invalid syntax", (f"{CHECKOUT}/coursebox/x.py", 1, 1, "")), False),
+        (ModuleNotFoundError("No module named 'coursebox.x'", name="coursebox.x"), False),
+        (KeyError("rich"), False),
+    ],
+)
+def test_a_damaged_package_is_a_sentence_and_not_our_bug(
+    error: Exception, damaged: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def verb(*_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("COURSEBOX_CACHE", str(tmp_path))
+    monkeypatch.setattr(cli, "_clean", verb)
+    assert cli.main(["clean"]) == (1 if damaged else 70)
+    said = capsys.readouterr().err
+    assert ("error: the Python packages of the verbs are damaged" in said) is damaged
+
+
+def test_a_package_that_is_damaged_at_the_start_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "pydantic.py").write_bytes(b"\0")
+    done = subprocess.run(
+        [sys.executable, "-m", "coursebox", "--version"], cwd=CHECKOUT, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: the Python packages of the verbs are damaged (")

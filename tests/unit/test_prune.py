@@ -66,6 +66,13 @@ def test_the_size_of_an_environment_is_what_was_noted(cache: Cache) -> None:
     assert entries(cache)[0].used == 0.0
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xb15", b"9" * 5000, "²".encode(), b"-3"])
+def test_a_damaged_mark_costs_only_counting(cache: Cache, mark: bytes) -> None:
+    folder = environment(cache, "build-1", used=2)
+    (folder / "complete").write_bytes(mark)
+    assert MEGABYTE <= entries(cache)[0].size < 1_500_000
+
+
 def test_nothing_goes_below_the_limit_or_without_one(cache: Cache) -> None:
     stage(cache, "disk", used=5)
     assert prune(cache, (), limit=10 * MEGABYTE) == 0

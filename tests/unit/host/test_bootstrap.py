@@ -117,6 +117,24 @@ def test_one_that_was_interrupted_is_made_anew(clone: Clone) -> None:
     assert (environment / "complete").exists()
 
 
+@pytest.mark.parametrize("damage", ["empty mark", "no mark", "no python", "python that cannot run"])
+def test_a_damaged_one_is_made_anew(clone: Clone, damage: str) -> None:
+    environment = Path(clone.run("build").stdout.strip()).parent.parent
+    match damage:
+        case "empty mark":
+            (environment / "complete").write_text("")
+        case "no mark":
+            (environment / "complete").unlink()
+        case "no python":
+            (environment / "bin" / "python").unlink()
+        case "python that cannot run":
+            (environment / "bin" / "python").chmod(0o644)
+    (environment / "half").touch()
+    again = clone.run("build")
+    assert again.returncode == 0 and Path(again.stdout.strip()).parent.parent == environment
+    assert not (environment / "half").exists() and os.access(environment / "bin" / "python", os.X_OK)
+
+
 def test_two_at_once_prepare_it_once(clone: Clone) -> None:
     hold = clone.folder / "calls.wait"
     hold.touch()
