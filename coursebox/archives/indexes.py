@@ -16,7 +16,7 @@ from packaging.utils import parse_wheel_filename
 
 from coursebox.archives.mirrors import join, local_path
 from coursebox.archives.pip import PipSettings
-from coursebox.archives.refusals import GONE, refusal
+from coursebox.archives.refusals import GONE, REFUSALS, refusal
 
 PAGE_LIMIT = 64 << 20
 # Seconds: the pause doubles from 0.5 on; a server may ask for up to 30 (Retry-After, RFC 9110, 10.2.3).
@@ -76,6 +76,8 @@ def read_links(source: str, client: httpx.Client) -> list[Link]:
     if page is None:
         return []
     text, kind, base = page
+    if "json" not in kind and _asks_for_login(text):
+        raise ConnectionError(f"{urlsplit(source).hostname}: sends a web page with a form: {REFUSALS[511]}")
     try:
         links = _from_json(text, base) if "json" in kind else _from_html(text, base)
         return [Link(link.filename, _with_login(link.address, source), link.sha256) for link in links]
@@ -145,6 +147,11 @@ def _with_login(address: str, source: str) -> str:
         return address
     login = here.netloc.rsplit("@", 1)[0]
     return urlunsplit(there._replace(netloc=f"{login}@{there.netloc}"))
+
+
+def _asks_for_login(text: str) -> bool:
+    """Whether a page is no index, but the login page of a network, say: the pages of PEP 503 have no forms."""
+    return re.search(r"<form\b", text, re.IGNORECASE) is not None and re.search(r"\.(whl|tar\.gz|zip)\b", text) is None
 
 
 class _Anchors(HTMLParser):

@@ -12,8 +12,9 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from debian.deb822 import Deb822
 
 from coursebox.architecture import AMD64
 from coursebox.archives.apt import AptMirrors, read_apt
+from coursebox.core.console import warn
 from coursebox.core.errors import CourseboxError
 from coursebox.lock.lockfile import Deb
 
@@ -155,6 +157,8 @@ def open_archive(
             if done.returncode:
                 complaint = _complaint(done)
                 continue
+            for sentence in expired(folder / "state/lists", time.time()):
+                warn(sentence)
             yield Archive(folder, suite, architecture, _dates(folder))
             return
     raise CourseboxError(
@@ -232,6 +236,25 @@ def _dates(folder: Path) -> dict[str, int]:
         if codename and date:
             dates[codename[1]] = int(email.utils.parsedate_to_datetime(date[1]).timestamp())
     return dates
+
+
+def expired(lists: Path, now: float) -> list[str]:
+    """One sentence for each Release file that is no longer valid; now: seconds since 1970.
+
+    apt would refuse it. Here it is told: the machine's clock may be ahead, and what is locked carries its own digest.
+    """
+    found = []
+    for release in sorted(lists.glob("*Release")):
+        head = release.read_text(encoding="utf-8", errors="replace")
+        suite = re.search(r"^Codename: (\S+)$", head, re.MULTILINE)
+        until = re.search(r"^Valid-Until: (.+)$", head, re.MULTILINE)
+        with suppress(ValueError, TypeError):
+            if until and email.utils.parsedate_to_datetime(until[1]).timestamp() < now:
+                found.append(
+                    f"the index of {suite[1] if suite else release.name} was valid until {until[1]}: "
+                    "the mirror lags behind, and newer updates may be missing, or this machine's clock is ahead"
+                )
+    return found
 
 
 def _run(folder: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -12,9 +12,11 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from debian.deb822 import Deb822, PkgRelation
 
@@ -29,6 +31,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # What only VirtualBox's windows and running machines need: 50 MB to fetch, 200 MB unpacked.
 NOT_NEEDED = {"libgl1", "libsdl2-2.0-0"}
 MANAGE = "/usr/lib/virtualbox/VBoxManage"
+VERSIONS = "coursebox-versions"  # the names of the .deb files, in the tree
 _SCRATCH, _SHARED = "/mnt", "/media"
 
 # $1 tree, $2 scratch, $3 shared folder, then the command. The mounts vanish with the name space.
@@ -119,7 +122,23 @@ def open_virtualbox(scratch: Path, shared: Path, cache: Cache | None = None) -> 
             f"VirtualBox in {tree} does not run: {done.stdout.strip()}",
             hint="run the tests as root, or allow name spaces: sysctl kernel.unprivileged_userns_clone=1",
         )
+    say(f"  {tree_version(tree)}")
     return box
+
+
+def tree_version(tree: Path) -> str:
+    """Which VirtualBox this is, in words; its files are those of the day when they were fetched.
+
+    They are not locked: sid keeps one version only, so a lock would be without files within days, and a test of the
+    import is worth more with today's VirtualBox than none. What fails says which one it was.
+    """
+    try:
+        names = (tree / VERSIONS).read_text(encoding="utf-8").splitlines()
+        name = next(name for name in names if name.startswith("virtualbox_"))
+        day = time.strftime("%Y-%m-%d", time.gmtime((tree / VERSIONS).stat().st_mtime))
+    except (OSError, StopIteration):
+        return "VirtualBox from Debian sid, fetched before its version was noted"
+    return f"VirtualBox {unquote(name.split('_')[1])} from Debian sid, fetched on {day}"
 
 
 def unpacked(cache: Cache) -> Path:
@@ -141,6 +160,7 @@ def unpacked(cache: Cache) -> Path:
             _run(["dpkg-deb", "--extract", str(deb), str(tree)])
         for mount_point in ("dev", "proc", "tmp", "mnt", "media"):
             (tree / mount_point).mkdir(exist_ok=True)
+        (tree / VERSIONS).write_text("".join(f"{deb.name}\n" for deb in debs), encoding="utf-8")
         # Whoever made it at the same time made the same.
         with contextlib.suppress(OSError):
             tree.rename(place)

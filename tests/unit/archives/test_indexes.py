@@ -142,6 +142,17 @@ def test_an_index_behind_a_login_page_is_not_one_without_the_file(server: Server
         read_links(server.behave("/round/", reply(302, Location="/round/")), client)
 
 
+@pytest.mark.parametrize("kind", ["text/html", "application/octet-stream"])
+def test_a_login_page_in_the_place_of_an_index_is_trouble(server: Server, client: httpx.Client, kind: str) -> None:
+    """Otherwise the wheel would count as gone, and the hint would be to lock others."""
+    login = b'<html><FORM action="/login"><input type="password"></FORM><a href="/help">help</a></html>'
+    source = server.put("/simple/x/", login, kind)
+    with pytest.raises(ConnectionError, match="the network asks for a login first"):
+        read_links(source, client)
+    with pytest.raises(ConnectionError):
+        list(find_wheel("x-1-py3-none-any.whl", "0" * 64, PipSettings((server.url("/simple"),)), client))
+
+
 def test_endless_page_has_nothing(server: Server, client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexes, "PAGE_LIMIT", 1000)
     assert read_links(server.put("/simple/x/", html(NAME) * 100, "text/html"), client) == []

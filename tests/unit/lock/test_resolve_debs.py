@@ -12,7 +12,7 @@ from coursebox.archives.apt import AptMirrors
 from coursebox.core.errors import CourseboxError
 from coursebox.lock import resolve_debs as module
 from coursebox.lock.lockfile import Deb
-from coursebox.lock.resolve_debs import Archive, open_archive
+from coursebox.lock.resolve_debs import Archive, expired, open_archive
 
 STANZAS = {
     "bash": "Package: bash\nVersion: 5.2-1\nArchitecture: amd64\nPre-Depends: libc6 (>= 2.38)\nDepends: base-files\n"
@@ -222,3 +222,21 @@ def test_machine_without_apt_or_keys(monkeypatch: pytest.MonkeyPatch, tools: Pat
         open_archive(mirrors=mirrors, keyring=tools),
     ):
         pytest.fail("opened")
+
+
+@pytest.mark.parametrize(
+    ("until", "told"),
+    [
+        ("Valid-Until: Sat, 28 Nov 2026 00:00:00 UTC", True),
+        ("Valid-Until: Sun, 29 Nov 2026 00:00:00 UTC", False),
+        ("Valid-Until: tomorrow", False),
+        ("Valid-Until-Not: Sat, 28 Nov 2026 00:00:00 UTC", False),
+    ],
+)
+def test_an_index_that_is_no_longer_valid_is_told(tmp_path: Path, until: str, told: bool) -> None:
+    """A mirror that lags behind has not the newest security updates."""
+    (tmp_path / "mirror_dists_trixie-security_InRelease").write_text(f"Codename: trixie-security\n{until}\n")
+    (tmp_path / "mirror_dists_trixie_Release").write_text("Codename: trixie\n")  # Debian's stable is valid for ever
+    sentences = expired(tmp_path, 1795867200.0)  # 28 Nov 2026, noon
+    assert len(sentences) == told
+    assert not told or sentences[0].startswith("the index of trixie-security was valid until Sat, 28 Nov 2026")
