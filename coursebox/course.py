@@ -72,7 +72,7 @@ class Data(Section):
     """[data]: the data sets inside, some of `entries.data_sets()`."""
 
     sets: Annotated[
-        tuple[Annotated[str, AfterValidator(entries.data_set)], ...], AfterValidator(entries.nothing_twice)
+        tuple[Annotated[str, AfterValidator(entries.data_set)], ...], AfterValidator(entries.each_set_once)
     ] = Field(default_factory=entries.data_sets, strict=False)
 
 

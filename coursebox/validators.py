@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from coursebox.archives.datasets import read_data_sets
+from coursebox.archives.datasets import read_data_sets, wanted
 
 HARDENED_LENGTH = 12
 # crypt(5) accepts 511 bytes; a quarter of that in characters stays below it whatever the script.
@@ -154,16 +154,25 @@ def python_requirement(text: str) -> str:
 
 
 def data_set(text: str) -> str:
-    """An entry of data.sets."""
-    known = data_sets()
-    if text not in known:
-        raise wrong(f"{quoted(text)} is not a known data set", nearest_hint(text, known, "the data sets are"))
+    """An entry of data.sets: a data set, or one of its editions, as "cifar10/sample"."""
+    editions = [f"{name}/{kind}" for name, each in read_data_sets().items() for kind, _ in each.editions()]
+    if text not in (*data_sets(), *editions):
+        raise wrong(f"{quoted(text)} is not a known data set", nearest_hint(text, data_sets(), "the data sets are"))
     return text
 
 
 def data_sets() -> tuple[str, ...]:
     """The names of all data sets, those of datasets.toml."""
     return tuple(read_data_sets())
+
+
+def each_set_once(entries: tuple[str, ...]) -> tuple[str, ...]:
+    """A list of data sets in which none has two entries, as an entry may name an edition."""
+    names = [wanted(entry)[0] for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise wrong(f"{quoted(name)} is there twice", "remove one of them")
+    return entries
 
 
 def nothing_twice(entries: tuple[str, ...]) -> tuple[str, ...]:

@@ -60,6 +60,12 @@ class DataSet(_Table):
             yield "sample", self.sample
 
 
+def wanted(entry: str) -> tuple[str, str | None]:
+    """The data set and the edition that an entry of a course asks for, as "cifar10/sample"; None for the best one."""
+    name, _, edition = entry.partition("/")
+    return name, edition or None
+
+
 @functools.cache
 def read_data_sets(description: Path = DESCRIPTION) -> Mapping[str, DataSet]:
     """All data sets by name, in the order of the file.

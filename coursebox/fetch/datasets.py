@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from coursebox.archives.datasets import DataSet, read_data_sets
+from coursebox.archives.datasets import DataSet, read_data_sets, wanted
 from coursebox.archives.http import make_client
 from coursebox.archives.mirrors import data_mirrors, join, local_path
 from coursebox.core.console import say, warn
@@ -51,20 +51,23 @@ def choose_data(
 ) -> dict[str, Chosen]:
     """Bring the best edition of each data set into the cache; data set → what was found, sorted.
 
-    strict: raise `CourseboxError` unless every data set is complete
+    sets: their names, or name and edition: "cifar10/sample" takes the sample wherever the complete set is
+    strict: raise `CourseboxError` unless every data set is complete, or the edition that is asked for
     mirrors: gives folders and URLs, asked when something is missing
     described: the data sets with their public addresses; by default those of datasets.toml
     Raises `CourseboxError` too when a mirror does not answer and nothing else has the file, and when no source has a
     data set of which there is no synthetic one.
     """
     known = read_data_sets() if described is None else described
+    asked = dict(map(wanted, sets))
     chosen: dict[str, Chosen] = {}
     reasons: dict[str, str] = {}
     with _Finder(cache, mirrors, known, retry) as finder:
         for kind in ("complete", "sample"):
             files = {
                 name: [item for item in locks.data if item.set == name and item.kind == kind]
-                for name in sorted(set(sets) - set(chosen))
+                for name in sorted(set(asked) - set(chosen))
+                if asked[name] in (None, kind)
             }
             missing = finder.fetch([item for items in files.values() for item in items])
             for name, items in files.items():
@@ -74,7 +77,7 @@ def choose_data(
                     chosen[name] = Chosen(kind, edition.note, tuple(items))
                 elif items:
                     reasons.setdefault(name, lacking[0])
-    for name in sorted(set(sets) - set(chosen)):
+    for name in sorted(set(asked) - set(chosen)):
         note = known[name].synthetic
         if note is None and not strict:
             raise CourseboxError(
@@ -83,19 +86,21 @@ def choose_data(
             )
         chosen[name] = Chosen(SYNTHETIC, note or "")
     for name, found in sorted(chosen.items()):
-        if found.kind != "complete":
+        if found.kind != (asked[name] or "complete"):
             if strict:
-                raise _incomplete(name, found.kind, locks)
+                raise _incomplete(name, asked[name] or "complete", found.kind, locks)
             warn(f"data: {found.note}")
             say(f"  {known[name].title}, complete: {reasons.get(name, 'no source is known')}")
     return dict(sorted(chosen.items()))
 
 
-def _incomplete(name: str, kind: str, locks: Locks) -> CourseboxError:
-    offered = [f"{item.folder}/{item.file}" for item in locks.data if item.set == name and item.kind == "complete"]
+def _incomplete(name: str, asked: str, kind: str, locks: Locks) -> CourseboxError:
+    offered = [f"{item.folder}/{item.file}" for item in locks.data if item.set == name and item.kind == asked]
+    what = "complete data set" if asked == "complete" else f"{asked} of the data set"
+    other = f', ask for "{name}/{kind}" in the course file,' if kind != SYNTHETIC else ","
     return CourseboxError(
-        f"no source has the complete data set {name}, and STRICT=1 takes no {kind}",
-        hint=f"set MIRROR to a folder or a URL that has {', '.join(offered)}, or leave STRICT out",
+        f"no source has the {what} {name}, and STRICT=1 takes no {kind}",
+        hint=f"set MIRROR to a folder or a URL that has {', '.join(offered)}{other} or leave STRICT out",
     )
 
 

@@ -218,7 +218,8 @@ def check_requests(locks: Locks, requests: Mapping[str, Request], sets: Sequence
         if dict(request.provided) != dict(locked.provided):
             wrong.append(f"the Python packages that Debian provides ({tree}) have changed")
     held_sets = {item.set for item in locks.data}
-    wrong += [f"data set {name!r} is asked for and not locked" for name in sets if name not in held_sets]
+    asked_sets = [entry.partition("/")[0] for entry in sets]  # an entry may name an edition; all of them are locked
+    wrong += [f"data set {name!r} is asked for and not locked" for name in asked_sets if name not in held_sets]
     if wrong:
         raise CourseboxError(f"the locks do not fit {place}: {'; '.join(wrong)}", hint="run `make lock`")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import string
 from pathlib import Path
 
@@ -392,3 +394,20 @@ def test_the_two_courses_of_this_checkout() -> None:
     assert hardened.model_dump(exclude={"about", "user", "security"}) == course.model_dump(
         exclude={"about", "user", "security"}
     )
+
+
+@pytest.mark.parametrize(("sets", "wrong"), [
+    ('["mnist", "cifar10/sample"]', None), ('["cifar10/complete"]', None), ('["cifar10", "cifar10/sample"]', "twice"),
+    ('["mnist/sample"]', "is not a known data set"), ('["cifar10/"]', "is not a known data set"),
+])  # fmt: skip
+def test_an_entry_may_name_an_edition(tmp_path: Path, sets: str, wrong: str | None) -> None:
+    text = (CHECKOUT / "course.toml").read_text(encoding="utf-8")
+    file = tmp_path / "course.toml"
+    file.write_text(re.sub(r"(?m)^sets = \[.*?\]", f"sets = {sets}", text), encoding="utf-8")
+    for folder in ("labs", "locks"):
+        (tmp_path / folder).symlink_to(CHECKOUT / folder)
+    if wrong is None:
+        assert list(load_course(file).data.sets) == ast.literal_eval(sets)
+    else:
+        with pytest.raises(CourseboxError, match=wrong):
+            load_course(file)

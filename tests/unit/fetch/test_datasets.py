@@ -54,6 +54,27 @@ def test_stand_ins_where_there_is_nothing(cache: Cache, capsys: pytest.CaptureFi
     assert "warning: data: not CIFAR-10 but a stand-in of coloured shapes" in said
 
 
+def test_the_sample_can_be_asked_for(tmp_path: Path, cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same bytes on whatever machine, whether it reaches the complete set or not; also with STRICT=1."""
+    everything = mirror(tmp_path / "m", "mnist", "cifar10", "cifar10-sample")
+    tree = fetch(cache, everything, strict=True, sets=["mnist", "cifar10/sample"])
+    assert kinds(tree) == {"mnist": "complete", "cifar10": "sample"}
+    assert "warning" not in capsys.readouterr().err
+    fallback = fetch(Cache(tmp_path / "other"), mirror(tmp_path / "n", "mnist", "cifar10-sample"))
+    assert fallback.digest == tree.digest
+
+
+def test_an_edition_that_is_asked_for_and_not_there(tmp_path: Path, cache: Cache) -> None:
+    everything = mirror(tmp_path / "m", "mnist", "cifar10")
+    with pytest.raises(CourseboxError) as caught:
+        fetch(cache, everything, strict=True, sets=["mnist", "cifar10/sample"])
+    assert caught.value.message == "no source has the sample of the data set cifar10, and STRICT=1 takes no stand-in"
+    assert kinds(fetch(cache, everything, sets=["cifar10/sample"])) == {"cifar10": "stand-in"}
+    only_sample = mirror(tmp_path / "n", "mnist", "cifar10-sample")
+    with pytest.raises(CourseboxError, match="complete data set cifar10, and STRICT=1 takes no stand-in"):
+        fetch(Cache(tmp_path / "other"), only_sample, strict=True, sets=["mnist", "cifar10/complete"])
+
+
 def test_half_a_set_is_none(tmp_path: Path, cache: Cache) -> None:
     folder = mirror(tmp_path / "m", "mnist")
     (folder / "mnist" / "train-labels-idx1-ubyte.gz").unlink()
@@ -65,8 +86,9 @@ def test_strict_takes_only_complete_sets(tmp_path: Path, cache: Cache, names: li
     with pytest.raises(CourseboxError) as caught:
         fetch(cache, mirror(tmp_path / "m", *names), strict=True)
     assert caught.value.message == f"no source has the complete data set cifar10, and STRICT=1 takes no {kind}"
+    sample = ' ask for "cifar10/sample" in the course file,' if kind == "sample" else ""
     assert caught.value.hint == (
-        "set MIRROR to a folder or a URL that has cifar10/complete.tar.gz, or leave STRICT out"
+        f"set MIRROR to a folder or a URL that has cifar10/complete.tar.gz,{sample} or leave STRICT out"
     )
 
 
