@@ -52,9 +52,10 @@ from nbconvert.exporters import base
 from nbconvert.nbconvertapp import NbConvertApp
 app = NbConvertApp()
 app.load_config_file()
+notebook = "/usr/share/coursebox/labs/examples/horse.ipynb"
 for name in base.get_export_names(app.config):
     if name != "custom":  # JupyterLab leaves it out, for it needs a template
-        base.get_exporter(name, app.config)(config=app.config).from_filename("labs/examples/horse.ipynb")
+        base.get_exporter(name, app.config)(config=app.config).from_filename(notebook)
         print(name)
 """
 
