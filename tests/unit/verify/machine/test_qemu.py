@@ -103,7 +103,7 @@ def test_a_neighbour_comes_through_a_card_of_its_own(vmdk: Path) -> None:
 
 def test_emulation_and_kvm(vmdk: Path) -> None:
     emulated, native = line(Spec(vmdk)), line(Spec(vmdk, accelerator="kvm"))
-    assert (after(emulated, "-accel"), after(emulated, "-cpu")) == (["tcg,thread=multi"], ["max"])
+    assert (after(emulated, "-accel"), after(emulated, "-cpu")) == (["tcg,thread=single"], ["max"])
     assert (after(native, "-accel"), after(native, "-cpu")) == (["kvm"], ["host"])
     assert after(line(Spec(vmdk, cpu=qemu.WITHOUT_AVX)), "-cpu") == [qemu.WITHOUT_AVX]
 
