@@ -108,11 +108,11 @@ class Second:
 
 def share_stages(stages: Sequence[Mapping[str, Any]], cache: Cache, own: Cache) -> None:
     """Give a new cache these finished stages (name, key, files) of the other one, by hard links; but what was pruned
-    meanwhile.
+    meanwhile. A report names a stage twice where the target's file and its licences need it.
     """
-    for stage in stages:
-        place = own.stages / stage["name"] / stage["key"]
-        files = [cache.stages / stage["name"] / stage["key"] / file for file in (*stage["files"], RECORD)]
+    for (name, key), names in {(stage["name"], stage["key"]): stage["files"] for stage in stages}.items():
+        place = own.stages / name / key
+        files = [cache.stages / name / key / file for file in (*names, RECORD)]
         if all(file.is_file() for file in files):
             for file in files:
                 target = place / file.relative_to(files[-1].parent)

@@ -143,6 +143,14 @@ def test_a_shared_stage_is_a_finished_one_and_takes_no_room(cache: Cache, own: C
     assert Stages(own)._finished("tools", "tools-key", own.stages / "tools" / "tools-key") is not None
 
 
+def test_a_stage_that_a_report_names_twice_is_shared_once(cache: Cache, own: Cache) -> None:
+    """The licences of a target come from the stages of its file: a report lists those again."""
+    first = report()
+    make_stages(cache, first)
+    share_stages([*first["stages"][:1], *first["stages"][:1]], cache, own)
+    assert shared(own) == {"tools"}
+
+
 @pytest.mark.parametrize("gone", ["tools.tar", RECORD, ""])
 def test_a_stage_that_was_pruned_is_not_shared(cache: Cache, own: Cache, gone: str) -> None:
     first = report()
