@@ -1,16 +1,19 @@
-"""How the mutants and alternatives of a lab are written down, and how they become submissions.
+"""How the mutants, alternatives and sentences of a lab are written down, and how variants become submissions.
 
 A mutants.py says `from labkit import alternative, edit, mutant`. A mutant is a version of one part with a mistake that
 students make; some check must reject it in words that name the mistake. An alternative is right by another route, and
-every check must accept it. tests/inside proves both.
+every check must accept it. A sentences.toml names the check of each sentence that a sheet promises. tests/inside proves
+all three.
 """
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +27,7 @@ class Variant:
     """Another version of one part: `old` and `new` for a change of text, else the name of a definition in mutants.py.
 
     says: what a failing check must say; None for an alternative. check: which check must fail, where it matters.
+    also: what else may be said of this mistake, because it is true, too.
     """
 
     part: str
@@ -32,19 +36,20 @@ class Variant:
     check: str | None = None
     old: str = ""
     new: str = ""
+    also: tuple[str, ...] = ()
 
 
-def edit(part: str, old: str, new: str, *, says: str, check: str | None = None) -> None:
+def edit(part: str, old: str, new: str, *, says: str, check: str | None = None, also: Sequence[str] = ()) -> None:
     """The solution of `part` with `old`, which occurs once in it, replaced by `new`."""
     name = f"{part}: {old} → {new or 'nothing'}"
-    _known.append(Variant(part, " ".join(name.split())[:90], says, check, old, new))
+    _known.append(Variant(part, " ".join(name.split())[:90], says, check, old, new, tuple(also)))
 
 
-def mutant(part: str, *, says: str, check: str | None = None) -> Callable[[F], F]:
+def mutant(part: str, *, says: str, check: str | None = None, also: Sequence[str] = ()) -> Callable[[F], F]:
     """A whole function or class in the place of `part`, wrong."""
 
     def note(function: F) -> F:
-        _known.append(Variant(part, function.__name__, says, check))
+        _known.append(Variant(part, function.__name__, says, check, also=tuple(also)))
         return function
 
     return note
@@ -68,6 +73,33 @@ def variants(file: Path) -> list[Variant]:
     assert spec and spec.loader
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     return list(_known)
+
+
+def sentences(docstring: str) -> list[str]:
+    """The sentences of a docstring, each on one line; its hint and its rules do not count. A list is one sentence."""
+    found: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", docstring.strip()):
+        words = " ".join(paragraph.split())
+        if words.startswith(("Hint:", "Not allowed:")):
+            continue
+        found += [words] if words.startswith(("* ", "- ")) else re.split(r"(?<=[.!?]) (?=[^a-z])", words)
+    return found
+
+
+def checked_by(file: Path) -> dict[str, dict[str, list[str]]]:
+    """What a sentences.toml says: part or "Class.method" → sentence → names of its checks, none where nothing is said.
+
+    Raises ValueError where an entry is neither a name nor a list of names.
+    """
+    found: dict[str, dict[str, list[str]]] = {}
+    for place, entries in tomllib.loads(file.read_text(encoding="utf-8")).items():
+        found[place] = {}
+        for sentence, checks in entries.items():
+            listed = [checks] if isinstance(checks, str) else checks
+            if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+                raise ValueError(f"{file}: [{place}] “{sentence}” names a check, or a list of checks")
+            found[place][" ".join(sentence.split())] = [name for name in listed if name]
+    return found
 
 
 def definitions(text: str) -> dict[str, tuple[int, int]]:

@@ -8,8 +8,8 @@
 The source of a lab is labs/NN_name/author/lab.py, in jupytext's percent format. `# %%` begins a cell of code for script
 and notebook, `# %% [markdown]` a cell of text for sheet and notebook; `sheet`, `notebook` or `script` behind either
 restricts it. A function or class with a region between `# BEGIN SOLUTION` and `# END SOLUTION` is a part, to be
-written by the student. A program in labs/examples is the source of the notebook beside it. The same sources always
-give the same bytes. Only the standard library is needed.
+written by the student. What its rule in check.py forbids is put before its hint. A program in labs/examples is the
+source of the notebook beside it. The same sources always give the same bytes. Only the standard library is needed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ import json
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from labrules import rules
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 LABS = CHECKOUT / "labs"
-MARK, BEGIN, END = "# %%", "# BEGIN SOLUTION", "# END SOLUTION"
+MARK, BEGIN, END, HINT = "# %%", "# BEGIN SOLUTION", "# END SOLUTION", "Hint:"
 PLACES = ("", "sheet", "notebook", "script")
 
 
@@ -143,11 +147,18 @@ class Lab:
         self._regions = regions(self.script, self.label)
         self.parts: list[Part] = []
         self._owners: dict[int, str] = {}  # line of BEGIN → tag of the stub
+        self._rules: dict[int, list[str]] = {}  # line of a hint → the lines that go before it
+        try:
+            self._forbidden = rules(source.parents[1] / "check.py")
+        except (NameError, TypeError, SyntaxError) as error:
+            raise SourceError(f"labs/{self.name}/check.py: its rules cannot be read: {error}") from None
         for node in tree.body:
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and self._inside(node):
                 tag = f"{self.number}.{len(self.parts) + 1} {node.name}"
                 self.parts.append(Part(tag, node.name, node))
                 self._own(node, tag)
+                if node.name in self._forbidden:
+                    self._rule(node, self._forbidden[node.name])
         if lost := [begin for begin, _ in self._regions if begin not in self._owners]:
             raise SourceError(f"{self.label}, line {lost[0]}: a region must lie inside of a function, in one piece")
 
@@ -167,6 +178,18 @@ class Lab:
         for begin, _ in inside:
             self._owners[begin] = tag
 
+    def _rule(self, node: ast.FunctionDef | ast.ClassDef, sentence: str) -> None:
+        """Put the rule of a part before the hint of its docstring, in lines of at most 120 characters."""
+        for number, line in enumerate(self.script.splitlines()[node.lineno : node.end_lineno], start=node.lineno + 1):
+            if line.strip().startswith(HINT):
+                indent = line[: len(line) - len(line.lstrip())]
+                self._rules[number] = [
+                    *textwrap.wrap(sentence, 120, initial_indent=indent, subsequent_indent=indent),
+                    "",
+                ]
+                return
+        raise SourceError(f"{self.label}: {node.name} has a rule, so its docstring needs a paragraph “{HINT} …”")
+
     def _stubbed(self, cell: Cell) -> list[str]:
         """The lines of a cell of code with its regions replaced by "not yet"."""
         kept: list[str] = []
@@ -174,6 +197,7 @@ class Lab:
         for number, line in enumerate(self.script.splitlines()[cell.line :], start=cell.line + 1):
             if line.startswith(MARK):
                 break
+            kept += self._rules.get(number, ())
             if number in self._owners:
                 indent = line[: len(line) - len(line.lstrip())]
                 kept.append(f'{indent}raise NotImplementedError("{self._owners[number]}")')
@@ -185,7 +209,12 @@ class Lab:
         return _trimmed(kept)
 
     def _solved(self, cell: Cell) -> list[str]:
-        return [line for line in cell.lines if line.strip() not in (BEGIN, END)]
+        kept: list[str] = []
+        for number, line in enumerate(self.script.splitlines()[cell.line :], start=cell.line + 1):
+            if line.startswith(MARK):
+                break
+            kept += [*self._rules.get(number, ()), *([] if line.strip() in (BEGIN, END) else [line])]
+        return _trimmed(kept)
 
     def _parts_of(self, cell: Cell) -> list[Part]:
         last = cell.line + len(self.script.splitlines()[cell.line :])
@@ -199,7 +228,9 @@ class Lab:
             if cell.kind == "markdown" and cell.place in ("", "sheet"):
                 blocks.append(cell.text)
             elif cell.kind == "code":
-                blocks += [_section(part, self.script) for part in self._parts_of(cell)]
+                blocks += [
+                    _section(part, self.script, self._forbidden.get(part.name, "")) for part in self._parts_of(cell)
+                ]
         return f"<!-- Made by tools/labs.py from {self.label}. -->\n\n" + "\n\n".join(blocks) + "\n"
 
     def script_of(self, solved: bool = False) -> str:
@@ -230,7 +261,8 @@ class Lab:
                 made.append(_code(_SETUP.format(name=self.name)))
             if parts := self._parts_of(cell):
                 made.append(_code(f"check({', '.join(json.dumps(part.name) for part in parts)})"))
-        made.append(_code("check(targets=True)"))
+        how_to_go_on = made[-1].kind == "markdown" and made[-1].place == "notebook"
+        made.insert(len(made) - how_to_go_on, _code("check(targets=True)"))  # and below it what to do next
         return notebook(made, self.label)
 
     def files(self, solved: bool = False) -> dict[str, str]:
@@ -282,24 +314,27 @@ def _signature(node: ast.FunctionDef, owner: str = "") -> str:
     return f"{owner}{node.name}({ast.unparse(arguments)}){returns}"
 
 
-def _words(node: ast.FunctionDef | ast.ClassDef) -> str:
-    """A docstring as it stands on the sheet, the hint in italics."""
-    paragraphs = (ast.get_docstring(node) or "").split("\n\n")
-    return "\n\n".join(
-        f"*Hint: {' '.join(p.removeprefix('Hint:').split())}*" if p.startswith("Hint:") else p for p in paragraphs
-    )
+def _words(node: ast.FunctionDef | ast.ClassDef, rule: str = "") -> str:
+    """A docstring as it stands on the sheet, the rule before the hint, and the hint in italics."""
+    blocks: list[str] = []
+    for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
+        if paragraph.startswith(HINT):
+            blocks += [*([rule] if rule else []), f"*{HINT} {' '.join(paragraph.removeprefix(HINT).split())}*"]
+        else:
+            blocks.append(paragraph)
+    return "\n\n".join(blocks)
 
 
-def _section(part: Part, text: str) -> str:
+def _section(part: Part, text: str, rule: str) -> str:
     """What the sheet says about a part: signature and docstring; of a class also those methods that are to be written.
 
-    text: the source, to find the regions in it.
+    text: the source, to find the regions in it. rule: what is forbidden, "" where nothing is.
     """
     number = part.tag.split()[0]
     if isinstance(part.node, ast.FunctionDef):
-        return f"**{number}** `{_signature(part.node)}`\n\n{_words(part.node)}"
+        return f"**{number}** `{_signature(part.node)}`\n\n{_words(part.node, rule)}"
     bases = ", ".join(ast.unparse(base) for base in part.node.bases)
-    blocks = [f"**{number}** `class {part.name}{f'({bases})' if bases else ''}`\n\n{_words(part.node)}"]
+    blocks = [f"**{number}** `class {part.name}{f'({bases})' if bases else ''}`\n\n{_words(part.node, rule)}"]
     for inner in part.node.body:
         if isinstance(inner, ast.FunctionDef) and BEGIN in (ast.get_source_segment(text, inner) or ""):
             words = f"\n\n{_words(inner)}" if ast.get_docstring(inner) else ""

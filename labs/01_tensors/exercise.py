@@ -16,6 +16,8 @@ def frame_matrix() -> Tensor:
     Rows 1, 6, 11 and columns 1, 6, 11 hold 2 (counted from 0). The four 2 × 2 blocks where rows 3, 4 or 8, 9 meet
     columns 3, 4 or 8, 9 hold 3. Everything else is 1.
 
+    Not allowed: loops, comprehensions, `tensor.tolist`. Slices do it.
+
     Hint: `torch.full`, then assign to slices; a slice can have a step, as in `1::5`. My version has 153 characters.
     """
     raise NotImplementedError("01.1 frame_matrix")
@@ -26,6 +28,8 @@ def mul_row(m: Tensor) -> Tensor:
 
     `m`: N × D of any type of numbers. Returns a new tensor of the same shape and type.
 
+    Not allowed: `@`, `mm`, `mul`, `arange`, `diag`, `einsum`. This one is the slow version.
+
     Hint: `torch.empty_like`, `m.size(0)`, `m[i, j]`. My version has 141 characters.
     """
     raise NotImplementedError("01.2 mul_row")
@@ -35,6 +39,8 @@ def mul_row_fast(m: Tensor) -> Tensor:
     """What `mul_row` does, without a loop.
 
     `m`: N × D of any type of numbers. Returns a new tensor of the same shape and type.
+
+    Not allowed: loops, comprehensions. This one is the fast version.
 
     Hint: a column of factors, N × 1, is broadcast over all columns; `torch.arange(…, dtype=m.dtype)`. 100 characters.
     """
@@ -58,6 +64,8 @@ def windows(x: Tensor, k: int) -> Tensor:
 
     `x`: N numbers of any type, not always contiguous. Returns (N − k + 1) × k; row i is x[i], …, x[i + k − 1]. Writing
     into x must show in the result. Use `as_strided`, not `unfold`.
+
+    Not allowed: loops, comprehensions, `unfold`, `stack`, `cat`, `clone`. As_strided makes a view.
 
     Hint: `x.as_strided(size, stride, x.storage_offset())`; one step down is as far in memory as one step to the right,
     and how far that is, `x.stride(0)` knows. 96 characters.

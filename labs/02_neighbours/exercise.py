@@ -14,6 +14,8 @@ def nearest_classification(train_input: Tensor, train_target: Tensor, x: Tensor)
     `train_input`: N × D float32, `train_target`: N int64, `x`: D float32. Returns one int64 number (shape `()`).
     Use no loop.
 
+    Not allowed: loops, comprehensions. Compare with all rows in one expression.
+
     Hint: broadcasting subtracts x from every row at once; `argmin` gives a position. My version has 85 characters.
     """
     raise NotImplementedError("02.1 nearest_classification")
@@ -44,6 +46,8 @@ def PCA(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     `x`: N × D float32. Returns the mean (D), the basis (D × D, orthonormal, **one axis per row**) and the variance of x
     along each axis (D; the sum of squares divided by N − 1), all float32. The variances decrease. Use no loop.
 
+    Not allowed: loops, comprehensions, `pca_lowrank`. The eigenvectors give all axes at once.
+
     Hint: `torch.linalg.eigh` of the covariance matrix; look up in which order its eigenvalues come, and whether its
     eigenvectors are rows or columns. My version has 157 characters.
     """
@@ -70,6 +74,8 @@ def knn_classification(train_input: Tensor, train_target: Tensor, x: Tensor, k: 
 
     `train_input`: N × D float32, `train_target`: N int64, `x`: M × D float32. Returns M int64. Where classes have the
     same number of votes, the smallest class number wins. Use no loop.
+
+    Not allowed: loops, comprehensions. All test samples at once.
 
     Hint: `torch.cdist`, `topk(…, largest=False)`, and `mode`, which breaks ties as wanted. 119 characters.
     """

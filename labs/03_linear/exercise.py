@@ -38,6 +38,8 @@ def logsumexp(x: Tensor) -> Tensor:
 
     x: … × K, floating point. Returns the shape without the last dimension.
 
+    Not allowed: `logsumexp`, `log_softmax`, `logaddexp`. The function is the exercise.
+
     Hint: take the largest number out of the sum; what does it add to the logarithm? `amax`. My version has 85
     characters.
     """
@@ -49,6 +51,8 @@ def softmax_loss_grad(w: Tensor, b: Tensor, x: Tensor, t: Tensor) -> tuple[Tenso
 
     w: K × D, b: K, x: N × D, floating point; t: N classes. Returns the loss (one number), dw (K × D) and db (K).
 
+    Not allowed: `backward`, `autograd`, `func.grad`, `cross_entropy`. Loss and gradient are to be written by hand.
+
     Hint: first find why the gradient with respect to the scores is (P − one-hot(t)) / N. Use your `logsumexp`, and
     an index. My version has 240 characters.
     """
@@ -59,6 +63,8 @@ def hinge_loss_grad(w: Tensor, b: Tensor, x: Tensor, t: Tensor, margin: float = 
     """The mean hinge loss of a batch and its gradient, without autograd.
 
     Like `softmax_loss_grad`; `margin` is Δ.
+
+    Not allowed: `backward`, `autograd`, `func.grad`, `multi_margin_loss`. Loss and gradient are to be written by hand.
 
     Hint: a table of what is missing, N × K, zero where k = t; each positive entry pulls on two rows of w, its own
     and that of the right class. `clamp`. My version has 300 characters.

@@ -36,6 +36,8 @@ def prepare_data(
 def dsigma(x: Tensor) -> Tensor:
     """The derivative of sigma at x, element by element, in the shape of x.
 
+    Not allowed: `autograd`, `requires_grad_`, `func.grad`. The derivatives are the exercise.
+
     Hint: it can be said with tanh(x) alone. My version has 24 characters.
     """
     raise NotImplementedError("04.2 dsigma")
@@ -43,6 +45,8 @@ def dsigma(x: Tensor) -> Tensor:
 
 def dloss(v: Tensor, t: Tensor) -> Tensor:
     """The derivative of the loss with respect to v, in the shape of v.
+
+    Not allowed: `autograd`, `requires_grad_`, `func.grad`. The derivatives are the exercise.
 
     Hint: which way does the loss grow when v does? My version has 18 characters.
     """
@@ -70,6 +74,8 @@ def backward_pass(
 
     t: N × K, the targets; x, s1, x1, s2, x2: as `forward_pass` returned them. The four last arguments have the
     shapes of w1, b1, w2, b2 and change in place; nothing else changes.
+
+    Not allowed: `autograd`, `requires_grad_`, `func.grad`. The derivatives are the exercise.
 
     Hint: from the loss to the input, `dloss` and `dsigma` in turn. `add_` or `+=`. My version has 150 characters.
     """
@@ -110,6 +116,8 @@ class Linear(Module):
     forward(x): N × inputs → N × outputs. backward(d_out): N × outputs → N × inputs, and the gradients of the last
     batch are added to `d_weight` and `d_bias`. param(): the pairs (weight, d_weight), (bias, d_bias), the tensors
     themselves.
+
+    Not allowed: `autograd`, `requires_grad_`, `func.grad`. The derivatives are the exercise.
 
     Hint: two of the four formulas are for the parameters, one is for the input. My version has 200 characters.
     """

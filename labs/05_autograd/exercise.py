@@ -70,6 +70,8 @@ def unbroadcast(g: Tensor, shape: Sequence[int]) -> Tensor:
 
     g: any shape to which a tensor of `shape` can be broadcast. Returns a tensor of that shape.
 
+    Not allowed: `sum_to_size`. The function is the exercise.
+
     Hint: dimensions that g has in front, and those of size 1 that grew. Beware: `g.sum(())` sums over everything.
     My version has 140 characters.
     """
@@ -80,6 +82,8 @@ def mul_vjp(g: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tenso
     """The rule of out = a * b, element by element with broadcasting.
 
     g: in the shape of out. Returns the derivatives with respect to a and b, each in the shape of its operand.
+
+    Not allowed: `autograd`, `requires_grad_`, `torch.func`. The engine is yours, not PyTorch's.
 
     Hint: the product rule and `unbroadcast`. My version has 63 characters.
     """
@@ -92,6 +96,8 @@ def matmul_vjp(g: Tensor, out: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Te
     a: … × N × K, b: … × K × M, with leading dimensions that broadcast; g: in the shape of out. Returns the
     derivatives with respect to a and b, each in the shape of its operand.
 
+    Not allowed: `autograd`, `requires_grad_`, `torch.func`. The engine is yours, not PyTorch's.
+
     Hint: the shapes leave little choice; `transpose(-1, -2)`. My version has 99 characters.
     """
     raise NotImplementedError("05.3 matmul_vjp")
@@ -102,6 +108,8 @@ def sum_vjp(g: Tensor, out: Tensor, a: Tensor, dim: int | None) -> tuple[Tensor]
 
     g: in the shape of out; dim may be negative. Returns the derivative with respect to a, in its shape, as a tuple
     of one.
+
+    Not allowed: `autograd`, `requires_grad_`, `torch.func`. The engine is yours, not PyTorch's.
 
     Hint: every summand counts once. `unsqueeze`, `expand`. My version has 72 characters.
     """
@@ -121,6 +129,8 @@ def backward(root: Var) -> None:
     """Add the derivatives of root.data.sum() to `grad` of every leaf that needs a gradient.
 
     Constants, and results on the way, keep grad None. A second call adds the same again.
+
+    Not allowed: `autograd`, `requires_grad_`, `torch.func`. The engine is yours, not PyTorch's.
 
     Hint: `reversed(topological_order(root))`, and a dictionary from variable to the derivative that has arrived. My
     version has 450 characters.

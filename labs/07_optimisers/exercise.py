@@ -15,6 +15,8 @@ Gradients = list[torch.Tensor | None]
 def sgd(parameters: Tensors, gradients: Gradients, state: dict, rate: float, decay: float = 0.0) -> None:
     """One step of gradient descent with weight decay.
 
+    Not allowed: `optim`. The rule is the exercise.
+
     Hint: `w -= …` changes w in place; `g += …` would change the caller's gradient. My version has 110 characters.
     """
     raise NotImplementedError("07.1 sgd")
@@ -22,6 +24,8 @@ def sgd(parameters: Tensors, gradients: Gradients, state: dict, rate: float, dec
 
 def momentum(parameters: Tensors, gradients: Gradients, state: dict, rate: float, m: float = 0.9) -> None:
     """One step of the heavy ball.
+
+    Not allowed: `optim`. The rule is the exercise.
 
     Hint: the number of a parameter is a key for `state`. My version has 170 characters.
     """
@@ -31,6 +35,8 @@ def momentum(parameters: Tensors, gradients: Gradients, state: dict, rate: float
 def nesterov(parameters: Tensors, gradients: Gradients, state: dict, rate: float, m: float = 0.9) -> None:
     """One step with Nesterov's momentum.
 
+    Not allowed: `optim`. The rule is the exercise.
+
     Hint: `momentum` with one more term. My version has 180 characters.
     """
     raise NotImplementedError("07.3 nesterov")
@@ -38,6 +44,8 @@ def nesterov(parameters: Tensors, gradients: Gradients, state: dict, rate: float
 
 def adagrad(parameters: Tensors, gradients: Gradients, state: dict, rate: float, eps: float = 1e-10) -> None:
     """One step of AdaGrad.
+
+    Not allowed: `optim`. The rule is the exercise.
 
     Hint: ε is added to the root. My version has 180 characters.
     """
@@ -48,6 +56,8 @@ def rmsprop(
     parameters: Tensors, gradients: Gradients, state: dict, rate: float, a: float = 0.99, eps: float = 1e-8
 ) -> None:
     """One step of RMSProp.
+
+    Not allowed: `optim`. The rule is the exercise.
 
     Hint: `adagrad` with a memory that fades. My version has 200 characters.
     """
@@ -62,6 +72,8 @@ def adam(
 
     Weight decay as in `sgd`, before anything else. When it is decoupled (AdamW, 2017), it does not enter g: first
     w ← w − r λ w, then the step of Adam.
+
+    Not allowed: `optim`. The rule is the exercise.
 
     Hint: three things to remember for each parameter, one of them t. My version has 430 characters.
     """

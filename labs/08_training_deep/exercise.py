@@ -28,6 +28,8 @@ def xavier_(w: Tensor) -> Tensor:
     w: D × C of a linear layer or D × C × kh × kw of a convolution, from C to D channels; it may be a parameter that
     records. It is changed in place and returned. No `nn.init`.
 
+    Not allowed: `init`. It is what you are writing.
+
     Hint: `w[0].numel()` is one of the two; `normal_`, `torch.no_grad()`. My version has 130 characters.
     """
     raise NotImplementedError("08.2 xavier_")
@@ -36,6 +38,8 @@ def xavier_(w: Tensor) -> Tensor:
 def kaiming_(w: Tensor) -> Tensor:
     """The same with variance 2 / fan_in, for a layer before a ReLU.
 
+    Not allowed: `init`. It is what you are writing.
+
     Hint: one line shorter than `xavier_`. My version has 70 characters.
     """
     raise NotImplementedError("08.3 kaiming_")
@@ -43,6 +47,8 @@ def kaiming_(w: Tensor) -> Tensor:
 
 class Dropout:
     """Dropout with probability p (Srivastava et al., 2014), scaled in training so that the mean stays.
+
+    Not allowed: `dropout`, `nn.Dropout`, `autograd`. It is what you are writing.
 
     Hint: `torch.rand_like`, a comparison, and a mask that both methods multiply with. My methods have 140 and 20
     characters.
@@ -62,6 +68,8 @@ class Dropout:
 
 class BatchNorm:
     """Batch normalisation of N × D samples (Ioffe and Szegedy, 2015), as `nn.BatchNorm1d` computes it.
+
+    Not allowed: `batch_norm`, `BatchNorm1d`, `autograd`. It is what you are writing.
 
     Hint: `var(0, correction=0)` for the normalisation, `correction=1` for running_var. In `backward` the mean and the
     variance depend on x, too: with g = weight · dl_dy and z the normalised x, remove from g its mean and its component

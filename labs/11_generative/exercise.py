@@ -18,6 +18,8 @@ def transposed_conv1d(x: Tensor, w: Tensor, stride: int) -> Tensor:
     x: N × C × L; w: C × K × S, the weight of an `F.conv1d` from K channels to C. Returns N × K × ((L − 1) · stride +
     S).
 
+    Not allowed: `conv_transpose1d`, `ConvTranspose1d`, `conv_transpose2d`, `fold`, `autograd`. It is the answer.
+
     Hint: a loop over the S places of the filter, a slice with a step, `torch.einsum` over the channels. My version has
     241 characters.
     """
@@ -49,6 +51,8 @@ def kl_gaussian(mu: Tensor, log_var: Tensor) -> Tensor:
     """The Kullback–Leibler divergence of N(mu, diag(exp(log_var))) from N(0, I), in closed form.
 
     mu, log_var: N × D. Returns N numbers, each a sum over D terms.
+
+    Not allowed: `distributions`, `kl_divergence`. The formula is the exercise.
 
     Hint: for D = 1 it is ½ (µ² + σ² − 1 − log σ²). My version has 79 characters.
     """

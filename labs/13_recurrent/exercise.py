@@ -17,6 +17,8 @@ def rnn_forward(x: Tensor, h0: Tensor, w_x: Tensor, w_h: Tensor, b: Tensor) -> T
     x: T × N × D, h0: N × H, w_x: H × D, w_h: H × H, b: H, floating point. Returns h_1 … h_T, T × N × H. Autograd must
     be able to pass.
 
+    Not allowed: `RNN`, `RNNCell`, `rnn_tanh`. Write the recursion yourself.
+
     Hint: a list, and `torch.stack`. My version has 130 characters.
     """
     raise NotImplementedError("13.1 rnn_forward")
@@ -28,6 +30,8 @@ def bptt(x: Tensor, h0: Tensor, w_x: Tensor, w_h: Tensor, h: Tensor, dl_dh: Tens
     h: the states that `rnn_forward` returned; dl_dh: T × N × H, what the loss itself sends to each state, not counting
     the way through later states. Returns dl/dw_x, dl/dw_h, dl/db and dl/dh0.
 
+    Not allowed: `autograd`, `backward`, `vjp`, `requires_grad`, `requires_grad_`. This part is the gradient by hand.
+
     Hint: go backwards and carry one N × H tensor from step to step. tanh′ is 1 − h². My version has 430 characters.
     """
     raise NotImplementedError("13.2 bptt")
@@ -38,6 +42,8 @@ def lstm_cell(x: Tensor, h: Tensor, c: Tensor, w_x: Tensor, w_h: Tensor, b: Tens
 
     x: N × D, h, c: N × H, w_x: 4H × D, w_h: 4H × H, b: 4H; blocks i, f, g, o in this order. Returns the new h, the new
     c, and i, f, g, o side by side (N × 4H).
+
+    Not allowed: `LSTM`, `LSTMCell`, `torch.lstm_cell`. Write the gates yourself.
 
     Hint: one sum for all four gates, then `chunk`. My version has 190 characters.
     """
@@ -53,6 +59,8 @@ def lstm_cell_backward(
     gates, new_c: what `lstm_cell` returned; dl_dh: N × H, all that reaches the new h; dl_dc: N × H, what reaches the
     new c from the next step, not through the new h. Returns the gradient with respect to x, h, c, w_x, w_h, b.
 
+    Not allowed: `autograd`, `backward`, `vjp`, `requires_grad`, `requires_grad_`. This part is the gradient by hand.
+
     Hint: first the whole gradient of the new c, then that of s; the rest is a linear layer. σ′ = σ (1 − σ). My version
     has 330 characters.
     """
@@ -64,6 +72,8 @@ def gru_cell(x: Tensor, h: Tensor, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: T
 
     x: N × D, h: N × H, w_x: 3H × D, w_h: 3H × H, b_x, b_h: 3H; blocks r, z, n in this order. Returns the new h, N × H.
 
+    Not allowed: `GRU`, `GRUCell`, `torch.gru_cell`. Write the gates yourself.
+
     Hint: p and q, each in three chunks. My version has 210 characters.
     """
     raise NotImplementedError("13.5 gru_cell")
@@ -74,6 +84,8 @@ def clip_grad_norm(parameters: Iterable[Tensor], max_norm: float) -> float:
 
     Skips parameters whose `.grad` is None. Changes gradients in place; short ones stay as they are. Returns the length
     before.
+
+    Not allowed: `clip_grad_norm_`, `clip_grads_with_norm_`. It is the answer.
 
     Hint: `parameters` may be a generator, which one can go through only once. My version has 220 characters.
     """

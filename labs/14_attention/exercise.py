@@ -39,6 +39,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tu
     q: … × T × D, k: … × S × D, v: … × S × E; mask: boolean, broadcast to … × T × S. Returns the output (… × T × E) and
     the weights (… × T × S). A query that may look nowhere gets weights and output zero, not NaN.
 
+    Not allowed: `scaled_dot_product_attention`, `MultiheadAttention`. It is the answer.
+
     Hint: `masked_fill` with −inf before the softmax; what becomes of a row of −inf? My version has 250 characters.
     """
     raise NotImplementedError("14.3 attention")
@@ -56,6 +58,8 @@ def causal_mask(size: int) -> Tensor:
 
 class MultiHead(nn.Module):
     """Attention with several heads: each sees its own projections, their outputs side by side go through one more.
+
+    Not allowed: `scaled_dot_product_attention`, `MultiheadAttention`. Put it together yourself.
 
     Hint: `unflatten` and `transpose` make N × heads × T × D/heads of N × T × D, `flatten` after `transpose` undoes it.
     My version has 280 characters.
@@ -87,6 +91,8 @@ def sinusoidal_positions(length: int, dim: int) -> Tensor:
 
 class Block(nn.Module):
     """One layer of a transformer, normalised *before* each step: x ← x + step(norm(x)).
+
+    Not allowed: `MultiheadAttention`, `TransformerEncoderLayer`, `TransformerDecoderLayer`. Put it together yourself.
 
     Hint: three lines; the second is left out without a memory. My version has 210 characters.
     """

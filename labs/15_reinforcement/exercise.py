@@ -17,6 +17,8 @@ def value_iteration(transition: Tensor, reward: Tensor, gamma: float, tolerance:
     once, until none changes by more than the tolerance. Returns the values (S, of the dtype of reward) and the best
     actions for them (S int64).
 
+    Not allowed: `solve`, `inv`. The sheet asks for iterations.
+
     Hint: `@` of an S × A × S tensor with S values works as it is. My version has 275 characters.
     """
     raise NotImplementedError("15.1 value_iteration")
@@ -37,6 +39,8 @@ def reinforce_loss(logits: Tensor, action: Tensor, weight: Tensor) -> Tensor:
 
     logits: B × A, of any size. action: B int64. weight: B, how good each action was. Returns one number.
 
+    Not allowed: `distributions`. Log_softmax and one index are the exercise.
+
     Hint: `log_softmax`, `gather`; or `F.cross_entropy` with its `reduction`. My version has 74 characters.
     """
     raise NotImplementedError("15.3 reinforce_loss")
@@ -51,6 +55,8 @@ def leave_one_out(returns: Tensor, alive: Tensor) -> Tensor:
     A baseline that does not depend on the action leaves the mean of the gradient as it is, and takes away noise. With
     its own return in the mean it would depend on it.
 
+    Not allowed: loops, comprehensions. The sum of all, less oneself, is the sum of the others.
+
     Hint: the others are the sum of all less oneself. My version has 195 characters.
     """
     raise NotImplementedError("15.4 leave_one_out")
@@ -60,6 +66,8 @@ def entropy_bonus(logits: Tensor) -> Tensor:
     """The mean entropy of policies, in nats: log A for a policy that knows nothing, 0 for one that is sure.
 
     logits: B × A, ±1000 included. Returns one number that autograd can follow, with a finite gradient.
+
+    Not allowed: `distributions`. The formula is the exercise.
 
     Hint: `log_softmax` is safe, the logarithm of `softmax` is not. My version has 103 characters.
     """

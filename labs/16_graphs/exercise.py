@@ -14,6 +14,8 @@ def adjacency(edges: Tensor, n: int) -> Tensor:
     edges: E × 2 int64, two nodes in each row. An edge may be listed more than once and in both directions, and counts
     once; a row with twice the same node is ignored. n: number of nodes. Returns n × n float32.
 
+    Not allowed: loops, comprehensions. Index with all edges at once.
+
     Hint: index a matrix of zeros with two columns at once. No loop. My version has 112 characters.
     """
     raise NotImplementedError("16.1 adjacency")
@@ -47,6 +49,8 @@ def chebyshev_filter(lap: Tensor, x: Tensor, theta: Tensor, largest: float) -> T
     lap: n × n, dense or sparse. x: n × d, a signal in each column. theta: K ≥ 1 coefficients, the first is that of T₀.
     largest: the largest eigenvalue of lap, or a bound for it. Returns n × d.
 
+    Not allowed: `eigh`, `eig`, `matrix_power`, `inv`. Products of lap with vectors suffice.
+
     Hint: keep the last two Tₖ(S) x. Multiply `lap` by n × d matrices only, without S itself, and a sparse `lap` works,
     too. A loop over k is fine. My version has 223 characters.
     """
@@ -60,6 +64,8 @@ def message_passing(edges: Tensor, x: Tensor) -> Tensor:
     edges: 2 × E int64; an edge that is listed twice sends twice. x: n × d float. Returns n × d of the dtype of x; a
     node that receives nothing gets zeros.
 
+    Not allowed: loops, comprehensions. The sheet asks for all edges at once.
+
     Hint: `Tensor.index_add_` adds up repeated indices, `out[index] += …` does not. Count with `torch.bincount`. No
     loop, nothing of size n × n. My version has 186 characters.
     """
@@ -71,6 +77,8 @@ def edge_softmax(score: Tensor, receiver: Tensor, n: int) -> Tensor:
 
     score: E float, of any size (±1000 included). receiver: E int64, where each edge arrives. n: number of nodes.
     Returns E weights of the dtype of score; those of the edges into one node sum to 1.
+
+    Not allowed: loops, comprehensions. The sheet asks for all edges at once.
 
     Hint: subtract the largest score *of the same node* before `exp`: `Tensor.scatter_reduce_` with "amax", then
     `index_add_`. No loop. My version has 242 characters.
@@ -96,6 +104,8 @@ def label_propagation(a: Tensor, label: Tensor, steps: int) -> Tensor:
     largest one is C − 1. Returns n × C float32. At the start, rows of known nodes are one-hot, all others 0. In each of
     `steps` ≥ 0 steps every node takes the average of its neighbours, weighted by a, then the known ones return to what
     they were. Nodes without neighbours and without a label stay at 0.
+
+    Not allowed: `inv`, `solve`. The sheet asks for steps.
 
     Hint: `F.one_hot` refuses −1; clamp, then blank. A loop over the steps is fine. My version has 261 characters.
     """

@@ -18,6 +18,8 @@ def magnitude_prune(model: nn.Module, sparsity: float) -> dict[str, Tensor]:
     n, exactly round(sparsity · n) become zero: those with the smallest absolute values in the whole model, any of
     several equal ones. Returns the masks: name → bool of the weight's shape, True where it stays.
 
+    Not allowed: `prune`. It is what you are writing.
+
     Hint: `torch.cat` of all absolute values, `argsort`, `split`, `view_as`. My version has 500 characters.
     """
     raise NotImplementedError("18.1 magnitude_prune")
@@ -61,6 +63,8 @@ def fold_batchnorm(conv: nn.Conv2d, bn: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution that computes bn(conv(x)), with bn as it is outside of training.
 
     conv may have no bias; stride, padding, dilation and groups are those of conv. Both stay as they are.
+
+    Not allowed: `fuse_conv_bn_eval`, `fuse_conv_bn_weights`, `fuse_modules`. It is what you are writing.
 
     Hint: `copy.deepcopy`, `bn.running_mean`, `bn.running_var`, `bn.eps`, `nn.Parameter`. My version has 340 characters.
     """

@@ -13,6 +13,8 @@ def log_likelihood(x: Tensor, mean: Tensor, w: Tensor, psi: Tensor) -> float:
 
     x: N × D. mean: D. w: D × k loadings. psi: D noise variances, all > 0. D may be 20 000: build nothing of size D × D.
 
+    Not allowed: `distributions`. The formula is the exercise.
+
     Hint: with the k × k matrix M = I + Wᵀ Ψ⁻¹ W, log det(W Wᵀ + Ψ) = log det M + Σ log ψ, and (W Wᵀ + Ψ)⁻¹ = Ψ⁻¹ − Ψ⁻¹
     W M⁻¹ Wᵀ Ψ⁻¹. My version has 366 characters.
     """
@@ -24,6 +26,8 @@ def ppca_em(x: Tensor, w: Tensor, sigma2: float, steps: int) -> tuple[Tensor, fl
 
     x: N × D; its mean is subtracted here. w: D × k and sigma2: where to start. Returns the loadings (D × k, of the
     dtype of x) and the noise variance after `steps` ≥ 0 steps.
+
+    Not allowed: `eigh`, `svd`, `eig`, `pca_lowrank`. The sheet asks for EM.
 
     Hint: all that is needed of x is S = (x − mean)ᵀ (x − mean) / N. With M = Wᵀ W + σ² I, one step is W' = S W (σ² I +
     M⁻¹ Wᵀ S W)⁻¹, and σ²' is the mean of the diagonal of S − S W M⁻¹ W'ᵀ. My version has 363 characters.

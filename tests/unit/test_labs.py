@@ -221,6 +221,12 @@ def test_notebook(tool: ModuleType, tmp_path: Path) -> None:
     ]
 
 
+def test_a_last_text_of_the_notebook_stands_below_its_targets(tool: ModuleType, tmp_path: Path) -> None:
+    text = f"{SOURCE}\n# %% [markdown] notebook\n# Go on with lab 08.\n"
+    made = json.loads(lab(tool, tmp_path, text).files()["exercise.ipynb"])
+    assert ["".join(cell["source"]) for cell in made["cells"][-2:]] == ["check(targets=True)", "Go on with lab 08."]
+
+
 BEGIN, END = "    # BEGIN SOLUTION\n", "    # END SOLUTION\n"
 HEAD = "# %% [markdown]\n# # 07 · T\n\n# %%\n"
 
