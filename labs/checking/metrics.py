@@ -9,6 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# Okabe and Ito's colours, which colour-blind people tell apart, each with a line style of its own: a print without
+# colour shows it, too. https://jfly.uni-koeln.de/color/
+_CYCLE = {
+    "#0072B2": "-",
+    "#D55E00": "--",
+    "#009E73": "-.",
+    "#CC79A7": ":",
+    "#E69F00": (0, (7, 2, 1, 2, 1, 2)),
+    "#000000": (0, (9, 3)),
+}
 STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -22,7 +32,7 @@ STYLE: Any = {
     "lines.linewidth": 1.6,
     "image.cmap": "gray_r",
     "figure.dpi": 110,
-    "axes.prop_cycle": "cycler('color', ['#2b6cb0', '#c2571a', '#2f855a', '#805ad5', '#b7791f', '#4a5568'])",
+    "axes.prop_cycle": f"cycler('color', {list(_CYCLE)}) + cycler('linestyle', {list(_CYCLE.values())})",
 }
 
 

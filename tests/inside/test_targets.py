@@ -6,6 +6,7 @@ These are the slower tests: they train on real data, and each notebook ends in p
 from __future__ import annotations
 
 import base64
+import json
 import re
 import shutil
 import time
@@ -15,18 +16,29 @@ import lab_cases as cases
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from pictures import FOUND
 
 COLOUR = re.compile(r"\x1b\[\d+m")
 
 
+WATCH = f"""import sys
+sys.path[:0] = ["..", {str(Path(__file__).parent)!r}]
+from pathlib import Path
+from checking.metrics import Metrics
+from pictures import watch
+watch(Metrics, Path.cwd())"""
+
+
 def run_notebook(folder: Path) -> list[nbformat.NotebookNode]:
-    """Execute folder/exercise.ipynb there; its code cells."""
+    """Execute folder/exercise.ipynb there; its code cells. Its pictures are watched (see pictures.py)."""
     notebook = nbformat.read(folder / "exercise.ipynb", as_version=4)
+    watching = nbformat.v4.new_code_cell(WATCH)
+    notebook.cells.insert(0, watching)
     for cell in notebook.cells:
         # The results count here, `make bench` has the times: beside other work they were ten times as long.
         cell.source = cell.source.replace("check(targets=True)", "check(targets=True, patience=5)")
     NotebookClient(notebook, timeout=1800, resources={"metadata": {"path": str(folder)}}).execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell is not watching]
 
 
 def printed(cell: nbformat.NotebookNode) -> str:
@@ -78,6 +90,10 @@ def test_the_solved_notebook_reaches_its_targets(name: str, home: Path) -> None:
     for picture in shown:
         content = base64.b64decode(picture)
         assert content.startswith(b"\x89PNG") and len(content) > 5000
+
+    watched = dict(json.loads(line) for line in (folder / FOUND).read_text(encoding="utf-8").splitlines())
+    assert set(watched) == {file.name for file in written}
+    assert {name: found for name, found in watched.items() if found} == {}, "told apart by colour alone"
 
 
 @pytest.mark.parametrize("name", cases.NAMES[:1])  # one is enough
