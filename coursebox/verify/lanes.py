@@ -97,7 +97,10 @@ OF_LABS = (
 NEW_LAB = ("tools/new_lab.py", "tools/lab_template")  # test_new_lab.py tests what they write as any lab is tested
 # What a wrong or half-done exercise is told follows from the checks and from torch, not from the tree. So it is tried
 # in one tree, and in the other one only with another torch than that with which all of it was seen to be right there.
-MUTANTS = ("test_a_mutant_is_rejected_and_its_mistake_named", "test_one_part_passes_exactly_its_checks")
+MUTANTS = (
+    "test_a_mutant_is_rejected_and_its_mistake_named", "test_one_part_passes_exactly_its_checks",
+    "test_every_check_rejects_a_mutant", "test_a_wrong_part_makes_no_other_fail",
+)  # fmt: skip
 MUTANTS_IN = "cuda"
 MUTANTS_SEEN = "2.6.0"
 

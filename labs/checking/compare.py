@@ -44,8 +44,8 @@ def describe(value: object) -> str:
         return f"{type(value).__name__} of {len(value)}"
     if isinstance(value, dict):
         return f"dict of {len(value)}"
-    if isinstance(value, float):
-        return f"{value:.7g}"
+    if isinstance(value, (float, complex)):
+        return _number(value)
     return str(value)[:60] if isinstance(value, (Opaque, torch.dtype)) else repr(value)[:60]
 
 
@@ -65,12 +65,29 @@ def _article(word: str) -> str:
     return "an" if word[0] in "aeio" else "a"
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value)
+def _real_number(value: float, digits: int) -> str:
+    if math.isnan(value):
+        return "not a number (nan)"
+    if math.isinf(value):
+        return "infinity" if value > 0 else "minus infinity"
+    return f"{value:.{digits}g}"
+
+
+def _number(value: Any, digits: int = 7) -> str:
+    """A number in words: so many digits, and what is not finite by its name."""
     if isinstance(value, complex):
-        return f"{value:.6g}"
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
+        if not (math.isfinite(value.real) and math.isfinite(value.imag)):
+            return f"real part {_real_number(value.real, digits)}, imaginary part {_real_number(value.imag, digits)}"
+        return f"{value:.{digits}g}"
+    return _real_number(value, digits) if isinstance(value, float) else str(value)
+
+
+def _differing(want: Any, got: Any) -> tuple[str, str]:
+    """Two different numbers with as many digits as show that they differ."""
+    for digits in range(7, 18):
+        if (texts := (_number(want, digits), _number(got, digits)))[0] != texts[1]:
+            break
+    return texts
 
 
 def _wrong(where: str, text: str, *likely: str) -> CheckFailed:
@@ -97,13 +114,15 @@ def _matches(got: torch.Tensor, value: object, rtol: float, atol: float) -> bool
 
 
 def _explaining(mistakes: Mapping[str, object], fits: Callable[[object], bool]) -> list[str]:
-    """The mistakes whose value fits; one that is impossible with these inputs explains nothing."""
-    found = []
+    """The first mistake whose value fits; one that is impossible with these inputs explains nothing.
+
+    Where several fit, no more can be told: two names for one mistake would make one of them false.
+    """
     for sentence, value in mistakes.items():
         with contextlib.suppress(Exception):
             if fits(value() if callable(value) else value):
-                found.append(sentence)
-    return found
+                return [sentence]
+    return []
 
 
 def _explain(
@@ -151,16 +170,39 @@ def _tensor(
     if close.all():
         return
     first = tuple(int(n) for n in (~close).nonzero()[0])
-    text = f"expected {_number(want[first].item())}, got {_number(got[first].item())}"
+    expected, came = _differing(want[first].item(), got[first].item())
+    text = f"expected {expected}, got {came}"
     if want.dim():
         text = f"first wrong at [{', '.join(map(str, first))}]: {text}"
     if want.numel() > 1:
         text += f"; {int((~close).sum())} of {want.numel()} are wrong"
-    if want.dtype.is_floating_point:
-        gap = (got.double() - want.double()).abs()[~close]
-        worst = gap[gap.isfinite()].max().item() if gap.isfinite().any() else math.nan
-        text += f"; largest difference {worst:.2g}, a right answer is within {a + r * want.double().abs().max():.1g}"
+    if want.is_floating_point() or want.is_complex():
+        text += _gap(got, want, close, r, a)
     raise _wrong(where, text, *_explain(got, want, mistakes, r, a))
+
+
+def _gap(got: torch.Tensor, want: torch.Tensor, close: torch.Tensor, r: float, a: float) -> str:
+    """How large the largest difference is, and how large one may be; "" where no difference is finite."""
+    wide = torch.complex128 if got.is_complex() or want.is_complex() else torch.float64
+    gap = (got.to(wide) - want.to(wide)).abs()[~close]
+    finite, sizes = gap[gap.isfinite()], want.to(wide).abs()
+    if not len(finite):
+        return ""
+    largest = sizes[sizes.isfinite()].max() if sizes.isfinite().any() else 0.0
+    return f"; largest difference {finite.max():.2g}, a right answer is within {a + r * float(largest):.1g}"
+
+
+def _of_type(got: object, want: object) -> list[str]:
+    """What makes the right value out of one that has another type."""
+    if isinstance(got, bool) or isinstance(want, bool) or not isinstance(got, (int, float)):
+        return []
+    if isinstance(want, int) and got == want:
+        return [
+            "the value is right, but it is a floating-point number: int(…) makes a whole number, // divides into one"
+        ]
+    if isinstance(want, int) and isinstance(got, float):
+        return ["a whole number is expected: a count, a position or a class"]
+    return []
 
 
 def _plain(
@@ -177,7 +219,8 @@ def _plain(
     numbers = isinstance(want, float) and isinstance(got, (int, float)) and not isinstance(got, bool)
     if not numbers and type(got) is not type(want):
         expected = "None" if want is None else f"{_article(type(want).__name__)} {type(want).__name__}"
-        raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *_no_return(got))
+        likely = _no_return(got) or _of_type(got, want)
+        raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *likely)
     if isinstance(want, float) and isinstance(got, (int, float)):
         _tensor(
             torch.tensor(float(got), dtype=torch.float64),

@@ -22,7 +22,6 @@ PAUSES = 4  # times its time limit that a check may go without computing anythin
 LONGEST = 20  # times its time limit that a check may take by the clock: other work on the machine must not fail it
 _DYING = 10.0  # seconds that a process which has hung up may take to end, on however busy a machine
 _WATCH = 1.0  # seconds between two looks at whether a process computes
-_ENDLESS = "an endless loop, or a loop over single numbers where one tensor operation would do"
 _ALONE = "the functions are checked without the rest of the notebook: hand them what they need as arguments"
 _ASLEEP = "it waits for something that does not come, such as input(), a sleep or a lock"
 
@@ -90,8 +89,26 @@ class Session:
         elif now > self._moved + PAUSES * self.limit:
             raise CheckFailed("time", f"nothing has happened for {now - self._moved:.0f} s", (_ASLEEP,))
 
-    def too_slow(self) -> CheckFailed:
-        return CheckFailed("time", f"not done after {self.limit:g} s", (_ENDLESS,))
+    def too_slow(self, seen: Any = None) -> CheckFailed:
+        """What to say of a call that used up its time; `seen`: where it was (timeup.py), from the untrusted side."""
+        failed = CheckFailed("time", f"not done after {self.limit:g} s")
+        if not isinstance(seen, dict):
+            return failed
+        loop, diverged = clean(str(seen.get("loop", "")), 120), clean(str(seen.get("diverged", "")), 40)
+        if diverged:
+            failed.likely.append(
+                f"the iteration diverges: `{diverged}` is not finite any more, or larger than any number here"
+            )
+        elif seen.get("recursive"):
+            failed.likely.append("the function calls itself again and again: it lacks the case in which it stops")
+        elif loop.startswith("while"):
+            failed.likely.append(f"an endless loop: `{loop}` stays true")
+        elif loop:
+            failed.likely.append(f"the loop `{loop}` takes that long: one tensor operation may do what it does")
+        if line := seen.get("line"):
+            number = f", line {int(line)}" if self.submission.lines_count else ""
+            failed.where = f"{self.submission.file.name}{number}: {clean(str(seen.get('code')), 120)}"
+        return failed
 
     def gone(self, error: Exception) -> CheckFailed:
         """Why there is no answer any more."""
@@ -103,6 +120,8 @@ class Session:
     def value(self, order: dict[str, Any], may: Sequence[int] | None = ()) -> dict[str, Any]:
         """The answer to a call that returned; `may`: the arguments that it may change, None: all of them."""
         answer = self.ask(order)
+        if "too_slow" in answer:
+            raise self.too_slow(answer["too_slow"])
         if "not_yet" in answer:
             raise CheckFailed("not yet", str(answer["not_yet"]))
         if "missing_data" in answer:
@@ -220,6 +239,8 @@ def conversation(
             "labs": str(labs),
         }
         answer = session.ask({"load": order})
+        if "too_slow" in answer:
+            raise session.too_slow(answer["too_slow"])
         if "raised" in answer:
             raise raised(answer["raised"], submission)
         if "not_yet" in answer:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 # The text of a check imports the kit, where a sandbox hides its file: it must be in memory before.
-from . import kit, protocol  # noqa: F401
+from . import kit, protocol, timeup  # noqa: F401
 from .datasets import DataSets, MissingData
 
 NOT_YET = re.compile(r"\d\d\.\d+ \S+")
@@ -157,6 +157,8 @@ class StudentSide:
             return {"not_yet": text}
         if isinstance(error, MissingData):
             return {"missing_data": str(error)}
+        if isinstance(error, timeup.TimeUp):
+            return {"too_slow": timeup.explain(error, self._module.__dict__)}
         if isinstance(error, MemoryError):
             traceback.clear_frames(error.__traceback__)  # what filled the memory, so that there is room to say so
         raised: dict[str, Any] = {"type": type(error).__name__, "text": str(error)[:2000], "line": 0, "code": ""}
@@ -201,6 +203,7 @@ def run(connection: socket.socket, output: int, limits: dict[str, Any]) -> None:
         capture_output(output)
         torch.set_num_threads(1)
         sys.argv = ["exercise.py", "--force_cpu"]
+        timeup.watch()
         limit_resources(**limits)
         StudentSide(connection).serve()
         status = 0

@@ -103,6 +103,15 @@ def checked(
     return list(runner.run(plan, parse(text, LABS / name / "exercise.py"), START))
 
 
+@functools.cache
+def tried(name: str, variant: Any) -> tuple[runner.Result, ...]:
+    """The checks of the part that a variant replaces, on the solution with it.
+
+    Some mutants never end, so no more than the limits; these count computing time, whatever else the machine does.
+    """
+    return tuple(checked(name, variant_text(name, variant), only=[variant.part], patience=1.0))
+
+
 def told(results: Sequence[runner.Result]) -> str:
     """What is wrong, for the message of a test."""
     return "\n\n".join(f"{r.check.name}: {r.status}\n{plain(r)}" for r in results if r.status != "passed")

@@ -191,7 +191,15 @@ def test_right_results_are_accepted(got: object, want: object) -> None:
         (table / 0, table, "| infinite"),
         (torch.tensor([True, False]), torch.tensor([False, True]), "| true and false are exchanged"),
         (torch.tensor(3), 3, "expected an int, got a tensor (one number int64) | call .item()"),
-        (3.0, 3, "expected an int, got a float"),
+        (3.0, 3, "expected an int, got a float | the value is right, but it is a floating-point number: int(…)"),
+        (2.5, 3, "expected an int, got a float | a whole number is expected: a count, a position or a class"),
+        (torch.tensor(1.0).double() + 3e-8, torch.tensor(1.0).double(), "expected 1, got 1.00000003; largest"),
+        (1 + 3e-5, 1.0, "expected 1, got 1.00003"),
+        (0.1 + 0.2, 0.3 + 1e-4, "expected 0.3001, got 0.3"),
+        (table.double() / 0, table.double(), "expected 1, got infinity; 6 of 6 are wrong"),
+        (table + 0j, (table + 0j) / 0, "expected real part infinity, imaginary part not a number (nan), got 1+0j"),
+        (table + 1j, table + 0j, "expected 1+0j, got 1+1j; 6 of 6 are wrong; largest difference 1, a right answer is"),
+        (torch.tensor(float("-inf")), torch.tensor(2.0), "expected 2, got minus infinity | infinite"),
         (True, 1, "expected an int, got a bool"),
         (0.25, 0.5, "expected 0.5, got 0.25"),
         ("a", "b", "expected 'b', got 'a'"),
@@ -210,6 +218,10 @@ def test_the_mistake_of_the_lab_goes_before_the_general_one() -> None:
     said = words(-table, table, mistakes={"a": 7, "no": lambda: 1 / 0, "it is minus": lambda: -table}, likely="or else")
     assert said.endswith(" | it is minus")
     assert words(table + table.T[0, 0] * torch.rand(2, 3), table, likely="or else").endswith(" | or else")
+
+
+def test_of_several_names_for_one_mistake_the_first_is_said() -> None:
+    assert words(-table, table, mistakes={"first": -table, "second": -table}).endswith(" | first")
 
 
 def test_members_have_names_and_their_own_mistakes() -> None:

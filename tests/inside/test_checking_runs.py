@@ -235,6 +235,25 @@ def test_every_failure_is_a_sentence(check: Check, old: str, new: str, said: str
     assert done.returncode == 1 and "Traceback" not in done.stdout + done.stderr
 
 
+SLOW = [
+    ("while True:\n        x = x + 1", "an endless loop: `while True:` stays true"),
+    ("step = 1.0\n    while step > 0:\n        step = 1.0", "an endless loop: `while step > 0:` stays true"),
+    ("w = x\n    while abs(float(w.sum())) != 1:\n        w = 1e9 * w", "the iteration diverges: `w` is not"),
+    ("e = -1.0\n    while e < 1:\n        e = 2 * e", "the iteration diverges: `e` is not finite"),
+    ("def f(n):\n        return f(n - 1) + f(n - 1) if n else 0\n    return f(60)", "the function calls itself again"),
+    ("best = 9e9\n    for n in range(10**9):\n        best = min(best, n)", "the loop `for n in range(10**9):` takes"),
+    ("try:\n        while True: pass\n    except Exception:\n        return x", "an endless loop: `while True: pass`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("code", "likely"), SLOW)
+def test_used_up_time_is_explained_by_what_is_seen(check: Check, code: str, likely: str) -> None:
+    done = check("--only", "double", text=instead("return 2 * x", code))
+    folded = " ".join(done.stdout.split())
+    assert "not done after 2 s" in folded and likely in folded and "where exercise.py, line " in folded
+    assert folded.count("likely") == 1
+
+
 def test_one_hanging_part_does_not_hold_up_the_others(check: Check) -> None:
     begin = time.monotonic()
     done = check(text=instead("return 2 * x", "while True: pass"))

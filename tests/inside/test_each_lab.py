@@ -49,13 +49,61 @@ def test_one_part_passes_exactly_its_checks(name: str, part: str) -> None:
 
 @pytest.mark.parametrize(("name", "variant"), MUTANTS, ids=ids(MUTANTS))
 def test_a_mutant_is_rejected_and_its_mistake_named(name: str, variant: Any) -> None:
-    # Some of them never end, so no more than the limits; these count computing time, whatever else the machine does.
-    results = cases.checked(name, cases.variant_text(name, variant), only=[variant.part], patience=1.0)
-    rejecting = [result for result in results if result.status == "failed"]
+    rejecting = [result for result in cases.tried(name, variant) if result.status == "failed"]
     assert rejecting, "no check rejects it"
     naming = [r.check.name for r in rejecting if variant.says in cases.plain(r)]
     assert naming, f"no check says {variant.says!r}:\n{cases.told(rejecting)}"
     assert variant.check is None or variant.check in naming
+    true = (variant.says, *variant.also)
+    false = {s for r in rejecting if r.failed for s in r.failed.likely if not any(words in s for words in true)}
+    assert false == set(), f"beside {variant.says!r}, this is said, too:\n{cases.told(rejecting)}"
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_every_check_rejects_a_mutant(name: str) -> None:
+    """A check that rejects nothing may test nothing."""
+    mutants = [variant for lab, variant in MUTANTS if lab == name]
+    rejecting = {r.check.name for variant in mutants for r in cases.tried(name, variant) if r.status == "failed"}
+    checks = {c.name for c in cases.lab(name).of_kind("check") if c.rule is None and not (c.needs and c.needs())}
+    assert checks - rejecting == set()
+
+
+ONE_WRONG = list({(name, variant.part): (name, variant) for name, variant in MUTANTS}.values())  # the last of each part
+
+
+@pytest.mark.parametrize(("name", "variant"), ONE_WRONG, ids=ids(ONE_WRONG))
+def test_a_wrong_part_makes_no_other_fail(name: str, variant: Any) -> None:
+    others = [part for part in cases.lab(name).parts if part != variant.part]
+    for result in cases.checked(name, cases.variant_text(name, variant), only=others):
+        if variant.part not in result.check.parts:
+            assert result.status in ("passed", "skipped"), cases.told([result])
+
+
+def promises(name: str) -> dict[str, list[str]]:
+    """A part, or "Class.method", with the sentences of its docstring."""
+    found = {}
+    for part in cases.source(name).parts:
+        found[part.name] = cases.labkit.sentences(ast.get_docstring(part.node) or "")
+        for node in part.node.body if isinstance(part.node, ast.ClassDef) else ():
+            if isinstance(node, ast.FunctionDef) and (words := ast.get_docstring(node)):
+                found[f"{part.name}.{node.name}"] = cases.labkit.sentences(words)
+    return {place: sentences for place, sentences in found.items() if sentences}
+
+
+@pytest.mark.parametrize("name", cases.NAMES)
+def test_each_sentence_has_the_check_that_tests_it(name: str) -> None:
+    listed = cases.labkit.checked_by(cases.AUTHORS / name / "author" / "sentences.toml")
+    promised = promises(name)
+    assert {place: sorted(entries) for place, entries in listed.items()} == {
+        place: sorted(sentences) for place, sentences in promised.items()
+    }
+    checks = {check.name: check for check in cases.lab(name).of_kind("check")}
+    for place, entries in listed.items():
+        for sentence, names in entries.items():
+            for check in names:
+                assert check in checks, f"“{sentence}” names {check}: no check"
+                assert place.split(".")[0] in checks[check].parts, f"{check} is no check of {place}"
+        assert any(entries.values()), f"no sentence of {place} is tested"
 
 
 @pytest.mark.parametrize(("name", "variant"), ALTERNATIVES, ids=ids(ALTERNATIVES))
