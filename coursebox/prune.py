@@ -1,7 +1,7 @@
 """Keep the cache below its limit, and remove what was built.
 
 What a build used last goes last: finished stages first, since the next build can make them again from what is here,
-then Python environments, then downloads.
+then Python environments, then downloads. Stages also go where the disk has too little room for the next build.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from coursebox.core.settings import settings
 from coursebox.core.stages import exclusive
 from coursebox.fetch.store import last_used
 from coursebox.host.engine import remove_images
+
+ROOM = 15_000_000_000  # bytes that a build of all targets takes on the disk, with the images in the engine
 
 
 @dataclass(frozen=True)
@@ -52,18 +54,22 @@ def prune(cache: Cache, keep: Collection[Path], limit: int | None = None) -> int
     """Remove what was not used for the longest time until the cache is below its limit; returns the bytes freed.
 
     keep: stage folders and objects of the running build, which stay even when they alone are above the limit; the
-    Python environment that runs this stays, too. To be called while the build holds the cache (`stage.exclusive`).
+    Python environment that runs this stays, too. Where the disk has less than ROOM left, stages go below the limit.
+    To be called while the build holds the cache (`stage.exclusive`).
     """
     limit = cache_limit() if limit is None else limit
+    if limit == 0 or not cache.root.is_dir():
+        return 0
     found = entries(cache)
     above = sum(entry.size for entry in found) - limit
-    if limit == 0 or above <= 0:
+    lacking = ROOM - shutil.disk_usage(cache.root).free
+    if max(above, lacking) <= 0:
         return 0
     stays = {Path(os.path.abspath(path)) for path in keep}
     freed, removed = 0, 0
     for entry in found:
-        if freed >= above:
-            break
+        if freed >= (max(above, lacking) if entry.kind == "stages" else above):
+            continue
         if entry.path in stays or (entry.kind == "python" and _in_use(entry.path)):
             continue
         remove(entry.path, cache)

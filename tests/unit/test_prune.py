@@ -6,7 +6,9 @@ import hashlib
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +18,18 @@ from coursebox.fetch.store import Store, last_used
 from coursebox.prune import clean, disk_usage, entries, prune, sizes
 
 MEGABYTE = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Say how many bytes the disk has free; enough unless said."""
+
+    def has(free: int) -> None:
+        usage = SimpleNamespace(total=1 << 40, used=0, free=free)
+        monkeypatch.setattr(prune_module.shutil, "disk_usage", lambda _path: usage)
+
+    has(1 << 40)
+    return has
 
 
 @pytest.fixture
@@ -87,6 +101,22 @@ def test_only_as_much_goes_as_is_needed(cache: Cache) -> None:
     assert new.exists()
     assert freed >= MEGABYTE
     assert not list(cache.tmp.iterdir())
+
+
+def test_on_a_full_disk_stages_go_below_the_limit_and_nothing_else(
+    cache: Cache, disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The limit alone let a cache and an engine fill a disk of 40 GB; downloads could not be had again."""
+    oldest, older, kept = (stage(cache, "disk", used=n) for n in (1, 2, 3))
+    others = [environment(cache, "build-1", used=1), put(cache.object("a" * 64), used=1)]
+    monkeypatch.setattr(prune_module, "ROOM", 50 * MEGABYTE)
+    disk(50 * MEGABYTE - 1)
+    assert prune(cache, [kept], limit=100 * MEGABYTE) >= MEGABYTE
+    assert not oldest.exists() and older.exists() and kept.exists()
+    disk(0)
+    prune(cache, [kept], limit=100 * MEGABYTE)
+    assert not older.exists() and kept.exists() and all(path.exists() for path in others)
+    assert prune(cache, (), limit=0) == 0  # whoever wants no limit looks after the disk
 
 
 def test_the_running_build_keeps_what_it_uses(cache: Cache) -> None:

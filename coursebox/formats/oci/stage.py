@@ -101,7 +101,9 @@ def build_image(stages: Stages, layers: Sequence[Result], about: About) -> Resul
 def next_steps(course: Course, file: File) -> str:
     """What an instructor does with the image."""
     return (
-        f"docker run --gpus all -p 127.0.0.1:8888:8888 {course.name} (without a GPU, leave out --gpus all);\n"
+        f"docker run --rm --gpus all --shm-size=2g -p 127.0.0.1:8888:8888 -v course:/home/{course.container.user}"
+        f" {course.name}\n"
+        "        (without a GPU, leave out --gpus all; the volume keeps notebooks and labs);\n"
         "        `make test` proves it; hand out the file with SHA256SUMS and docs/container.md."
     )
 

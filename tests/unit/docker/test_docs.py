@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from coursebox.core.paths import CHECKOUT
+from coursebox.course import load_course
+from coursebox.formats.oci.stage import next_steps
+from coursebox.target import File
 
 PAGES = ("README.md", "docs/container.md", "docker/compose.yaml", "docker/examples/extend/Dockerfile")
 MODULES = sorted((CHECKOUT / "docker" / "coursebox_container").glob("*.py"))
@@ -73,3 +76,9 @@ def test_remedies_quote_words_as_a_whole(path: Path) -> None:
 def test_the_first_command_keeps_the_home(page: str, kept: int) -> None:
     words = shlex.split(next(line for line in commands(CHECKOUT / page) if line.startswith("docker run")))
     assert ["course:/home/student", "${PWD}:/home/student/work"][:kept] == [word for word in words if ":/home" in word]
+
+
+def test_the_command_that_a_build_prints_is_that_of_the_readme() -> None:
+    course = load_course(CHECKOUT / "course.toml")
+    printed = next_steps(course, File(Path("x"), "", 0)).splitlines()[0].strip()
+    assert printed == next(line for line in commands(CHECKOUT / "README.md") if line.startswith("docker run"))
