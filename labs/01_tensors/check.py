@@ -46,7 +46,7 @@ def every_number_is_right(student, rng):
             "there are four blocks of threes, not two": diagonal,
             "the blocks begin one row and column too early": _frame(blocks=((2, 3), (7, 8))),
         },
-        likely="look at it: print(frame_matrix())",
+        look="look at it: print(frame_matrix())",
     )
 
 
@@ -79,7 +79,7 @@ def _rows_multiplied(student_function, rng):
                     "the columns are multiplied, and by j instead of j + 1": torch.arange(d) * m,
                     "that is m itself": m,
                 },
-                likely="an integer table stays a table of integers" if not m.is_floating_point() else None,
+                look="an integer table stays a table of integers" if not m.is_floating_point() else None,
             )
 
 
@@ -137,7 +137,7 @@ def eigenvalues_are_those_of_the_diagonal(student, rng):
                     .real.sort()
                     .values,
                 },
-                likely="torch.linalg.eigvals returns complex numbers: take .real",
+                look="torch.linalg.eigvals returns complex numbers: take .real",
             )
 
 

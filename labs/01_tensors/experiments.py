@@ -46,7 +46,7 @@ def rates_on_a_gpu(student, n):
 def loops_are_slow(student, metrics, data, rng):
     """the price of a Python loop"""
     slow, fast, one, other = student.run(seconds_of_both, rng.normal(200, 400))
-    expect(other, one, likely="the two versions differ")
+    expect(other, one, look="the two versions differ")
     metrics.seen("loop", 1000 * slow, "ms")
     metrics.seen("tensor operation", 1000 * fast, "ms")
     metrics.at_least("times as fast", slow / fast, 50)

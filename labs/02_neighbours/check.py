@@ -147,7 +147,7 @@ def axes_are_orthonormal_rows(student, rng):
             x = rng.normal(n, d) @ rng.normal(d, d) + 3
             mean, basis, _ = _pca(student, x)
             expect(mean, x.mean(0), mistakes={"that is the sum": x.sum(0)})
-            expect(basis @ basis.T, torch.eye(d), likely="the axes must have length 1 and be orthogonal")
+            expect(basis @ basis.T, torch.eye(d), look="the axes must have length 1 and be orthogonal")
 
 
 @lab.check("PCA")
@@ -193,8 +193,8 @@ def does_not_depend_on_the_origin(student, rng):
     mean, basis, variances = _pca(student, x)
     moved_mean, moved_basis, moved_variances = _pca(student, x + shift)
     expect(moved_mean, mean + shift, rtol=1e-3)
-    expect(moved_variances, variances, rtol=1e-2, likely="the mean has not been subtracted")
-    expect((moved_basis @ basis.T).abs(), torch.eye(5), atol=1e-2, likely="the mean has not been subtracted")
+    expect(moved_variances, variances, rtol=1e-2, look="the mean has not been subtracted")
+    expect((moved_basis @ basis.T).abs(), torch.eye(5), atol=1e-2, look="the mean has not been subtracted")
 
 
 def _pca(student, x):
@@ -226,7 +226,7 @@ def ends_at_a_fixed_point(student, rng):
             expect(
                 assignment,
                 _squares(x, centres).argmin(1),
-                likely="the steps end too early, or a centre moved after the last assignment: "
+                look="the steps end too early, or a centre moved after the last assignment: "
                 "stop only when no assignment changes",
             )
             means = torch.stack(
@@ -240,7 +240,7 @@ def ends_at_a_fixed_point(student, rng):
                 mistakes={
                     "the centres are sums, not means": torch.stack([x[assignment == j].sum(0) for j in range(k)])
                 },
-                likely="the steps end too early: a centre is not the mean of its samples",
+                look="the steps end too early: a centre is not the mean of its samples",
             )
             last = _squares(x, centres).gather(1, assignment[:, None]).sum().float()
             expect(
@@ -280,7 +280,7 @@ def starts_with_rows_of_x(student, rng):
     seeds = [rng.seed() for _ in range(6)]
     first = [_kmeans(student, x, 5, seed)[2][0] for seed in seeds]
     again = [_kmeans(student, x, 5, seed)[2][0] for seed in seeds]
-    expect(torch.stack(again), torch.stack(first), likely="two calls with one seed must start alike: use the seed")
+    expect(torch.stack(again), torch.stack(first), look="two calls with one seed must start alike: use the seed")
     require(
         len({round(float(value), 3) for value in first}) > 1,
         "six seeds give the same start",
@@ -300,7 +300,7 @@ def keeps_a_centre_without_samples(student, rng):
     """a centre that no sample is assigned to stays where it is, and is finite"""
     point = rng.normal(1, 3)
     x = torch.cat([point.expand(9, 3), point + 5])  # at least two of three centres start at the same place
-    with case("two centres at one place", likely="the mean of no samples is 0/0: a centre without samples stays"):
+    with case("two centres at one place", look="the mean of no samples is 0/0: a centre without samples stays"):
         for _ in range(3):
             centres, _, objective = _kmeans(student, x, 3, rng.seed())
             require(bool(centres.isfinite().all() and objective.isfinite().all()), "a centre is not a number (nan)")

@@ -85,7 +85,7 @@ def smallest_of_many(student, rng):
                         joint[:, -1],
                     )
                 },
-                likely="of all solutions without residual, the one with the smallest weights is wanted",
+                look="of all solutions without residual, the one with the smallest weights is wanted",
             )
 
 
@@ -103,7 +103,7 @@ def types_are_kept(student, rng):
             names=("w", "b"),
             rtol=1e-3,
             atol=1e-3,
-            likely="digits are lost: compute in float64 and convert at the end",
+            look="digits are lost: compute in float64 and convert at the end",
         )
 
 
@@ -224,9 +224,9 @@ def any_size(student, rng):
     x = rng.normal(5, 4)
     base = logsumexp(x.double())
     for shift in 1000.0, -1000.0:
-        with case(f"scores around {shift:g}", likely="exp of the score itself: take the largest one out first"):
+        with case(f"scores around {shift:g}", look="exp of the score itself: take the largest one out first"):
             expect(student.logsumexp(x.double() + shift), base + shift)
-    with case("scores from −1000 to +1000 in each row", likely="take out the largest of each row, not of the table"):
+    with case("scores from −1000 to +1000 in each row", look="take out the largest of each row, not of the table"):
         steep = torch.tensor([[1000.0, -1000.0, 0.0], [-1000.0, -1001.0, -1000.0], [0.0, 0.0, 1000.0]])
         expect(student.logsumexp(steep), logsumexp(steep))
 
@@ -276,7 +276,7 @@ def scores_of_a_thousand(student, rng):
     """finite where the exponentials are not"""
     w = torch.tensor([[1000.0, 0.0], [-1000.0, 500.0], [0.0, 2.0]], dtype=float64)
     b, x, t = rng.normal(3, dtype=float64), rng.normal(9, 2, dtype=float64), rng.integers(0, 3, 9)
-    with case("scores of ±1000", likely="the logarithm of a probability that was rounded to 0: subtract logsumexp"):
+    with case("scores of ±1000", look="the logarithm of a probability that was rounded to 0: subtract logsumexp"):
         expect(
             student.softmax_loss_grad(w, b, x, t), derivative(F.cross_entropy, w, b, x, t), names=("loss", "dw", "db")
         )
@@ -289,7 +289,7 @@ def uniform_scores(student, rng):
     zero = torch.zeros(5, 3, dtype=float64)
     frequency = torch.tensor([3, 2, 0, 0, 3], dtype=float64) / 8
     loss, _, db = student.softmax_loss_grad(zero, zero[:, 0].contiguous(), x, t)
-    expect(loss, torch.tensor(5.0, dtype=float64).log(), likely="the loss of five equally likely classes is log 5")
+    expect(loss, torch.tensor(5.0, dtype=float64).log(), look="the loss of five equally likely classes is log 5")
     expect(db, 0.2 - frequency, mistakes={"the gradient has the wrong sign": frequency - 0.2})
 
 
@@ -431,7 +431,7 @@ def step_by_step(student, rng):
                 (got_w, got_b),
                 (want_w, want_b),
                 names=("w", "b"),
-                likely=likely,
+                look=likely,
                 mistakes={"the step goes uphill: w −= rate · dw": uphill},
             )
             expect(
@@ -472,7 +472,7 @@ def absent_classes(student, rng):
     """classes that never occur have their row and column, even when there are no samples"""
     for n in 5, 0:
         with case(
-            f"{n} samples, 9 classes, the last of them absent", likely="the size follows from `classes`: minlength"
+            f"{n} samples, 9 classes, the last of them absent", look="the size follows from `classes`: minlength"
         ):
             t, predicted = rng.integers(0, 8, n), rng.integers(0, 8, n)
             expect(student.confusion_matrix(t, predicted, 9), counted(t, predicted, 9))

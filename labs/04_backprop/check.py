@@ -310,7 +310,7 @@ def param_is_alive(student, rng):
     expect(
         kinds,
         [[(4, 3), (4, 3)], [(4,), (4,)]],
-        likely="two pairs, (weight, d_weight) and (bias, d_bias)",
+        look="two pairs, (weight, d_weight) and (bias, d_bias)",
     )
     weight_after, bias_after = weight - 0.5 * (d_out.T @ x), bias - 0.5 * d_out.sum(0)
     expect(
@@ -328,7 +328,7 @@ def param_is_alive(student, rng):
         (d_weight, d_bias),
         (0 * weight, 0 * bias),
         names=("d_weight", "d_bias"),
-        likely="param hands out copies: the gradients of the layer were not set to zero",
+        look="param hands out copies: the gradients of the layer were not set to zero",
     )
 
 
@@ -416,7 +416,7 @@ def there_and_back(student, rng):
                     "only the last block is used": (in_order(blocks[-1:], x), in_order(blocks[-1:], d_out)),
                 },
             )
-            expect(got[2], pairs, likely="param: one list with the pairs of all blocks, in their order")
+            expect(got[2], pairs, look="param: one list with the pairs of all blocks, in their order")
 
 
 @student_side
@@ -453,7 +453,7 @@ def blocks_together(student, rng):
         got,
         (out.detach(), d_in, gradients),
         names=("forward", "backward", "gradients"),
-        likely="each block alone may be right: is what backward returns that for the input?",
+        look="each block alone may be right: is what backward returns that for the input?",
     )
 
 

@@ -268,10 +268,10 @@ def parents_first(student, rng):
 def deep_and_wide(student, rng):
     """a chain of 5000 variables, and 60 diamonds in a row"""
     chain = [[n - 1] if n else [] for n in range(5000)]
-    with case("a chain of 5000", likely="Python's stack ends near 1000 calls: keep a list of what is still to do"):
+    with case("a chain of 5000", look="Python's stack ends near 1000 calls: keep a list of what is still to do"):
         examine_chain(student.run(orders, [chain])[0], 5000)
     doubled = [[n - 1, n - 1] if n else [] for n in range(60)]
-    with case("x + x, sixty times over", likely="a variable that was seen is visited again: twice as long each time"):
+    with case("x + x, sixty times over", look="a variable that was seen is visited again: twice as long each time"):
         examine_chain(student.run(orders, [doubled])[0], 60)
 
 
@@ -457,7 +457,7 @@ def finds_what_is_wrong(student, rng):
     inputs = [rng.normal(4, 3, dtype=float64).T, rng.normal(4, 2, dtype=float64), rng.normal(2, dtype=float64)]
     factor = 1.3
     got = student.run(gaps, inputs, factor)
-    expect([type(gap).__name__ for gap in got], ["float"] * 4, likely="a plain number: .item()")
+    expect([type(gap).__name__ for gap in got], ["float"] * 4, look="a plain number: .item()")
     right, ignoring, wrong, first = got
     with case("a right function"):
         require(right > 0, "the difference is exactly 0: is anything compared?")
@@ -528,18 +528,18 @@ def second_derivative(student, rng):
     require(bend is not None, "the derivative does not depend on x", likely=likely)
     sigma = 1 / (1 + (-x).exp())
     expect(back, sigma)
-    expect(bend, g * sigma * (1 - sigma), likely=likely)
+    expect(bend, g * sigma * (1 - sigma), look=likely)
 
 
 @lab.check("Softplus")
 def far_out(student, rng):
     """±1000 and ±50, in float64 and float32"""
     for dtype in float64, torch.float32:
-        with case(f"{dtype}".removeprefix("torch."), likely="exp(1000) is infinite: use exp(−|x|)"):
+        with case(f"{dtype}".removeprefix("torch."), look="exp(1000) is infinite: use exp(−|x|)"):
             x = torch.tensor([-1000.0, -50.0, 0.0, 50.0, 1000.0], dtype=dtype)
             value, slope, *_ = student.run(derivatives, x, torch.ones_like(x))
             want = torch.tensor([0.0, math.exp(-50), math.log(2), 50.0, 1000.0], dtype=dtype)
-            expect(value, want, atol=1e-30, likely="digits of small results are lost: log1p")
+            expect(value, want, atol=1e-30, look="digits of small results are lost: log1p")
             expect(slope, torch.tensor([0.0, math.exp(-50), 0.5, 1.0, 1.0], dtype=dtype), atol=1e-30)
 
 

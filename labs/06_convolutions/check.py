@@ -205,10 +205,10 @@ def transpose_of_the_forward_pass(student, rng):
             y = rng.normal(*out.shape, dtype=torch.float64)
             dl_dx, dl_dw, dl_db = student.conv2d_backward(x, w, y, s, p)
             for label, got, other in (("x", dl_dx, x), ("w", dl_dw, w), ("b", dl_db, b)):
-                expect(got.shape == other.shape, True, likely=f"dl_d{label} has not the shape of {label}")
+                expect(got.shape == other.shape, True, look=f"dl_d{label} has not the shape of {label}")
             inner = (out * y).sum().item()
-            expect((x * dl_dx).sum().item(), inner, rtol=1e-9, likely="dl_dx is not the transpose of the convolution")
-            expect((w * dl_dw).sum().item(), inner, rtol=1e-9, likely="dl_dw is not linear in x as it should be")
+            expect((x * dl_dx).sum().item(), inner, rtol=1e-9, look="dl_dx is not the transpose of the convolution")
+            expect((w * dl_dw).sum().item(), inner, rtol=1e-9, look="dl_dw is not linear in x as it should be")
 
 
 def pooled(x, k, dl_dy):
@@ -267,7 +267,7 @@ def equal_pixels(student, rng):
             dl_dy = rng.uniform(*x.shape[:2], x.shape[2] // 2, x.shape[3] // 2, low=1, high=2)
             y, dl_dx = student.max_pool2d_with_grad(x, 2, dl_dy)
             expect(y, F.max_pool2d(x, 2))
-            expect(dl_dx.shape == x.shape, True, likely="dl_dx has not the shape of x")
+            expect(dl_dx.shape == x.shape, True, look="dl_dx has not the shape of x")
             largest = y.repeat_interleave(2, 2).repeat_interleave(2, 3)
             require(not dl_dx[x != largest].any(), "a pixel that is not the largest of its block has a derivative")
             receivers = 4 * F.avg_pool2d((dl_dx != 0).float(), 2)
@@ -276,7 +276,7 @@ def equal_pixels(student, rng):
                 "not exactly one pixel of each block has a derivative",
                 likely="it goes to every pixel that equals the largest, it should go to one of them",
             )
-            expect(4 * F.avg_pool2d(dl_dx, 2), dl_dy, likely="what goes in at a block must come out of it")
+            expect(4 * F.avg_pool2d(dl_dx, 2), dl_dy, look="what goes in at a block must come out of it")
 
 
 @student_side
@@ -315,7 +315,7 @@ def layers(student, rng):
             expect(
                 student.run(sizes_of, *arguments),
                 want,
-                likely="the sizes follow from the table; nb_hidden is the width between fc1 and fc2",
+                look="the sizes follow from the table; nb_hidden is the width between fc1 and fc2",
             )
 
 

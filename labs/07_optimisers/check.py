@@ -104,7 +104,7 @@ def compare(student, rng, name, kind, translate, wrong, **options):
                 names=NAMES,
                 rtol=1e-10,
                 atol=1e-12,
-                likely="a second training begins with the memory of the first: all memory belongs into `state`",
+                look="a second training begins with the memory of the first: all memory belongs into `state`",
             )
 
 
@@ -384,7 +384,7 @@ def up_and_down(student, rng):
                     ),
                 },
             )
-    with case("one step", likely="the rate is a float"):
+    with case("one step", look="the rate is a float"):
         expect(student.cosine_schedule(3, 10, 2, 0.5), schedule(3, 10, 2, 0.5, 0.0))
 
 

@@ -73,7 +73,7 @@ def check_scale(student, name, rng, variance):
             w = 7 * rng.normal(*shape) + 1
             result, (after,) = student.changing(name, w, may=[0])
             require(not torch.equal(after, w), "the weight is as it was", likely="a new tensor was filled, not w")
-            expect(result, after, likely="what is returned should be w itself")
+            expect(result, after, look="what is returned should be w itself")
             d, c, kernel = shape[0], shape[1], math.prod(shape[2:])
             right = variance(c * kernel, d * kernel)
             expect(
@@ -103,7 +103,7 @@ def on_parameter(student, name, *shape):
 
 
 def check_parameter(student, name):
-    with case("a parameter that records", likely="torch.no_grad() is missing"):
+    with case("a parameter that records", look="torch.no_grad() is missing"):
         same, leaf, w = student.run(on_parameter, name, 5, 3)
         require(same, "what is returned is not the weight itself")
         require(leaf, "the weight has become the result of a recorded operation")
@@ -229,7 +229,7 @@ def same_mask_backward(student, rng):
                     "the mask is the other way round": dl_dy * (1 - kept) / (1 - p),
                     "the derivative is multiplied with y": dl_dy * y,
                 },
-                likely="backward needs the mask of the last forward pass, not a new one",
+                look="backward needs the mask of the last forward pass, not a new one",
             )
 
 
@@ -241,12 +241,12 @@ def nothing_outside_training(student, rng):
     expect(
         y,
         x,
-        likely="without training there are no zeros",
+        look="without training there are no zeros",
         mistakes={
             "without training there is nothing to scale: training does it": 0.6 * x,
         },
     )
-    expect(dl_dx, dl_dy, likely="without training the derivative passes as it is")
+    expect(dl_dx, dl_dy, look="without training the derivative passes as it is")
 
 
 # ---- 5 BatchNorm
@@ -359,7 +359,7 @@ def outside_training(student, rng):
                 mistakes={
                     "outside of training the running values must not move": running([*batches, later], momentum),
                 },
-                likely="outside of training the running values must not move",
+                look="outside of training the running values must not move",
             )
 
 

@@ -88,21 +88,21 @@ def a_new_last_layer(student, rng):
                 expect(
                     {k: size for k, size in sizes.items() if not k.startswith(head)},
                     {k: size for k, size in old.items() if not k.startswith(head)},
-                    likely=f"the last linear layer, {head}, is to be replaced and no other one",
+                    look=f"the last linear layer, {head}, is to be replaced and no other one",
                 )
                 head_sizes = {names[0]: f"{nb_classes}×{width}"} | ({names[1]: f"{nb_classes}"} if bias else {})
                 expect(
                     {k: size for k, size in sizes.items() if k.startswith(head)},
                     head_sizes,
-                    likely="the new layer has nb_classes outputs, a bias only if the old one had it",
+                    look="the new layer has nb_classes outputs, a bias only if the old one had it",
                 )
-                expect({name: new[name] for name in want}, want, likely="only the head is new, all else is a copy")
+                expect({name: new[name] for name in want}, want, look="only the head is new, all else is a copy")
                 require(
                     new[names[0]].std(correction=0) > 0,
                     "the new weights are all the same",
                     likely="nn.Linear draws its weights",
                 )
-                expect(recording, sorted(names), likely="a new layer requires gradients, even in a frozen model")
+                expect(recording, sorted(names), look="a new layer requires gradients, even in a frozen model")
 
 
 @lab.check("replace_head")
@@ -112,7 +112,7 @@ def the_model_stays(student, rng):
         with case(f"a {kind} model"):
             weights, _ = problem(rng)
             before, after, new, shared, _ = student.run(operated, kind, weights, 3)
-            expect(after, before, likely="the model itself was changed: copy.deepcopy comes first")
+            expect(after, before, look="the model itself was changed: copy.deepcopy comes first")
             require(
                 shared == 0,
                 f"model and copy share {shared} parameters",
@@ -152,7 +152,7 @@ def who_learns(student, rng):
                         "“fc1” is taken for “fc10”, too: compare with “fc1.”": ", ".join(careless),
                         "that is the other way round": ", ".join(others),
                     },
-                    likely="those that are not named stop, those that are named learn, whatever was before",
+                    look="those that are not named stop, those that are named learn, whatever was before",
                 )
                 expect(
                     count,
@@ -200,7 +200,7 @@ def mode_of_each_module(student, rng):
                             names, True
                         ),
                     },
-                    likely="dropout and all other modules train; only frozen batch normalisations do not",
+                    look="dropout and all other modules train; only frozen batch normalisations do not",
                 )
 
 
@@ -320,10 +320,10 @@ def every_sample_once(student, rng):
         with case(f"{n} samples in batches of {batch_size}"):
             found, _, _ = student.run(batches, n, batch_size, 3, 1, 0)
             sizes = [batch_size] * (n // batch_size) + ([n % batch_size] if n % batch_size else [])
-            expect([len(targets) for _, targets in found], sizes, likely="the last batch may be short, not left out")
+            expect([len(targets) for _, targets in found], sizes, look="the last batch may be short, not left out")
             x, t = torch.cat([a for a, _ in found]), torch.cat([b for _, b in found])
-            expect(t.sort().values, 10 * torch.arange(n), likely="each sample comes exactly once")
-            expect(x[:, 0], 2.0 * (t // 10), likely="inputs and targets are shuffled apart")
+            expect(t.sort().values, 10 * torch.arange(n), look="each sample comes exactly once")
+            expect(x[:, 0], 2.0 * (t // 10), look="inputs and targets are shuffled apart")
             require(n < 10 or t.tolist() != t.sort().values.tolist(), "the order is not random")
 
 
@@ -334,7 +334,7 @@ def order_from_seed_and_epoch(student, rng):
     expect(
         order(student, 40, 1, 2, elsewhere=7),
         reference,
-        likely="the order depends on the global random numbers: give the loader a generator",
+        look="the order depends on the global random numbers: give the loader a generator",
     )
     for seed, epoch, why in (
         (1, 3, "every epoch has the same order: the epoch is not used"),
@@ -414,7 +414,7 @@ def all_that_matters(student, rng):
     require(found is not None, f"there is no file run.pt, only {files}")
     expect(found, truth)
     require(files == ["run.pt"], f"there are other files: {[name for name in files if name != 'run.pt']}")
-    expect(rng_after, truth["rng"], likely="saving has moved the random numbers")
+    expect(rng_after, truth["rng"], look="saving has moved the random numbers")
 
 
 @student_side
@@ -481,7 +481,7 @@ def back_to_the_stored_state(student, rng):
         ("next", "the random numbers go on elsewhere"),
     ):
         with case(f"what was stored under “{key}”"):
-            expect(found[key], truth[key], likely=likely)
+            expect(found[key], truth[key], look=likely)
 
 
 @student_side
@@ -543,7 +543,7 @@ def resumed_run(student, rng):
     """a resumed run ends like one that was not interrupted, to the bit"""
     whole, parts = student.run(resumed, *run_problem(rng))
     expect(
-        parts, whole, rtol=0.0, atol=0.0, likely="something that determines the next step is not stored or not restored"
+        parts, whole, rtol=0.0, atol=0.0, look="something that determines the next step is not stored or not restored"
     )
 
 

@@ -232,7 +232,7 @@ def size_of_the_noise(student, rng):
             classes = torch.tensor([1, 0, 1])
             got = student.run(smooth_on_squares, a, x, classes, sigma, n)
             slope = 2 * a[classes].reshape(x.shape)
-            expect(got.shape == x.shape, True, likely="the result has not the shape of x")
+            expect(got.shape == x.shape, True, look="the result has not the shape of x")
             noise = (got - slope * x) / slope
             expect(
                 noise.std().item(),

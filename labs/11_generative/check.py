@@ -130,7 +130,7 @@ def distance_from_the_whole_image(student, rng):
         with case(f"{n} rows of {d} numbers, share {share}"):
             loss, seen, made, gradients = watch_denoising(student, x, share, w, v)
             if share == 0:
-                expect(seen, x, likely="with share 0 nothing is deleted")
+                expect(seen, x, look="with share 0 nothing is deleted")
             error = (made - x) ** 2
             expect(
                 loss,
@@ -233,8 +233,8 @@ def draws_with_mean_and_variance(student, rng):
             "the standard deviation is that of exp(−log_var)": 1 / want,
         },
     )
-    expect(error.mean(0) / want, torch.zeros(3, dtype=float64), atol=0.05, likely="the mean should be mu")
-    expect(z[:, 3], torch.ones(n), likely="a variance of exp(−1000) is none: z is mu")
+    expect(error.mean(0) / want, torch.zeros(3, dtype=float64), atol=0.05, look="the mean should be mu")
+    expect(z[:, 3], torch.ones(n), look="a variance of exp(−1000) is none: z is mu")
     far = (error / want).abs() > 2
     require(0.03 < far.double().mean() < 0.06, "the noise is not normal", likely="torch.randn_like, not rand")
 
@@ -303,7 +303,7 @@ def zero_only_for_the_standard_normal(student, rng):
         expect(
             student.kl_gaussian(mu, torch.tensor([[-1000.0, 0.0, -1000.0]])),
             torch.tensor([1_000_999.0]),
-            likely="exp(−1000) is 0 and harmless; its logarithm is not: use log_var itself",
+            look="exp(−1000) is 0 and harmless; its logarithm is not: use log_var itself",
         )
 
 
@@ -342,7 +342,7 @@ def large_logits(student, rng):
     expect(
         student.bernoulli_log_likelihood(logits, x),
         want,
-        likely="σ(1000) is 1 in float32, and log(1 − 1) is −∞ or cut off: use the logits themselves",
+        look="σ(1000) is 1 in float32, and log(1 − 1) is −∞ or cut off: use the logits themselves",
     )
 
 
@@ -431,7 +431,7 @@ def likelihood_minus_divergence(student, rng):
                     "the mean divergence of all rows in place of the row's own": fit - kl.mean(),
                     "the divergence is divided by the size of the code": fit - kl / latent,
                 },
-                likely="log_likelihood(x, z), then the divergence for mu and log_var",
+                look="log_likelihood(x, z), then the divergence for mu and log_var",
             )
             leaves = differentiable(w, spread, v)
             noise = (z - mu) / (spread / 2).exp()
@@ -442,7 +442,7 @@ def likelihood_minus_divergence(student, rng):
                 gradients,
                 torch.autograd.grad(again, leaves),
                 names=("dw", "dlog_var", "dv"),
-                likely="a detach on the way: the gradient passes through z and through the divergence",
+                look="a detach on the way: the gradient passes through z and through the divergence",
             )
 
 
@@ -572,7 +572,7 @@ def scaled_and_shifted(student, rng):
         expect(
             got_det[0],
             torch.linalg.slogdet(jacobian).logabsdet,
-            likely="the Jacobian that autograd finds has another determinant",
+            look="the Jacobian that autograd finds has another determinant",
         )
 
 
@@ -615,7 +615,7 @@ def back_to_where_it_came_from(student, rng):
                     "that is the way there, once more": torch.where(mask, y, y * a.exp() + b),
                     "the kept numbers are moved, too": (y - b) * (-a).exp(),
                 },
-                likely=""
+                look=""
                 if torch.equal(seen[0], y * mask)
                 else "the network should see what it saw on the way there: the kept numbers, the others 0",
             )
@@ -697,7 +697,7 @@ def change_of_variables(student, rng):
             expect(
                 gradients,
                 torch.autograd.grad((0.5 * again.square().sum(1) - dets.sum(0)).sum(), leaves),
-                likely="a detach on the way: the gradient passes through all layers",
+                look="a detach on the way: the gradient passes through all layers",
             )
 
 

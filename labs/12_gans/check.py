@@ -78,15 +78,15 @@ SURE = "a probability rounds to 0 or 1 before the logarithm: F.logsigmoid, F.sof
 def sure_of_itself(student, rng):
     """scores of ±1000: the loss and its derivative"""
     real, fake = torch.tensor([1000.0, -1000.0, 0.5]), torch.tensor([-1000.0, 1000.0])
-    with case("scores of ±1000", likely=SURE):
+    with case("scores of ±1000", look=SURE):
         want = (1000 - float(log_d(torch.tensor(0.5)))) / 3 + 500
-        expect(student.d_loss(real, fake), torch.tensor(want), likely=SURE)
-    with case("the derivative at scores of ±1000", likely=SURE):
+        expect(student.d_loss(real, fake), torch.tensor(want), look=SURE)
+    with case("the derivative at scores of ±1000", look=SURE):
         expect(
             student.run(slope, "d_loss", real, fake),
             (-(-real).sigmoid() / 3, fake.sigmoid() / 2),
             names=("of real scores", "of made scores"),
-            likely=SURE,
+            look=SURE,
         )
 
 
@@ -114,12 +114,12 @@ def learns_when_it_loses(student, rng):
     """where the discriminator is sure, the derivative is −1/N, not 0"""
     fake = torch.tensor([-1000.0, -30.0, 0.0, 30.0, 1000.0])
     want = -(-fake).sigmoid() / 5
-    with case("scores −1000, −30, 0, 30, 1000", likely=SURE):
+    with case("scores −1000, −30, 0, 30, 1000", look=SURE):
         expect(
             student.run(slope, "g_loss", fake),
             (want,),
             names=("derivative",),
-            likely=SURE,
+            look=SURE,
             mistakes={
                 "log(1 − D) is flat where the generator has most to learn: that loss saturates": (-fake.sigmoid() / 5,),
             },

@@ -124,7 +124,7 @@ def autograd_passes(student, rng):
     w_x, w_h, b, _ = weights(rng, 1, 2, 5)
     got = student.run(gradient_of_forward, x, h0, w_x, w_h, b, dl_dh)
     require(got is not None, "the states do not know where they came from", "a detach, no_grad or .data on the way")
-    expect(got, _gradients(x, h0, w_x, w_h, b, dl_dh), names=NAMES, likely="a detach, no_grad or .data on the way")
+    expect(got, _gradients(x, h0, w_x, w_h, b, dl_dh), names=NAMES, look="a detach, no_grad or .data on the way")
 
 
 NAMES = ("dl/dw_x", "dl/dw_h", "dl/db", "dl/dh0")
@@ -207,7 +207,7 @@ def a_loss_at_the_end(student, rng):
         for state in path[:, sample]:
             product = torch.diag(1 - state**2) @ w_h @ product
         want[sample] = product.T @ dl_dh[-1, sample]
-    expect(student.bptt(x, h0, w_x, w_h, path, dl_dh)[3], want, likely="dl/dh0 is what arrives before the first step")
+    expect(student.bptt(x, h0, w_x, w_h, path, dl_dh)[3], want, look="dl/dh0 is what arrives before the first step")
 
 
 # LSTM and GRU
@@ -273,7 +273,7 @@ def an_open_forget_gate_keeps_the_cell(student, rng):
     kept = c
     for x in rng.normal(50, 2, 5):
         h, kept, _ = student.lstm_cell(x, h.float(), kept.float(), w_x, w_h, b)
-    expect(kept, c, likely="c′ = f ⊙ c + i ⊙ g, and nothing else may touch c")
+    expect(kept, c, look="c′ = f ⊙ c + i ⊙ g, and nothing else may touch c")
 
 
 GRADIENTS = ("dl/dx", "dl/dh", "dl/dc", "dl/dw_x", "dl/dw_h", "dl/db")
@@ -391,7 +391,7 @@ def a_closed_update_gate_keeps_the_state(student, rng):
     b_x = torch.tensor([0.0, 1000.0, 0.0]).repeat_interleave(3)
     for x in rng.normal(50, 2, 5):
         h = student.gru_cell(x, h.float(), w_x, w_h, b_x, b_h)
-    expect(h, start, likely="where z is 1, h′ is h")
+    expect(h, start, look="where z is 1, h′ is h")
 
 
 # Training
@@ -427,7 +427,7 @@ def long_gradients_are_cut(student, rng):
     for lazily, how in (False, "a list"), (True, "a generator, as model.parameters() is"):
         with case(
             f"parameters in {how}",
-            likely="skip parameters whose .grad is None"
+            look="skip parameters whose .grad is None"
             if not lazily
             else "a generator can be gone through only once: make a list of it",
         ):
@@ -474,7 +474,7 @@ def short_gradients_stay(student, rng):
                 "short gradients were made longer: clipping only shortens": lambda: _scaled(gradients, 1 / 0.9),
             },
         )
-    with case("gradients that are all zero", likely="a division by the length, which is 0"):
+    with case("gradients that are all zero", look="a division by the length, which is 0"):
         zero = torch.zeros(3, dtype=float64)
         expect(student.run(clipped, [zero], 1.0, False)[1], [zero])
     with case("no parameter has a gradient"):
@@ -546,7 +546,7 @@ def chunks_are_cut_from_each_other(student, rng):
     w = rng.normal(5, 2, dtype=float64), rng.normal(5, 5, dtype=float64), rng.normal(3, 5, dtype=float64)
     for length in 3, 1, 7, 20:
         a = (x, t, h, length, w, 0.3, 2)
-        with case(f"7 steps in chunks of {length}, two passes", likely=CUT if length < 7 else None):
+        with case(f"7 steps in chunks of {length}, two passes", look=CUT if length < 7 else None):
             loss, last, alive, after, calls = student.run(read_in_chunks, x, t, h, length, *w, 0.3, 2)
             lengths = [min(length, 7 - k) for k in range(0, 7, length)] * 2
             require(
@@ -574,7 +574,7 @@ def chunks_are_cut_from_each_other(student, rng):
                 _cut(*a),
                 names=("mean loss", "last state", "weights"),
                 mistakes=mistakes,
-                likely="the gradient must not pass from a chunk to the one before",
+                look="the gradient must not pass from a chunk to the one before",
             )
             tied = any(hangs for _, hangs in calls)
             require(not tied, "the model got a state that still hangs on the chunk before", CUT)
@@ -609,7 +609,7 @@ def frequencies_follow_the_scores(student, rng):
                         0
                     ),
                 },
-                likely="these are the frequencies of the classes",
+                look="these are the frequencies of the classes",
             )
 
 
@@ -618,8 +618,8 @@ def cold_and_extreme(student, rng):
     """temperature 0 takes the largest score; scores of ±1000; rows are drawn by themselves"""
     scores = rng.normal(20, 7)
     with case("temperature 0"):
-        expect(student.sample(scores, 0), scores.argmax(1), likely="a division by 0?")
-    with case("scores of ±1000 in the first column", likely="softmax does not overflow, exp does"):
+        expect(student.sample(scores, 0), scores.argmax(1), look="a division by 0?")
+    with case("scores of ±1000 in the first column", look="softmax does not overflow, exp does"):
         scores[:, 0] = 1000 * scores[:, 0].sign()
         expect(student.sample(scores, 1.0) == 0, scores[:, 0] > 0)
 

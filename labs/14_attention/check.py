@@ -167,7 +167,7 @@ def loss_of_large_products(student, rng):
     u, v = torch.tensor([[1000.0, 0], [-1000.0, 0]]), torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     negatives = rng.normal(2, 3, 2)
     got = student.skipgram_loss(u, v, negatives)
-    expect(got, _skipgram(u, v, negatives).float(), likely="σ(−1000) is 0 and its logarithm −inf: F.logsigmoid")
+    expect(got, _skipgram(u, v, negatives).float(), look="σ(−1000) is 0 and its logarithm −inf: F.logsigmoid")
 
 
 # Attention
@@ -236,7 +236,7 @@ def large_scores(student, rng):
         student.attention(q, k, v),
         (weights @ v, weights),
         names=("output", "weights"),
-        likely="exp overflows: use softmax, or take the maximum away first",
+        look="exp overflows: use softmax, or take the maximum away first",
     )
 
 
@@ -254,7 +254,7 @@ def a_query_that_may_look_nowhere(student, rng):
     mask = torch.tensor([[True, False, True, True], [False] * 4, [False, True, False, False]])
     likely = "softmax of −inf everywhere is 0/0: fill those weights with 0 afterwards"
     output, weights, gradients = student.run(attention_gradients, q, k, v, mask, rng.normal(3, 5, dtype=float64))
-    with case("the second of three queries may look nowhere", likely=likely):
+    with case("the second of three queries may look nowhere", look=likely):
         expect(
             (output, weights),
             attention(q, k, v, mask),
@@ -397,7 +397,7 @@ def a_shift_is_a_rotation(student, rng):
     table = student.sinusoidal_positions(50, dim).double().unflatten(1, (-1, 2))
     waves = torch.complex(table[..., 1], table[..., 0])
     turned = waves[k:] / waves[:-k]
-    expect(turned, turned[:1].expand_as(turned), atol=1e-4, likely="each pair needs sine and cosine of one angle")
+    expect(turned, turned[:1].expand_as(turned), atol=1e-4, look="each pair needs sine and cosine of one angle")
 
 
 def _block_weights(rng, dim, heads, cross):
@@ -580,7 +580,7 @@ def symbol_after_symbol(student, rng):
             require(not trained, "the model ran in training mode", "model.eval() comes first")
             require(mode, "the model was in training mode and is no longer", "model.train(before) at the end")
             require(not alive, "the result hangs on its gradients")
-    with case("a model that was in evaluation mode", likely="model.train(before), not model.train()"):
+    with case("a model that was in evaluation mode", look="model.train(before), not model.train()"):
         require(not student.run(decoded, rng.integers(0, 9, 2, 3), 4, 1, 3, 5, False)[1], "it is in training mode now")
 
 

@@ -80,7 +80,7 @@ def values_of_random_worlds(student, rng):
                     ),
                 },
             )
-            expect(got[1], best, likely="the actions are those that are best for the final values")
+            expect(got[1], best, look="the actions are those that are best for the final values")
 
 
 @lab.check("value_iteration")
@@ -104,7 +104,7 @@ def all_values_at_once(student, rng):
                     ),
                     "it stops a sweep too early: the values that changed by less are returned": reward[:, 0],
                 },
-                likely="stop after the sweep in which no value changed by more than the tolerance",
+                look="stop after the sweep in which no value changed by more than the tolerance",
             )
 
 
@@ -223,7 +223,7 @@ def loss_of_weighted_actions(student, rng):
         others = {"action": rng.integers(0, actions, count), "weight": rng.normal(count, dtype=float64)}
         with case(
             f"{count} steps, {actions} actions, logits of the size {scale}",
-            likely="the logarithm of a softmax overflows: log_softmax",
+            look="the logarithm of a softmax overflows: log_softmax",
         ):
             loss_and_gradient(
                 student,
@@ -314,7 +314,7 @@ def entropy_row_by_row(student, rng):
     """value and gradient; log A at most; ±1000"""
     for count, actions, scale in (5, 3, 1), (1, 2, 1), (4, 6, 1000):
         with case(
-            f"{count} policies of {actions} actions, logits of the size {scale}", likely="0 · log 0: use log_softmax"
+            f"{count} policies of {actions} actions, logits of the size {scale}", look="0 · log 0: use log_softmax"
         ):
             loss_and_gradient(
                 student,

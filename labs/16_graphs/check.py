@@ -179,7 +179,7 @@ def a_lonely_node_stays_finite(student, rng):
     a = random_graph(rng, 11, 0.3, dtype=torch.float64)
     a[4], a[:, 4] = 0, 0
     p = student.normalised_adjacency(a)
-    with case("node 4 has no edges", likely="the degree of a node without edges is 0 if I is not added first"):
+    with case("node 4 has no edges", look="the degree of a node without edges is 0 if I is not added first"):
         expect(p, normalised_adjacency(a))
     eigenvalues = torch.linalg.eigvalsh(p)
     require(
@@ -252,7 +252,7 @@ def filter_of_a_sparse_laplacian(student, rng):
     ring[torch.arange(n), torch.arange(n).roll(1)] = 1
     lap = laplacian(ring + ring.T)
     x, theta = rng.normal(n, 2), rng.normal(5)
-    with case("a sparse tensor", likely="no identity matrix is needed: S v is 2/largest · (lap @ v) − v"):
+    with case("a sparse tensor", look="no identity matrix is needed: S v is 2/largest · (lap @ v) − v"):
         expect(student.chebyshev_filter(lap.to_sparse(), x, theta, 4.0), chebyshev_filter(lap, x, theta, 4.0))
     impulse = torch.zeros(n, 1)
     impulse[6] = 1
@@ -333,7 +333,7 @@ def nobody_sends(student, rng):
     """zeros where nothing arrives, in both precisions, and without edges at all"""
     x = rng.normal(5, 3, dtype=torch.float64)
     edges = torch.tensor([[0, 1, 4], [2, 2, 1]])
-    with case("three of five nodes receive nothing", likely="0 / 0: divide by at least 1"):
+    with case("three of five nodes receive nothing", look="0 / 0: divide by at least 1"):
         expect(student.message_passing(edges, x), message_passing(edges, x))
     with case("no edges"):
         expect(student.message_passing(torch.zeros(2, 0, dtype=torch.int64), x), torch.zeros_like(x))
@@ -401,7 +401,7 @@ def attention_to_large_scores(student, rng):
         score[receiver == 1] = -score[receiver == 1].abs()
         with case(
             text,
-            likely="subtract the largest score of the same node; one maximum for all or a start at 0 is not enough",
+            look="subtract the largest score of the same node; one maximum for all or a start at 0 is not enough",
         ):
             expect(student.edge_softmax(score, receiver, 4), edge_softmax(score, receiver, 4))
 
@@ -526,7 +526,7 @@ def labels_after_many_steps(student, rng):
     lap, known = laplacian(a.double()), label.clamp(min=0)[[0, 5, 8]]
     harmonic = torch.linalg.solve(lap[unknown][:, unknown], -lap[unknown][:, [0, 5, 8]] @ torch.eye(2).double()[known])
     got = student.label_propagation(a, label, 400)
-    with case("the node without edges", likely="0 / 0: divide by at least a tiny number"):
+    with case("the node without edges", look="0 / 0: divide by at least a tiny number"):
         expect(got[n], torch.zeros(2))
     with case("the solution of the Laplace equation with the known nodes as boundary"):
         expect(got[unknown], harmonic.float(), atol=1e-4)

@@ -133,7 +133,7 @@ def discrepancy_has_a_gradient(student, rng):
             want[i, j] = (mmd_rbf(x + step, y, 1.5) - mmd_rbf(x - step, y, 1.5)) / (2 * small)
     with case(
         "the gradient with respect to x, against differences",
-        likely="a square root has an infinite derivative at 0, where a row meets itself",
+        look="a square root has an infinite derivative at 0, where a row meets itself",
     ):
         require(gradient is not None, "there is no gradient: x has been detached")
         expect(gradient[:2], want, rtol=1e-4, atol=1e-8)
@@ -200,10 +200,10 @@ def aligned_samples_without_an_inverse(student, rng):
         rng.normal(11, 4, dtype=float64) @ rng.normal(4, 4, dtype=float64),
     )
     source[:, 2] = 7
-    with case("source feature 2 is always 7", likely="an eigenvalue of 0 has no power −1/2: use 0 in its place"):
+    with case("source feature 2 is always 7", look="an eigenvalue of 0 has no power −1/2: use 0 in its place"):
         expect(student.coral_align(source, target), coral_align(source, target), rtol=1e-6, atol=1e-8)
     source, target = rng.normal(4, 6, dtype=float64), rng.normal(5, 6, dtype=float64)
-    with case("4 source rows of dimension 6", likely="eigenvalues near 0 may come out negative: compare, then invert"):
+    with case("4 source rows of dimension 6", look="eigenvalues near 0 may come out negative: compare, then invert"):
         expect(student.coral_align(source, target), coral_align(source, target), rtol=1e-6, atol=1e-8)
 
 
@@ -338,7 +338,7 @@ def statistics_of_the_target(student, rng):
             names = ("running_mean", "running_var")
             with case(
                 f"{n} images in batches of {batch_size}, batch normalisation as layer {number}",
-                likely="did dropout, or a layer before this one, change its input?",
+                look="did dropout, or a layer before this one, change its input?",
             ):
                 got = tuple(states[number][name] for name in names)
                 mistakes = {
@@ -381,7 +381,7 @@ def nothing_else_changes(student, rng):
             want = new_statistics(model, x, 4)
             for number in (1, 6):
                 got = tuple(states[number][name] for name in ("running_mean", "running_var"))
-                with case("the new statistics", likely="dropout must do nothing during the pass, whatever its mode is"):
+                with case("the new statistics", look="dropout must do nothing during the pass, whatever its mode is"):
                     expect(got, want[number], names=("running_mean", "running_var"))
 
 

@@ -99,7 +99,7 @@ def smallest_of_all_layers(student, rng):
                 "biases or batch normalisations are among the masks",
                 likely="weights have two dimensions or more",
             )
-            expect(sorted(masks), sorted(want), likely="the names are those of named_parameters")
+            expect(sorted(masks), sorted(want), look="the names are those of named_parameters")
             for name in want:
                 expect(masks[name].dtype, torch.bool)
             expect(
@@ -117,9 +117,9 @@ def smallest_of_all_layers(student, rng):
                     ),
                     "that share should become zero, not stay": as_text(masks_for(weights, 1 - sparsity)),
                 },
-                likely="are weights compared by their absolute values?",
+                look="are weights compared by their absolute values?",
             )
-            expect({name: masks[name] for name in want}, want, likely="are weights compared by their absolute values?")
+            expect({name: masks[name] for name in want}, want, look="are weights compared by their absolute values?")
             expect(
                 after,
                 {name: p * want[name] if name in want else p for name, p in before.items()},
@@ -138,7 +138,7 @@ def exactly_so_many(student, rng):
             with case(f"{text}, sparsity = {sparsity:.3g}"):
                 masks, after = student.run(pruned, weights, sparsity)
                 zeros = sum(int((after[name] == 0).sum()) for name in masks)
-                expect(zeros, round(sparsity * n), likely="a threshold keeps or drops all equal weights together")
+                expect(zeros, round(sparsity * n), look="a threshold keeps or drops all equal weights together")
                 expect(sum(int((~mask).sum()) for mask in masks.values()), round(sparsity * n))
 
 
@@ -300,8 +300,8 @@ def errors_are_small(student, rng):
             w[2] = 0
             q, scale = student.quantise_per_channel(w, bits)
             m = largest_of(bits)
-            expect(q[2], torch.zeros(40, dtype=torch.int8), likely="0/0: a channel of zeros has scale 1")
-            expect(scale[2].item(), 1.0, likely="a channel of zeros has scale 1")
+            expect(q[2], torch.zeros(40, dtype=torch.int8), look="0/0: a channel of zeros has scale 1")
+            expect(scale[2].item(), 1.0, look="a channel of zeros has scale 1")
             require(q.min() >= -m and q.max() <= m, f"the integers should lie in −{m} … {m}")
             error = ((scale[:, None] * q - w).abs() / scale[:, None]).max().item()
             require(error <= 0.501, f"the largest error is {error:.3g} scales, it should be at most 0.5")
@@ -354,11 +354,11 @@ def integers_inside(student, rng):
 @lab.check("int8_linear")
 def all_at_their_largest(student, rng):
     """the largest integers everywhere do not overflow, zeros give the bias"""
-    with case("1000 inputs, all integers ±127", likely="int8 and int16 overflow: multiply and add up as int32"):
+    with case("1000 inputs, all integers ±127", look="int8 and int16 overflow: multiply and add up as int32"):
         q, scale = torch.full((2, 1000), 127, dtype=torch.int8), torch.tensor([0.5, 2.0])
         q[1] = -127
         expect(student.int8_linear(torch.ones(1, 1000), q, scale, torch.zeros(2)), torch.tensor([[63500.0, -254000.0]]))
-    with case("x is zero", likely="0/0: an x of zeros has scale 1"):
+    with case("x is zero", look="0/0: an x of zeros has scale 1"):
         bias = rng.normal(2)
         expect(student.int8_linear(torch.zeros(3, 1000), q, scale, bias), bias.expand(3, 2))
 
@@ -404,7 +404,7 @@ def one_convolution(student, rng):
             root = (variance + 0.1).sqrt()
             expect(kind, "Conv2d")
             require(not same, "the convolution itself was changed", likely="copy.deepcopy comes first")
-            expect(after, before, likely="the two layers must stay as they are")
+            expect(after, before, look="the two layers must stay as they are")
             require(mode, "the batch normalisation has left training mode")
             mistakes = {
                 "the root of the variance is missing": (conv_w * along(gamma / (variance + 0.1), conv_w), None),
@@ -422,7 +422,7 @@ def one_convolution(student, rng):
                     "the running mean is missing": beta + gamma / root * conv_b,
                 },
             )
-            expect(y, want, atol=1e-4, likely="stride, padding, dilation and groups are those of conv")
+            expect(y, want, atol=1e-4, look="stride, padding, dilation and groups are those of conv")
             require(learning, "weight and bias should be parameters", likely="nn.Parameter(…)")
 
 
@@ -536,7 +536,7 @@ def large_scores(student, rng):
     """scores of ±1000 give a finite number"""
     s = torch.tensor([[1000.0, -1000.0, 0.0], [0.0, 1000.0, -1000.0]], dtype=torch.float64)
     for text, t in ("the teacher agrees", s), ("the teacher disagrees", s.flip(1)):
-        with case(text, likely="log(softmax) is −inf where log_softmax is −2000"):
+        with case(text, look="log(softmax) is −inf where log_softmax is −2000"):
             labels = torch.tensor([0, 1])
             expect(student.distillation_loss(s, t, labels, 2.0, 0.5), distilled(s, t, labels, 2.0, 0.5))
 
@@ -563,7 +563,7 @@ def derivative_of_the_scores(student, rng):
         got, _ = student.run(gradients, s, t, labels, 1e4, 0.0)
         difference = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))
         expect(
-            got, difference / (k * n), rtol=1e-3, atol=1e-4, likely="the factor T² keeps the derivative from vanishing"
+            got, difference / (k * n), rtol=1e-3, atol=1e-4, look="the factor T² keeps the derivative from vanishing"
         )
 
 

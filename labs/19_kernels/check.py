@@ -244,7 +244,7 @@ def run_both_ways(student, name: str, grid: tuple, arguments: list, sizes: dict,
         got, clean = student.run(interpreted, name, grid, arguments, sizes)
         expect(got, want, atol=1e-4)
         require(clean, "the kernel writes outside of its tensors", likely="the mask of tl.store")
-    with case("compiled for an A100", likely="Triton knows less than Python: only what the table on the sheet lists"):
+    with case("compiled for an A100", look="Triton knows less than Python: only what the table on the sheet lists"):
         types = ["*fp32" if isinstance(value, Tensor) else "i32" for value in arguments]
         size, _ = student.run(compiled, name, types, sizes)
         require(size > 0, "Triton made no code")
@@ -323,7 +323,7 @@ def sums_of_blocks(student, rng):
         x, y = rng.normal(n), rng.normal(n)
         grid = (math.ceil(n / block),)
         likely = "program p has the numbers from p · BLOCK to (p + 1) · BLOCK − 1, and the mask ends at n"
-        with case(f"{n} numbers, {grid[0]} programs of {block}", likely=likely):
+        with case(f"{n} numbers, {grid[0]} programs of {block}", look=likely):
             arguments = [x, y, torch.full((n,), 99.0), n]
             got, reads, writes, _ = student.run(simulated, "add_kernel", grid, arguments, {"BLOCK": block})
             untouched = torch.full((n,), 99.0)
@@ -387,7 +387,7 @@ def softmax_of_rows(student, rng):
                     "nothing is stored": torch.full_like(x, 99.0),
                     "it is not divided by the sum": lambda x=x: (x - x.amax(1, keepdim=True)).exp(),
                 },
-                likely="nan: a place that was masked in tl.load holds anything, unless `other` says what",
+                look="nan: a place that was masked in tl.load holds anything, unless `other` says what",
             )
             n = rows * columns
             require(
@@ -432,7 +432,7 @@ def rows_longer_than_a_block(student, rng):
                     "the bias is missing": x.relu(),
                     "nothing is stored": torch.full_like(x, 99.0),
                 },
-                likely="offsets in x and out begin with the row, offsets in bias do not",
+                look="offsets in x and out begin with the row, offsets in bias do not",
             )
             want = 2 * rows * columns
             require(
@@ -551,7 +551,7 @@ def products_of_tiles(student, rng):
                     "only the last BK of the k products are there: add, do not replace": a[:, last:] @ b[last:],
                     "nothing is stored": torch.full((m, n), 99.0),
                 },
-                likely="masked places hold anything, unless `other` says 0; all three sizes need a mask",
+                look="masked places hold anything, unless `other` says 0; all three sizes need a mask",
             )
             require(writes == m * n, f"{writes} numbers are written, not {m * n}")
             want = matmul_reads(m, n, k, bm, bn)

@@ -65,7 +65,7 @@ def density_in_many_dimensions(student, rng):
     x, mean, w = rng.normal(2, d, dtype=float64), rng.normal(d, dtype=float64), rng.normal(d, k, dtype=float64)
     psi = rng.uniform(d, low=0.5, high=2, dtype=float64)
     exact = torch.distributions.LowRankMultivariateNormal(mean, w, psi).log_prob(x).mean().item()
-    with case(f"D = {d}", likely="work with k × k matrices: the hint has both identities"):
+    with case(f"D = {d}", look="work with k × k matrices: the hint has both identities"):
         expect(student.log_likelihood(x, mean, w, psi), exact)
 
 
@@ -214,7 +214,7 @@ def fa_improves_and_stays_positive(student, rng):
         require(now >= before - 1e-9, f"step {step + 1} lowers the log-likelihood from {before:.6f} to {now:.6f}")
         before = now
     x[:, 1] = 5
-    with case("feature 1 is always 5", likely="a variance that becomes 0 makes the next step divide by it: clamp"):
+    with case("feature 1 is always 5", look="a variance that becomes 0 makes the next step divide by it: clamp"):
         _, psi = student.fa_em(x, rng.normal(5, 2, dtype=float64), torch.ones(5, dtype=float64), 30)
         expect(psi[1], torch.tensor(1e-6, dtype=float64), rtol=1e-6)
         require(bool(psi.isfinite().all()) and bool((psi > 0).all()), f"noise variances are {psi.tolist()}")
@@ -359,7 +359,7 @@ def places_that_cannot_be(student, rng):
     around = (ring[:, None] - ring[None]).abs()
     distance = torch.minimum(around, 8 - around).to(float64) + 0.01 * rng.uniform(8, 8, dtype=float64).triu(1)
     distance = distance.triu(1) + distance.triu(1).T
-    with case("8 columns", likely="a root of a negative eigenvalue: clamp it to 0 first"):
+    with case("8 columns", look="a root of a negative eigenvalue: clamp it to 0 first"):
         expect(signed(student.classical_mds(distance, 8)), signed(classical_mds(distance, 8)), atol=1e-6)
 
 
@@ -429,13 +429,13 @@ def shortest_ways(student, rng):
 def ways_across_a_gap(student, rng):
     """two islands: infinite from one to the other; a chain: every step counts"""
     x = torch.cat([rng.normal(6, 2, dtype=float64), 1000 + rng.normal(5, 2, dtype=float64)])
-    with case("two islands", likely="where there is no edge, the table must begin with infinity"):
+    with case("two islands", look="where there is no edge, the table must begin with infinity"):
         expect(student.geodesic_distances(x, 3), geodesic_distances(x, 3), atol=1e-6)
     angle = torch.arange(15, dtype=float64) / 2.5
     chain = torch.stack([angle.cos(), angle.sin()], 1)
     order = rng.permutation(15)
     with case(
-        "15 places along most of a circle, in random order", likely="one round over j from 0 to N − 1, with all i, k"
+        "15 places along most of a circle, in random order", look="one round over j from 0 to N − 1, with all i, k"
     ):
         expect(student.geodesic_distances(chain[order], 2), geodesic_distances(chain[order], 2), atol=1e-6)
 
@@ -503,7 +503,7 @@ def embedding_does_not_see_rotations(student, rng):
     turn = torch.linalg.qr(rng.normal(3, 3, dtype=float64))[0]
     first, second = student.lle(x, 5, 2), student.lle(40 * x @ turn + 7, 5, 2)
     expect(signed(first), signed(lle(x, 5, 2)), rtol=1e-4, atol=1e-5)
-    with case("40 × the data, turned, plus 7", likely="the number added to the diagonal must grow with the trace of G"):
+    with case("40 × the data, turned, plus 7", look="the number added to the diagonal must grow with the trace of G"):
         expect(signed(second), signed(first), rtol=1e-4, atol=1e-5)
 
 

@@ -90,8 +90,11 @@ def _differing(want: Any, got: Any) -> tuple[str, str]:
     return texts
 
 
-def _wrong(where: str, text: str, *likely: str) -> CheckFailed:
-    return CheckFailed("wrong", f"{where}: {text}" if where else text, likely)
+def _wrong(where: str, text: str, *seen: str, likely: Sequence[str] = ()) -> CheckFailed:
+    """`seen`: what the values themselves show; `likely`: the lab's own names of the mistake."""
+    failed = CheckFailed("wrong", f"{where}: {text}" if where else text, tuple(likely))
+    failed.seen = list(seen)
+    return failed
 
 
 def _close(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> torch.Tensor:
@@ -107,10 +110,14 @@ def tolerance(want: torch.Tensor, rtol: float | None, atol: float | None) -> tup
     return (usual[0] if rtol is None else rtol, usual[1] if atol is None else atol)
 
 
+def _same(one: torch.Tensor, other: torch.Tensor, rtol: float, atol: float) -> bool:
+    return one.shape == other.shape and bool(_close(one, other, rtol, atol).all())
+
+
 def _matches(got: torch.Tensor, value: object, rtol: float, atol: float) -> bool:
     """Whether a typical mistake gives just what the student's function gave."""
     other = torch.as_tensor(value)
-    return other.shape == got.shape and bool(_close(got.cpu(), other.cpu(), rtol, atol).all())
+    return _same(got.cpu(), other.cpu(), rtol, atol)
 
 
 def _explaining(mistakes: Mapping[str, object], fits: Callable[[object], bool]) -> list[str]:
@@ -123,13 +130,6 @@ def _explaining(mistakes: Mapping[str, object], fits: Callable[[object], bool]) 
             if fits(value() if callable(value) else value):
                 return [sentence]
     return []
-
-
-def _explain(
-    got: torch.Tensor, want: torch.Tensor, mistakes: Mapping[str, object], rtol: float, atol: float
-) -> list[str]:
-    found = _explaining(mistakes, lambda value: _matches(got, value, rtol, atol))
-    return found or known.general(got, want, lambda a, b: a.shape == b.shape and bool(_close(a, b, rtol, atol).all()))
 
 
 def _no_return(got: object) -> list[str]:
@@ -149,17 +149,17 @@ def _tensor(
     got: Any, want: torch.Tensor, where: str, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
 ) -> None:
     if not isinstance(got, torch.Tensor):
-        likely = _no_return(got)
+        seen = _no_return(got)
         if isinstance(got, np.ndarray):
-            likely = ["torch.from_numpy makes a tensor of a numpy array"]
-        raise _wrong(where, f"expected a tensor ({describe(want)}), got {kind_text(got)}", *likely)
+            seen = ["torch.from_numpy makes a tensor of a numpy array"]
+        raise _wrong(where, f"expected a tensor ({describe(want)}), got {kind_text(got)}", *seen)
     if want.is_sparse or got.is_sparse:
         got, want = got.to_dense(), want.to_dense()
     r, a = tolerance(want, rtol, atol)
     if got.shape != want.shape:
         likely = _explaining(mistakes, lambda value: torch.as_tensor(value).shape == got.shape)
-        likely = likely or known.of_shape(got, want)
-        raise _wrong(where, f"expected shape {shape_text(want.shape)}, got {shape_text(got.shape)}", *likely)
+        text = f"expected shape {shape_text(want.shape)}, got {shape_text(got.shape)}"
+        raise _wrong(where, text, *([] if likely else known.of_shape(got, want)), likely=likely)
     if not _dtype_fits(got.dtype, want.dtype):
         raise _wrong(
             where,
@@ -178,7 +178,9 @@ def _tensor(
         text += f"; {int((~close).sum())} of {want.numel()} are wrong"
     if want.is_floating_point() or want.is_complex():
         text += _gap(got, want, close, r, a)
-    raise _wrong(where, text, *_explain(got, want, mistakes, r, a))
+    likely = _explaining(mistakes, lambda value: _matches(got, value, r, a))
+    seen = [] if likely else known.general(got, want, lambda one, other: _same(one, other, r, a))
+    raise _wrong(where, text, *seen, likely=likely)
 
 
 def _gap(got: torch.Tensor, want: torch.Tensor, close: torch.Tensor, r: float, a: float) -> str:
@@ -212,15 +214,15 @@ def _plain(
     if isinstance(got, (torch.Tensor, np.ndarray, np.generic)) and isinstance(want, (bool, int, float)):
         if not (isinstance(got, np.generic) and np.ndim(got) == 0):
             one = got.numel() == 1 if isinstance(got, torch.Tensor) else np.size(got) == 1
-            likely = ["call .item() on a tensor with one element"] if one else []
+            seen = ["call .item() on a tensor with one element"] if one else []
             expected = f"{_article(type(want).__name__)} {type(want).__name__}"
-            raise _wrong(where, f"expected {expected}, got {kind_text(got)} ({describe(got)})", *likely)
+            raise _wrong(where, f"expected {expected}, got {kind_text(got)} ({describe(got)})", *seen)
         got = got.item()
     numbers = isinstance(want, float) and isinstance(got, (int, float)) and not isinstance(got, bool)
     if not numbers and type(got) is not type(want):
         expected = "None" if want is None else f"{_article(type(want).__name__)} {type(want).__name__}"
-        likely = _no_return(got) or _of_type(got, want)
-        raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *likely)
+        seen = _no_return(got) or _of_type(got, want)
+        raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *seen)
     if isinstance(want, float) and isinstance(got, (int, float)):
         _tensor(
             torch.tensor(float(got), dtype=torch.float64),
@@ -232,7 +234,7 @@ def _plain(
         )
     elif got != want:
         likely = _explaining(mistakes, lambda value: bool(value == got))
-        raise _wrong(where, f"expected {describe(want)}, got {describe(got)}", *likely)
+        raise _wrong(where, f"expected {describe(want)}, got {describe(got)}", likely=likely)
 
 
 def expect(
@@ -243,20 +245,19 @@ def expect(
     mistakes: Mapping[str, object | Callable[[], object]] | None = None,
     rtol: float | None = None,
     atol: float | None = None,
-    likely: str | None = None,
+    look: str | None = None,
 ) -> None:
     """Fail unless `got` is `want`.
 
     want: a tensor, a number, a text, None, or a tuple, list or dict of such; `names` names the members of a tuple.
     mistakes: sentence → the value that the mistake would give (for a tuple: the whole tuple, or one member by
     `{"sentence": {1: value}}`), or a function that returns it. Tolerances follow the expected dtype unless given.
-    likely: what to say where none of the mistakes explains the difference.
+    look: what to look at where no mistake explains the difference. It is no claim, so it is shown as what it is.
     """
     try:
         _any(got, want, "", names, mistakes or {}, rtol, atol)
     except CheckFailed as failed:
-        if likely and not set(failed.likely) & set(mistakes or {}):
-            failed.likely.insert(0, likely)
+        failed.look = look or ""
         raise
 
 

@@ -10,7 +10,8 @@ class CheckFailed(Exception):
     """A check that did not pass.
 
     kind is "not yet", "wrong", "error", "time", "memory", "stopped", "no data" or "unusable"; `text` says what
-    happened; `likely` are the mistakes that would explain it; `where` is the student's own line; `printed` is what the
+    happened; `seen` is what the values show ("the sign is wrong"); `likely` are the mistakes that explain it, each by
+    evidence; `look` is where to look, without evidence; `where` is the student's own line; `printed` is what the
     function printed.
     """
 
@@ -18,6 +19,8 @@ class CheckFailed(Exception):
         super().__init__(text)
         self.kind, self.text, self.where = kind, text, where
         self.likely: list[str] = list(likely)
+        self.seen: list[str] = []
+        self.look = ""
         self.cases: list[str] = []
         self.called = ""
         self.printed = ""
@@ -29,15 +32,14 @@ class Skipped(Exception):
 
 
 @contextmanager
-def case(text: str, likely: str | None = None) -> Iterator[None]:
-    """Name the case that a check is at; `likely` says what a failure in it usually means."""
+def case(text: str, look: str | None = None) -> Iterator[None]:
+    """Name the case that a check is at; `look`: what to look at when it fails and nothing explains why."""
     try:
         yield
     except CheckFailed as failed:
         if failed.kind != "not yet":
             failed.cases.insert(0, text)
-            if likely and likely not in failed.likely:
-                failed.likely.append(likely)
+            failed.look = failed.look or look or ""
         raise
 
 

@@ -114,8 +114,12 @@ class Page:
         self._field(failed.kind, failed.text)
         if failed.where:
             self._field("where", failed.where)
+        for sentence in failed.seen:
+            self._field("seen", sentence)
         for sentence in failed.likely[:3]:
             self._field("likely", sentence)
+        if failed.look and not failed.likely:
+            self._field("look at", failed.look)
         if failed.printed.strip():
             self._field("printed", "\n".join(failed.printed.strip().splitlines()[-8:]))
         if again:
@@ -153,7 +157,9 @@ def plain(result: Result) -> str:
         ("called: ", failed.called),
         ("case: ", ", ".join(failed.cases)),
         ("where: ", failed.where),
+        *(("seen: ", sentence) for sentence in failed.seen),
         *(("likely: ", sentence) for sentence in failed.likely),
+        ("look at: ", "" if failed.likely else failed.look),
     ]
     return "\n".join(f"{label}{text}" for label, text in pieces if text)
 

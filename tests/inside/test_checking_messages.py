@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 import torch
 from checking import Lab, case, expect, protocol, require, rules
+from checking.lab import Check
 from checking.outcome import CheckFailed
 from checking.processes import clean, how_it_ended
+from checking.report import plain
+from checking.results import Result
 from checking.rng import Rng
 from checking.submission import definitions_of_notebook, hint, is_stub, parse
 
@@ -136,12 +139,17 @@ def test_what_is_no_message_is_refused(content: bytes) -> None:
 # --- comparisons
 
 
+CHECK = Check("check", ("f",), "check", "title", None, 1.0)
+
+
 def words(got: object, want: object, **options: Any) -> str:
     """What `expect` says, with the likely mistakes behind a bar; "" when it is content."""
     try:
         expect(got, want, **options)
     except CheckFailed as failed:
-        return " | ".join([failed.text, *failed.likely])
+        return " | ".join(
+            [failed.text, *failed.seen, *failed.likely, *([f"look at {failed.look}"] if failed.look else [])]
+        )
     return ""
 
 
@@ -215,9 +223,8 @@ def test_wrong_results_are_explained(got: object, want: object, said: str) -> No
 
 
 def test_the_mistake_of_the_lab_goes_before_the_general_one() -> None:
-    said = words(-table, table, mistakes={"a": 7, "no": lambda: 1 / 0, "it is minus": lambda: -table}, likely="or else")
+    said = words(-table, table, mistakes={"a": 7, "no": lambda: 1 / 0, "it is minus": lambda: -table})
     assert said.endswith(" | it is minus")
-    assert words(table + table.T[0, 0] * torch.rand(2, 3), table, likely="or else").endswith(" | or else")
 
 
 def test_of_several_names_for_one_mistake_the_first_is_said() -> None:
@@ -236,12 +243,29 @@ def test_tolerances() -> None:
 
 
 def test_cases_and_requirements() -> None:
-    with pytest.raises(CheckFailed) as caught, case("outer", likely="think"), case("inner"):
+    with pytest.raises(CheckFailed) as caught, case("outer", look="outside"), case("inner", look="inside"):
         require(False, "so not", likely="first")
-    assert (caught.value.cases, caught.value.likely) == (["outer", "inner"], ["first", "think"])
-    with pytest.raises(CheckFailed) as caught, case("x", likely="y"):
+    assert (caught.value.cases, caught.value.likely, caught.value.look) == (["outer", "inner"], ["first"], "inside")
+    with pytest.raises(CheckFailed) as caught, case("x", look="y"):
         raise CheckFailed("not yet", "02.1 f")
-    assert (caught.value.cases, caught.value.likely) == ([], [])
+    assert (caught.value.cases, caught.value.likely, caught.value.look) == ([], [], "")
+
+
+def test_where_to_look_is_said_where_nothing_explains_the_difference() -> None:
+    """A guess that stands beside the true mistake, or in its place, misleads."""
+    unlike = table + table.T[0, 0] * torch.rand(2, 3)
+    assert words(unlike, table, look="the borders").endswith(" | look at the borders")
+
+    def shown(got: torch.Tensor) -> str:
+        with pytest.raises(CheckFailed) as caught:
+            expect(got, table, look="the borders")
+        return plain(Result(CHECK, "failed", 0.0, caught.value))
+
+    assert shown(unlike).endswith("\nlook at: the borders")
+    assert shown(-table).endswith("\nseen: the sign is wrong\nlook at: the borders")
+    with pytest.raises(CheckFailed) as caught:
+        expect(-table, table, look="the borders", mistakes={"it is minus": -table})
+    assert plain(Result(CHECK, "failed", 0.0, caught.value)).endswith("\nlikely: it is minus")
 
 
 # --- rules

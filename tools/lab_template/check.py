@@ -106,7 +106,7 @@ def mean_0_and_variance_1(student, rng):
 def rows_of_equal_numbers(student, rng):
     """a row of equal numbers becomes zeros"""
     x = torch.full((2, 4), rng.number(1, 2))
-    expect(student.standardised(x), torch.zeros(2, 4), atol=1e-3, likely="eps keeps the root from being 0")
+    expect(student.standardised(x), torch.zeros(2, 4), atol=1e-3, look="eps keeps the root from being 0")
 
 
 if __name__ == "__main__":
