@@ -92,9 +92,7 @@ def _differing(want: Any, got: Any) -> tuple[str, str]:
 
 def _wrong(where: str, text: str, *seen: str, likely: Sequence[str] = ()) -> CheckFailed:
     """`seen`: what the values themselves show; `likely`: the lab's own names of the mistake."""
-    failed = CheckFailed("wrong", f"{where}: {text}" if where else text, tuple(likely))
-    failed.seen = list(seen)
-    return failed
+    return CheckFailed("wrong", f"{where}: {text}" if where else text, tuple(likely), seen=seen)
 
 
 def _close(got: torch.Tensor, want: torch.Tensor, rtol: float, atol: float) -> torch.Tensor:
@@ -251,7 +249,8 @@ def expect(
 
     want: a tensor, a number, a text, None, or a tuple, list or dict of such; `names` names the members of a tuple.
     mistakes: sentence → the value that the mistake would give (for a tuple: the whole tuple, or one member by
-    `{"sentence": {1: value}}`), or a function that returns it. Tolerances follow the expected dtype unless given.
+    `{"sentence": {1: value}}`), or a function that returns it. For a tuple, one that fits as a whole goes first.
+    Tolerances follow the expected dtype unless given.
     look: what to look at where no mistake explains the difference. It is no claim, so it is shown as what it is.
     """
     try:
@@ -259,6 +258,34 @@ def expect(
     except CheckFailed as failed:
         failed.look = look or ""
         raise
+
+
+def _first_whole(
+    got: Any, want: Any, mistakes: Mapping[str, object], rtol: float | None, atol: float | None
+) -> Mapping[str, object]:
+    """The mistakes that explain every member of a result; all of them where none does so, for one may be in a part.
+
+    Two mistakes can give the same wrong member, and differ in another one.
+    """
+    for sentence, value in mistakes.items():
+        with contextlib.suppress(Exception):
+            made: Any = value() if callable(value) else value
+            if isinstance(made, (tuple, list)) and _fits(got, want, made, rtol, atol):
+                return {sentence: made}
+    return mistakes
+
+
+def _fits(got: Any, want: Any, value: Any, rtol: float | None, atol: float | None) -> bool:
+    """Whether what came is this value, as near as what came would have to be to what is wanted."""
+    if isinstance(value, (tuple, list)):
+        return all(_fits(g, w, v, rtol, atol) for g, w, v in zip(got, want, value, strict=True))
+    if isinstance(value, torch.Tensor) or isinstance(want, torch.Tensor):
+        if not isinstance(got, torch.Tensor):
+            return False
+        return _matches(got, value, *tolerance(torch.as_tensor(want), rtol, atol))
+    if isinstance(value, (int, float)) and isinstance(got, (int, float)):
+        return math.isclose(got, value, rel_tol=1e-5 if rtol is None else rtol, abs_tol=1e-7 if atol is None else atol)
+    return bool(got == value)
 
 
 def _member(mistakes: Mapping[str, object], key: object) -> dict[str, object]:
@@ -295,6 +322,7 @@ def _any(
             raise _wrong(where, f"expected {expected}, got {kind_text(got)}", *_no_return(got))
         if len(got) != len(want):
             raise _wrong(where, f"expected {len(want)} results, got {len(got)}")
+        mistakes = _first_whole(got, want, mistakes, rtol, atol)
         for n, (one, other) in enumerate(zip(got, want, strict=True)):
             label = names[n] if names else f"{where or 'result'}[{n}]"
             _any(one, other, label, None, _member(mistakes, n), rtol, atol)

@@ -15,11 +15,13 @@ class CheckFailed(Exception):
     function printed.
     """
 
-    def __init__(self, kind: str, text: str, likely: tuple[str, ...] = (), where: str = "") -> None:
+    def __init__(
+        self, kind: str, text: str, likely: tuple[str, ...] = (), where: str = "", seen: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(text)
         self.kind, self.text, self.where = kind, text, where
         self.likely: list[str] = list(likely)
-        self.seen: list[str] = []
+        self.seen: list[str] = list(seen)
         self.look = ""
         self.cases: list[str] = []
         self.called = ""

@@ -87,7 +87,7 @@ class Session:
         if computed is None or computed > self._computed + 0.001:
             self._computed, self._moved = computed or 0.0, now
         elif now > self._moved + PAUSES * self.limit:
-            raise CheckFailed("time", f"nothing has happened for {now - self._moved:.0f} s", (_ASLEEP,))
+            raise CheckFailed("time", f"nothing has happened for {now - self._moved:.0f} s", seen=(_ASLEEP,))
 
     def too_slow(self, seen: Any = None) -> CheckFailed:
         """What to say of a call that used up its time; `seen`: where it was (timeup.py), from the untrusted side."""
@@ -95,10 +95,12 @@ class Session:
         if not isinstance(seen, dict):
             return failed
         loop, diverged = clean(str(seen.get("loop", "")), 120), clean(str(seen.get("diverged", "")), 40)
-        if diverged:
+        if diverged and seen.get("nan"):
             failed.likely.append(
-                f"the iteration diverges: `{diverged}` is not finite any more, or larger than any number here"
+                f"`{diverged}` is not a number (nan) any more: look for 0/0, the root of a negative number"
             )
+        elif diverged:
+            failed.likely.append(f"the iteration diverges: `{diverged}` is larger than any number here")
         elif seen.get("recursive"):
             failed.likely.append("the function calls itself again and again: it lacks the case in which it stops")
         elif loop.startswith("while"):
@@ -138,7 +140,7 @@ class Session:
             raise CheckFailed(
                 "wrong",
                 f"argument {which} has changed: a function leaves its arguments as they were",
-                ("an operation in place, such as x -= mean or x.add_(…): write x = x - mean instead",),
+                seen=("an operation in place, such as x -= mean or x.add_(…): write x = x - mean instead",),
             )
         return answer
 
@@ -148,16 +150,18 @@ def raised(answer: Any, submission: Submission) -> CheckFailed:
     kind, text = clean(str(answer.get("type")), 60), clean(str(answer.get("text")), 600)
     if answer.get("memory"):
         failed = CheckFailed(
-            "memory", "needs more memory than there is", ("a table that is larger than the result needs",)
+            "memory", "needs more memory than there is", seen=("a table that is larger than the result needs",)
         )
     elif kind in ("SystemExit", "KeyboardInterrupt"):
-        failed = CheckFailed("error", f"the function ends the whole program ({kind})", ("return the result instead",))
+        failed = CheckFailed(
+            "error", f"the function ends the whole program ({kind})", seen=("return the result instead",)
+        )
     elif kind == "OSError" and "File too large" in text:
-        failed = CheckFailed("error", "printed or wrote more than is allowed", ("a print in an endless loop",))
+        failed = CheckFailed("error", "printed or wrote more than is allowed", seen=("a print in an endless loop",))
     else:
         failed = CheckFailed("error", f"{kind}: {text}" if text else kind)
         if kind == "NameError" and not submission.lines_count:
-            failed.likely.append(_ALONE)
+            failed.seen.append(_ALONE)
     if answer.get("line"):
         line = f", line {int(answer['line'])}" if submission.lines_count else ""
         failed.where = f"{submission.file.name}{line}: {clean(str(answer.get('code')), 120)}"

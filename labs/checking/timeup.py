@@ -40,20 +40,22 @@ def explain(error: TimeUp, module: dict[str, Any]) -> dict[str, Any]:
     """What is known, as plain data: line and code of the student's own frame, `loop`, `recursive`, `diverged`.
 
     module: the names of the student's module. loop: the first line of the loop that was running, "" without one.
-    diverged: the name of a variable that is no longer finite, or "".
+    diverged: the name of a variable that is no longer finite, or "". nan: whether that is for not being a number.
     """
     own = [(frame, line) for frame, line in error.at if frame.f_globals is module]
     if not own:
-        return {"line": 0, "code": "", "loop": "", "recursive": False, "diverged": ""}
+        return {"line": 0, "code": "", "loop": "", "recursive": False, "diverged": "", "nan": False}
     inner, line = own[0]
     name = inner.f_code.co_filename
+    found = next((one for frame, _ in own for one in _not_finite(frame.f_locals)), ("", False))
     calls = sum(frame.f_code is inner.f_code for frame, _ in own)
     return {
         "line": line,
         "code": linecache.getline(name, line).strip(),
         "loop": next((loop for frame, at in own if (loop := _loop(frame, at))), ""),
         "recursive": calls > _DEEP,
-        "diverged": next((found for frame, _ in own for found in _not_finite(frame.f_locals)), ""),
+        "diverged": found[0],
+        "nan": found[1],
     }
 
 
@@ -73,14 +75,19 @@ def _loop(frame: FrameType, line: int) -> str:
     return lines[max(around) - 1].strip() if around else ""
 
 
-def _not_finite(names: dict[str, Any]) -> list[str]:
-    return [name for name, value in names.items() if not name.startswith("_") and _diverged(value)]
+def _not_finite(names: dict[str, Any]) -> list[tuple[str, bool]]:
+    """The variables that are no longer finite, each with whether it is nan."""
+    found = [(name, _diverged(value)) for name, value in names.items() if not name.startswith("_")]
+    return [(name, how == "nan") for name, how in found if how]
 
 
-def _diverged(value: Any) -> bool:
+def _diverged(value: Any) -> str:
+    """ "nan", "huge", or "" for what is finite."""
     if isinstance(value, float):
-        return not abs(value) < _HUGE and not (math.isinf(value) and value > 0)  # inf is a usual first minimum
+        if math.isinf(value) and value > 0:
+            return ""  # a usual first minimum
+        return "nan" if math.isnan(value) else "huge" if abs(value) > _HUGE else ""
     if isinstance(value, torch.Tensor) and value.is_floating_point() and 0 < value.numel() <= _LARGEST:
         values = value.detach()
-        return bool(values.isnan().any()) or bool((values.abs() > _HUGE).all())
-    return False
+        return "nan" if bool(values.isnan().any()) else "huge" if bool((values.abs() > _HUGE).all()) else ""
+    return ""

@@ -237,6 +237,14 @@ def test_members_have_names_and_their_own_mistakes() -> None:
     assert said == "count: expected 3, got 4 | one too many"
 
 
+def test_a_mistake_that_explains_the_whole_result_goes_first() -> None:
+    mistakes = {"both": (-table, 4), "one": (table, 4), "of one": {1: 5}}
+    assert words((table, 4), (table, 3), mistakes=mistakes).endswith(" | one")
+    assert words((-table, 4), (table, 3), mistakes=mistakes).endswith(" | both")
+    assert words((-table, 7), (table, 3), mistakes=mistakes).endswith(" | both")  # at least in this member
+    assert words((table, 5), (table, 3), mistakes=mistakes).endswith(" | of one")
+
+
 def test_tolerances() -> None:
     assert words(table * (1 + 1e-3), table) and not words(table * (1 + 1e-3), table, rtol=1e-2)
     assert words(table.double() + 1e-6, table.double())
