@@ -174,15 +174,16 @@ def variances_are_those_along_the_axes(student, rng):
             )
             along = ((x - x.mean(0)) @ basis.T).var(0)
             columns = ((x - x.mean(0)) @ basis).var(0)
-            mixed = "the rows of the basis are not the eigenvectors in order: eigh returns them as columns"
+            mixed = "are the rows of the basis the eigenvectors, in order? eigh returns them as columns"
             swapped = torch.allclose(columns, variances, rtol=1e-3, atol=1e-4)
             reverse = torch.allclose(along.flip(0), variances, rtol=1e-3, atol=1e-4)
-            likely = "the axes are the columns: transpose the basis" if swapped else mixed
+            likely = "the axes are the columns: transpose the basis" if swapped else None
             likely = "the axes are in the order of increasing variance, the variances are not" if reverse else likely
             require(
                 torch.allclose(along, variances, rtol=1e-3, atol=1e-4),
                 f"along axis 0 the data have the variance {along[0]:.4g}, but {variances[0]:.4g} is returned",
                 likely,
+                look=mixed,
             )
 
 
@@ -264,7 +265,7 @@ def objective_never_increases(student, rng):
             require(
                 len(rises) == 0,
                 f"the objective increases in step {int(rises[0]) + 1 if len(rises) else 0}",
-                "measure it right after the assignment, with the same centres",
+                look="measure it right after the assignment, with the same centres",
             )
             require(
                 len(objective) > 1 and objective[-1] < objective[0],

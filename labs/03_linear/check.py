@@ -181,7 +181,7 @@ def bound_of_novikoff(student, rng):
             require(
                 ((x @ w + b) * t > 0).all(),
                 "some samples are on the wrong side at the end",
-                likely="it stops before an epoch without mistakes",
+                look="it stops before an epoch without mistakes",
             )
             require(corrections <= bound, f"{corrections} corrections, Novikoff's bound is {bound:.0f}")
             expect((w, b, corrections), rosenblatt(x, t, 10_000), names=("w", "b", "corrections"))

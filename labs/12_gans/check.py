@@ -67,6 +67,7 @@ def undecided(student, rng):
         torch.tensor(math.log(4)),
         mistakes={
             "the mean of the two halves, it should be their sum": torch.tensor(math.log(2)),
+            "one mean over all scores, it should be one for each kind": torch.tensor(math.log(2)),
         },
     )
 
@@ -234,7 +235,7 @@ def check_moves(student, rng, name, player, other, remedy):
             )
             require(torch.equal(others, b if name == "critic_step" else a), f"the weights of the {other} have changed")
             require(records, "some weights no longer require a gradient", f"give it back to the {other} at the end")
-            require(left.eq(1).all() and not hangs, f"the .grad of the {other} has changed", remedy)
+            require(left.eq(1).all() and not hangs, f"the .grad of the {other} has changed", look=remedy)
 
 
 @lab.check("critic_step")

@@ -427,9 +427,7 @@ def long_gradients_are_cut(student, rng):
     for lazily, how in (False, "a list"), (True, "a generator, as model.parameters() is"):
         with case(
             f"parameters in {how}",
-            look="skip parameters whose .grad is None"
-            if not lazily
-            else "a generator can be gone through only once: make a list of it",
+            look="" if lazily else "skip parameters whose .grad is None",
         ):
             before, after = student.run(clipped, gradients, 1.5, lazily)
             expect(
@@ -454,7 +452,9 @@ def long_gradients_are_cut(student, rng):
                     "each number was clamped; that changes the direction of the gradient": lambda: [
                         None if g is None else g.clamp(-1.5, 1.5) for g in gradients
                     ],
-                    "nothing has changed: the gradients of the parameters must be changed in place": gradients,
+                    "nothing has changed: a generator can be gone through only once, make a list of it"
+                    if lazily
+                    else "nothing has changed: the gradients of the parameters must be changed in place": gradients,
                 },
             )
 

@@ -140,7 +140,7 @@ def ppca_ends_at_the_closed_form(student, rng):
         require(
             now >= before - 1e-9,
             f"step {step + 1} lowers the log-likelihood from {before:.6f} to {now:.6f}",
-            likely="the E step and the M step must use the same parameters",
+            look="the E step and the M step must use the same parameters",
         )
         before = now
     w, sigma2 = student.ppca_em(x, w, sigma2, 300)
@@ -279,7 +279,7 @@ def nmf_improves_and_stays_positive(student, rng):
         require(
             bool(w.isfinite().all() and h.isfinite().all()),
             f"w or h is not finite after step {step + 1}",
-            likely="0 / 0 where v has a row or a column of zeros: clamp the divisor",
+            look="0 / 0 where v has a row or a column of zeros: clamp the divisor",
         )
         require(bool((w >= 0).all() and (h >= 0).all()), f"w or h has negative numbers after step {step + 1}")
         now = (v - w @ h).norm().item()

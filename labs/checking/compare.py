@@ -14,6 +14,7 @@ from . import mistakes as known
 from .outcome import CheckFailed
 from .protocol import Opaque
 
+_ALTERNATIVES = 3  # mistakes that are named where these inputs do not tell them apart
 TOLERANCES = {  # (relative, absolute), by what the expected numbers are
     torch.float64: (1e-8, 1e-10),
     torch.complex128: (1e-8, 1e-10),
@@ -119,15 +120,16 @@ def _matches(got: torch.Tensor, value: object, rtol: float, atol: float) -> bool
 
 
 def _explaining(mistakes: Mapping[str, object], fits: Callable[[object], bool]) -> list[str]:
-    """The first mistake whose value fits; one that is impossible with these inputs explains nothing.
+    """The mistake whose value fits; where several fit, one sentence that says so, for no more can be told.
 
-    Where several fit, no more can be told: two names for one mistake would make one of them false.
+    A mistake that is impossible with these inputs explains nothing.
     """
+    found = []
     for sentence, value in mistakes.items():
         with contextlib.suppress(Exception):
             if fits(value() if callable(value) else value):
-                return [sentence]
-    return []
+                found.append(sentence)
+    return ["; or: ".join(found[:_ALTERNATIVES])] if found else []
 
 
 def _no_return(got: object) -> list[str]:
@@ -267,12 +269,13 @@ def _first_whole(
 
     Two mistakes can give the same wrong member, and differ in another one.
     """
+    whole: dict[str, object] = {}
     for sentence, value in mistakes.items():
         with contextlib.suppress(Exception):
             made: Any = value() if callable(value) else value
             if isinstance(made, (tuple, list)) and _fits(got, want, made, rtol, atol):
-                return {sentence: made}
-    return mistakes
+                whole[sentence] = made
+    return whole or mistakes
 
 
 def _fits(got: Any, want: Any, value: Any, rtol: float | None, atol: float | None) -> bool:

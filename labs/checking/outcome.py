@@ -45,7 +45,12 @@ def case(text: str, look: str | None = None) -> Iterator[None]:
         raise
 
 
-def require(condition: object, wrong: str, likely: str | None = None) -> None:
-    """Fail with the sentence `wrong` unless the condition holds."""
+def require(condition: object, wrong: str, likely: str | None = None, *, look: str = "") -> None:
+    """Fail with the sentence `wrong` unless the condition holds.
+
+    likely: the mistake that a broken condition proves. look: where to look, when it proves none.
+    """
     if not condition:
-        raise CheckFailed("wrong", wrong, (likely,) if likely else ())
+        failed = CheckFailed("wrong", wrong, (likely,) if likely else ())
+        failed.look = look
+        raise failed

@@ -227,8 +227,9 @@ def test_the_mistake_of_the_lab_goes_before_the_general_one() -> None:
     assert said.endswith(" | it is minus")
 
 
-def test_of_several_names_for_one_mistake_the_first_is_said() -> None:
-    assert words(-table, table, mistakes={"first": -table, "second": -table}).endswith(" | first")
+def test_mistakes_that_these_inputs_do_not_tell_apart_are_alternatives() -> None:
+    mistakes = {"first": -table, "other": table, "second": -table, "third": -table, "fourth": -table}
+    assert words(-table, table, mistakes=mistakes).endswith(" | first; or: second; or: third")
 
 
 def test_members_have_names_and_their_own_mistakes() -> None:

@@ -34,7 +34,7 @@ edit("mul_row", "* (i + 1)", "* (j + 1)", says="columns are multiplied")
 edit("mul_row", "result = torch.empty_like(m)", "result = m", says="has changed")
 
 
-@mutant("mul_row", says="not two")
+@mutant("mul_row", says="not two", also=["one for rows, one for columns"])
 def whole_rows(m):
     result = torch.empty_like(m)
     for i in range(len(m)):
@@ -88,7 +88,7 @@ edit("gemm_rate", "    torch.mm(a, b)\n    wait()\n    start = time.perf_counter
 edit("gemm_rate", "n**3 / (time.perf_counter() - start)", "time.perf_counter() - start", says="time, not a rate")
 
 
-@mutant("gemm_rate", says="expected a float")
+@mutant("gemm_rate", says="expected a float", also=["call .item()"])
 def returns_a_tensor(n, device="cpu"):
     a, b = torch.randn(2, n, n, device=device)
     start = time.perf_counter()

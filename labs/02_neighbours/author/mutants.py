@@ -24,6 +24,9 @@ def one_by_one(train_input, train_target, x):
     return train_target[best]
 
 
+edit("PCA", "vectors.flip(1).T", "2 * vectors.flip(1).T", says="axes must have length 1")
+
+
 @mutant("compute_nb_errors", says="has changed")
 def destroys_the_inputs(train_input, train_target, test_input, test_target, mean=None, proj=None):
     if mean is not None:
@@ -49,7 +52,7 @@ edit("compute_nb_errors", "return sum(int(answer != truth)", "return sum(int(ans
 edit("compute_nb_errors", "@ proj.T, test_input @ proj.T", "@ proj.T @ proj, test_input @ proj.T @ proj", says="23")
 
 
-@mutant("PCA", says="rows of the basis are not the eigenvectors")
+@mutant("PCA", says="are the rows of the basis the eigenvectors")
 def columns_in_another_order(x):
     mean = x.mean(0)
     values, vectors = torch.linalg.eigh((x - mean).T @ (x - mean) / (x.size(0) - 1))

@@ -21,7 +21,9 @@ def in_single_precision(x, t, penalty=0.0):
     return w, t.mean(0) - w @ x.mean(0)
 
 
-@mutant("fit_least_squares", says="penalty holds for the bias", check="squares_are_least")
+@mutant(
+    "fit_least_squares", says="penalty holds for the bias", also=["the bias is kept small"], check="squares_are_least"
+)
 def column_of_ones(x, t, penalty=0.0):
     rows = torch.cat((x.double(), x.new_ones(len(x), 1).double()), 1)
     gram = rows.T @ rows + penalty * torch.eye(rows.size(1), dtype=torch.float64)

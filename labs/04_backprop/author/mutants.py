@@ -38,7 +38,7 @@ edit("backward_pass", "dl_dw1 += d_s1.T @ x", "dl_dw1 = dl_dw1 + d_s1.T @ x", sa
 edit("backward_pass", "dl_dw2 += d_s2.T @ x1", "dl_dw2 += d_s2.T @ x1 / len(x)", says="mean over the batch")
 
 
-@mutant("backward_pass", says="are overwritten")
+@mutant("backward_pass", says="are overwritten", also=["the second call replaces the first"])
 def overwriting(w1, b1, w2, b2, t, x, s1, x1, s2, x2, dl_dw1, dl_db1, dl_dw2, dl_db2):
     d_s2 = 2 * (x2 - t) * (1 - s2.tanh() ** 2)
     d_s1 = (d_s2 @ w2) * (1 - s1.tanh() ** 2)

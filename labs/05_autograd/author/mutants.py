@@ -53,7 +53,12 @@ def recursive(root):
     return order
 
 
-@mutant("topological_order", says="are there more than once", check="parents_first")
+@mutant(
+    "topological_order",
+    says="are there more than once",
+    also=["an endless loop", "remember which variables were seen"],
+    check="parents_first",
+)
 def forgetful(root):
     order, waiting = [], [root]
     while waiting:
@@ -63,7 +68,7 @@ def forgetful(root):
     return order
 
 
-@mutant("topological_order", says="visited again", check="deep_and_wide")
+@mutant("topological_order", says="endless loop", check="deep_and_wide")
 def late_memory(root):
     order, waiting = [], [(root, False)]
     while waiting:
@@ -89,15 +94,32 @@ def breadth_first(root):
     return order
 
 
-edit("topological_order", "return order", "return order[::-1]", says="parents first, root last")
-edit("topological_order", "return order", "return order[:-1]", says="root itself belongs to the list")
+edit(
+    "topological_order",
+    "return order",
+    "return order[::-1]",
+    says="parents first, root last",
+    also=["each variable once, root last"],
+)
+edit(
+    "topological_order",
+    "return order",
+    "return order[:-1]",
+    says="root itself belongs to the list",
+    also=["each variable once, root last"],
+)
 
 edit("backward", "arrived[parent] + part if parent in arrived else part", "part", says="only the last part")
 edit("backward", "g if node.grad is None else node.grad + g", "g", says="replaces what the first")
 edit("backward", "torch.ones_like(root.data)", "torch.ones(())", says="one number")
 
 
-@mutant("backward", says="a constant has got a gradient", check="small_graphs")
+@mutant(
+    "backward",
+    says="a constant has got a gradient",
+    also=["ask needs_grad before anything is kept"],
+    check="small_graphs",
+)
 def constants_too(root):
     arrived = {root: torch.ones_like(root.data)}
     for node in reversed(topological_order(root)):
@@ -173,7 +195,12 @@ def moving_a_copy(f, inputs, step=1e-5):
     return worst
 
 
-edit("Softplus", "x.clamp(min=0) + x.abs().neg().exp().log1p()", "(1 + x.exp()).log()", says="use exp(−|x|)")
+edit(
+    "Softplus",
+    "x.clamp(min=0) + x.abs().neg().exp().log1p()",
+    "(1 + x.exp()).log()",
+    says="an exponential or a division overflows",
+)
 edit("Softplus", "x.abs().neg().exp().log1p()", "(1 + x.abs().neg().exp()).log()", says="digits of small results")
 edit("Softplus", "g * x.sigmoid()", "x.sigmoid()", says="g is not used")
 edit(

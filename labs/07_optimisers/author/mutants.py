@@ -20,7 +20,7 @@ def decay_in_place(parameters, gradients, state, rate, decay=0.0):
             w -= rate * g
 
 
-@mutant("sgd", says="other tensors than before")
+@mutant("sgd", says="other tensors than before", also=["makes a new tensor"])
 def replacing(parameters, gradients, state, rate, decay=0.0):
     for n, g in enumerate(gradients):
         if g is not None:
@@ -66,7 +66,8 @@ edit("rmsprop", "a * state.get(n, 0.0) + (1 - a) * g**2", "state.get(n, 0.0) + g
 edit("rmsprop", "(state[n].sqrt() + eps)", "(state[n] + eps).sqrt()", says="ε is inside the root")
 
 edit("adam", "w -= rate * v / (1 - betas[0] ** t) / ((s / (1 - betas[1] ** t)).sqrt() + eps)",
-     "w -= rate * v / (s.sqrt() + eps)", says="3.16 times too long", check="first_step")  # fmt: skip
+     "w -= rate * v / (s.sqrt() + eps)", says="3.16 times too long", check="first_step",
+     also=["neither average is corrected"])  # fmt: skip
 edit("adam", "s / (1 - betas[1] ** t)", "s", says="the average of the squares is not corrected")
 edit("adam", "(0.0, 0.0, 0)", "(0.0, 0.0, 1)", says="t is one too large")
 edit("adam", "w *= 1 - rate * decay", "g = g + decay * w", says="decoupled means that it does not", check="decay_apart")

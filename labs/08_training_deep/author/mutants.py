@@ -15,10 +15,28 @@ edit("xavier_", "math.sqrt(2 / (fan_in + fan_out))", "2 / (fan_in + fan_out)", s
 edit("xavier_", "w[0].numel(), w[:, 0].numel()", "w.shape[1], w.shape[0]", says="kh·kw")
 edit("xavier_", "with torch.no_grad():", "if True:", says="torch.no_grad() is missing")
 edit("kaiming_", "w[0].numel()", "w[:, 0].numel()", says="exchanged")
-edit("kaiming_", "math.sqrt(2 / w[0].numel())", "math.sqrt(1 / w[0].numel())", says="the signal vanishes")
-edit("Dropout", "kept.to(x.dtype) / (1 - self.p)", "kept.to(x.dtype)", says="divided by 1 − p")
+edit(
+    "kaiming_",
+    "math.sqrt(2 / w[0].numel())",
+    "math.sqrt(1 / w[0].numel())",
+    says="the signal vanishes",
+    also=["the variance has 1 instead of 2 above"],
+)
+edit(
+    "Dropout",
+    "kept.to(x.dtype) / (1 - self.p)",
+    "kept.to(x.dtype)",
+    says="divided by 1 − p",
+    also=["the scale 1 / (1 − p) is missing"],
+)
 edit("Dropout", ">= self.p", "< self.p", says="probability of a zero")
-edit("Dropout", "torch.rand_like(x)", "torch.rand(len(x), 1)", says="whole samples")
+edit(
+    "Dropout",
+    "torch.rand_like(x)",
+    "torch.rand(len(x), 1)",
+    says="whole samples",
+    also=["each value needs a random number of its own"],
+)
 edit("Dropout", "return dl_dy * self.mask", "return dl_dy * (torch.rand_like(dl_dy) >= self.p) / (1 - self.p)",
      says="not a new one")  # fmt: skip
 edit("BatchNorm", "x.mean(0), x.var(0, correction=0)", "x.mean(0), x.var(0)", says="not by N − 1")
@@ -51,6 +69,14 @@ class AlwaysMoves:
         return self.factor * (g - g.mean(0) - self.z * (g * self.z).mean(0))
 
 
+edit("ResNetBlock", "if batch_normalization:\n", "if True:\n", says="too many: bn1", check="flags_make_layers")
+edit(
+    "kaiming_",
+    "with torch.no_grad()",
+    "with torch.enable_grad()",
+    says="in-place operation",
+    check="kaiming_of_parameter",
+)
 edit("ResNetBlock", "y = y + x\n", "return F.relu(y) + x\n", says="after the last ReLU")
 edit("ResNetBlock", "if self.skip_connections:", "if True:", says="skip_connections is ignored")
 edit("ResNetBlock", "self.conv2(F.relu(y))", "self.conv2(y)", says="first ReLU")

@@ -42,7 +42,7 @@ def only_stops(model, trainable):
     return count
 
 
-@mutant("train_mode", says="a frozen batch normalisation is in training mode")
+@mutant("train_mode", says="a frozen batch normalisation is in training mode", also=["a buffer moves in training mode"])
 def only_train(model):
     model.train()
 
@@ -67,7 +67,7 @@ edit("extract_features", "y.clone()", "y", says="keep a clone")
 edit("extract_features", "with torch.no_grad():", "if True:", says="torch.no_grad() is missing")
 
 
-@mutant("extract_features", says="hook.remove() is missing")
+@mutant("extract_features", says="hook.remove() is missing", also=["removes them in any case"])
 def leaves_its_hook(model, x, layer):
     found = []
     model.get_submodule(layer).register_forward_hook(lambda module, inputs, output: found.append(output.clone()))
@@ -94,13 +94,13 @@ edit("make_loader", "1_000_003 * seed + epoch", "seed", says="the epoch is not u
 edit("make_loader", "shuffle=True", "shuffle=True, drop_last=True", says="not left out")
 
 
-@mutant("make_loader", says="global random numbers have moved")
+@mutant("make_loader", says="global random numbers have moved", also=["torch.manual_seed"])
 def seeds_everything(x, t, batch_size, seed, epoch):
     torch.manual_seed(1_000_003 * seed + epoch)
     return DataLoader(TensorDataset(x, t), batch_size, shuffle=True)
 
 
-@mutant("make_loader", says="depends on the global random numbers")
+@mutant("make_loader", says="depends on the global random numbers", also=["shuffling without a generator"])
 def without_generator(x, t, batch_size, seed, epoch):
     return DataLoader(TensorDataset(x, t), batch_size, shuffle=True)
 

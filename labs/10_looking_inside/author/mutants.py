@@ -46,7 +46,7 @@ def cut_at_the_end(model, x, classes):
     return saliency(model, x, classes).clamp(min=0)
 
 
-@mutant("guided_saliency", says="hook.remove() is missing")
+@mutant("guided_saliency", says="hook.remove() is missing", also=["removes them in any case"])
 def leaves_its_hooks(model, x, classes):
     for module in model.modules():
         if isinstance(module, nn.ReLU):
@@ -83,7 +83,7 @@ edit("fgsm", ".sign()", "", says="sign is missing")
 edit("fgsm", "x + epsilon", "x - epsilon", says="downhill")
 edit("fgsm", ".clamp(0, 1)", "", says="leave 0 … 1")
 edit("pgd", "attacked.clamp(x - epsilon, x + epsilon)", "attacked.clamp(attacked - epsilon, attacked + epsilon)",
-     says="not brought back")  # fmt: skip
+     says="those of the step before")  # fmt: skip
 edit("pgd", "fgsm(model, attacked, labels, step)", "fgsm(model, attacked, labels, epsilon)", says="should be `step`")
 
 

@@ -51,9 +51,15 @@ def a_plain_number(encode, decode, x, share):
 edit("reparameterise", "(0.5 * log_var).exp()", "log_var.exp()", says="that is the variance")
 edit("reparameterise", "(0.5 * log_var).exp()", "log_var", says="the standard deviation is log_var")
 edit("reparameterise", "randn_like", "rand_like", says="rand is uniform, not normal")
-edit("reparameterise", "torch.randn_like(mu)", "torch.randn(mu.size(1), dtype=mu.dtype)", says="all rows get the same")
+edit(
+    "reparameterise",
+    "torch.randn_like(mu)",
+    "torch.randn(mu.size(1), dtype=mu.dtype)",
+    says="all rows get the same",
+    also=["a random number for each number of mu"],
+)
 edit("reparameterise", "torch.randn_like(mu)", "torch.randn(len(mu), 1, dtype=mu.dtype)",
-     says="the numbers of a row get the same")  # fmt: skip
+     says="the numbers of a row get the same", also=["a random number for each number of mu"])  # fmt: skip
 
 
 @mutant("reparameterise", says="cut the way")
@@ -100,14 +106,21 @@ def ink_only(logits, x):
 
 
 edit("bernoulli_log_likelihood", "return -cost.sum(dim=1)", "return -cost.sum(dim=1).detach()",
-     says="no way back to the logits", check="slope_of_the_likelihood")  # fmt: skip
-edit("kl_gaussian", "0.5 * terms", "0.5 * terms.detach()", says="no way back to mu", check="slope_of_the_divergence")
+     says="no way back to the logits", also=["a detach, or no_grad"], check="slope_of_the_likelihood")  # fmt: skip
+edit(
+    "kl_gaussian",
+    "0.5 * terms",
+    "0.5 * terms.detach()",
+    says="no way back to mu",
+    also=["a detach, or no_grad"],
+    check="slope_of_the_divergence",
+)
 edit("elbo", "x, z) - kl", "x, z) + kl", says="the divergence is added")
 edit("elbo", " - kl_gaussian(mu, log_var)", "", says="the divergence is missing")
 edit("elbo", "return log_likelihood(x, z) - kl_gaussian(mu, log_var)",
      "return kl_gaussian(mu, log_var) - log_likelihood(x, z)", says="that is the loss")  # fmt: skip
 edit("elbo", "kl_gaussian(mu, log_var)", "kl_gaussian(mu, log_var).mean()", says="mean divergence of all rows")
-edit("elbo", "z = reparameterise(mu, log_var)", "z = mu", says="the code is mu itself")
+edit("elbo", "z = reparameterise(mu, log_var)", "z = mu", says="the code is mu itself", also=["z is drawn"])
 edit("elbo", "z = reparameterise(mu, log_var)", "z = reparameterise(mu, log_var).detach()", says="a detach on the way")
 edit("coupling_forward", "net(torch.where(mask, x, 0))", "net(x)", says="sees all of x")
 edit("coupling_forward", "a, b = net", "b, a = net", says="a and b are exchanged")

@@ -30,7 +30,7 @@ def value_of_the_game(real, fake):
     return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
 
 
-@mutant("g_loss", says="the loss that saturates")
+@mutant("g_loss", says="the loss that saturates", also=["that loss saturates"])
 def saturating(fake):
     return F.logsigmoid(-fake).mean()
 
@@ -62,7 +62,7 @@ edit("generator_step", "inputs=list(generator.parameters())", "", says="name tho
 edit("generator_step", "optimizer.step()", "pass", says="optimizer.step() missing")
 
 
-@mutant("generator_step", says="no longer require a gradient")
+@mutant("generator_step", says="no longer require a gradient", also=["give it back to the critic"])
 def leaves_the_critic_frozen(critic, generator, optimizer, z, loss):
     critic.requires_grad_(False)
     value = loss(critic(generator(z)))

@@ -10,7 +10,13 @@ edit("rnn_forward", "h @ w_h.T", "h0 @ w_h.T", says="the state is not carried on
 edit("rnn_forward", " + b)", ")", says="the bias is missing")
 edit("rnn_forward", "h, states = h0, []", "h, states = torch.zeros_like(h0), []", says="h0 is not used")
 edit("rnn_forward", "return torch.stack(states)", "return states[-1]", says="only the last state is returned")
-edit("rnn_forward", "states.append(h)", "states.append(h.detach())", says="do not know where they came from")
+edit(
+    "rnn_forward",
+    "states.append(h)",
+    "states.append(h.detach())",
+    says="do not know where they came from",
+    also=["a detach, no_grad or .data"],
+)
 
 
 @mutant("rnn_forward", says="the states before each step")

@@ -156,7 +156,13 @@ class NoWayPast(nn.Module):
 edit("Block", "x = x + self.attend_self", "x = normed + self.attend_self", says="the normalised x was carried on")
 edit("Block", "(normed, normed, mask)", "(x, x, mask)", says="self-attention got x without its norm")
 edit("Block", "(normed, normed, mask)", "(normed, x, mask)", says="only the queries were normalised")
-edit("Block", "(normed, normed, mask)", "(normed, normed)", says="the mask must reach the self-attention")
+edit(
+    "Block",
+    "(normed, normed, mask)",
+    "(normed, normed)",
+    says="the mask must reach the self-attention",
+    also=["the mask is not used"],
+)
 edit("Block", "memory, memory_mask)", "memory)", says="the memory mask is not used")
 edit("Block", "self.norm_cross(x), memory, memory_mask", "self.norm_cross(x), self.norm_cross(memory), memory_mask",
      says="the caller has done that")  # fmt: skip
@@ -165,10 +171,16 @@ edit("Block", "self.mlp(self.norm_mlp(x))", "self.mlp(x)", says="the mlp got x w
 edit("greedy_decode", "[:, -1].argmax(1)", "[:, 0].argmax(1)", says="the scores of the first position")
 edit("greedy_decode", "return written[:, 1:]", "return written", says="the start symbol is part of the result")
 edit("greedy_decode", "best[done] = stop", "pass", says="go on after their stop")
-edit("greedy_decode", "model.eval()", "pass", says="ran in training mode")
-edit("greedy_decode", "model.train(training)", "pass", says="is no longer")
+edit("greedy_decode", "model.eval()", "pass", says="ran in training mode", also=["model.eval() comes first"])
+edit("greedy_decode", "model.train(training)", "pass", says="is no longer", also=["model.train(before) at the end"])
 edit("greedy_decode", "model.train(training)", "model.train()", says="not model.train()")
-edit("greedy_decode", "with torch.no_grad()", "with torch.enable_grad()", says="ran with gradients on")
+edit(
+    "greedy_decode",
+    "with torch.no_grad()",
+    "with torch.enable_grad()",
+    says="ran with gradients on",
+    also=["torch.no_grad"],
+)
 
 
 @mutant("greedy_decode", says="all rows stop when one does")

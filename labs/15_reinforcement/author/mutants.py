@@ -83,7 +83,7 @@ def mean_over_time(returns: Tensor, alive: Tensor) -> Tensor:
 edit("entropy_bonus", "return -", "return ", says="the sign")
 edit("entropy_bonus", ".sum(1).mean()", ".mean()", says="the mean over the actions, too")
 edit("entropy_bonus", "logits.log_softmax(1)", "logits.softmax(1).log()", says="use log_softmax")
-edit("entropy_bonus", "log_softmax(1)", "log_softmax(0)", says="expected")
+edit("entropy_bonus", "log_softmax(1)", "log_softmax(0)", says="softmax over the rows: dim=1 holds the actions")
 
 edit("gae", "gamma * lam * later * ~done[t]", "gamma * lam * later", says="runs on behind the end")
 edit("gae", "gamma * following * ~done[t]", "gamma * following", says="behind the end of an episode V is 0")

@@ -14,7 +14,7 @@ edit("occupancy", "(math.ceil(shared / 1024) * 1024)", "shared", says="portions 
 edit("occupancy", "limits = [32, ", "limits = [", says="at most 32 blocks")
 edit("occupancy", "if shared:", "if False:", says="shared memory is forgotten")
 
-edit("add_kernel", "offsets < n", "offsets <= n", says="is the mask right?")
+edit("add_kernel", "offsets < n", "offsets <= n", says="is the mask right?", also=["the mask of tl.store"])
 edit("add_kernel", "tl.load(x + offsets, mask=mask)", "tl.load(x + offsets)", says="is the mask right?")
 edit("add_kernel", "tl.program_id(0) * BLOCK", "tl.program_id(0)", says="another program has written: a race")
 edit("add_kernel", " + tl.load(y + offsets, mask=mask)", "", says="y is not loaded")
@@ -42,9 +42,15 @@ edit("bias_relu_kernel", "tl.where(total > 0, total, 0.0)", "total", says="the R
 
 edit("FusedBiasReLU", "gradient * (out > 0)", "gradient", says="passes where the result is 0")
 edit("FusedBiasReLU", "passed.sum(0)", "passed.mean(0)", says="the mean over the rows")
-edit("FusedBiasReLU", "return passed, passed.sum(0)", "return passed, None", says="gets no gradient")
+edit(
+    "FusedBiasReLU",
+    "return passed, passed.sum(0)",
+    "return passed, None",
+    says="gets no gradient",
+    also=["backward returns one gradient"],
+)
 edit("FusedBiasReLU", "launch(bias_relu_kernel, (x.size(0),), x, bias, out, x.size(1), BLOCK=128)",
-     "out = (x + bias).relu()", says="launch was called 0 times")  # fmt: skip
+     "out = (x + bias).relu()", says="launch was called 0 times", also=["by launch, not for torch"])  # fmt: skip
 
 edit("matmul_kernel", "total += tl.dot", "total = tl.dot", says="add, do not replace")
 edit("matmul_kernel", "range(0, k, BK)", "range(0, BK, BK)", says="only the first BK")
@@ -75,7 +81,7 @@ edit("ema_source", "decay * kept + (1 - decay) * from[t]", "from[t]", says="`dec
 if shutil.which("g++"):  # what only a compiled program shows
     edit("ema_source", "decay * kept + (1 - decay) * from[t]", "(1 - decay) * kept + decay * from[t]", says="exchanged")
     edit("ema_source", "columns ? from[0] : 0", "0", says="it starts with 0")
-    edit("ema_source", "t < columns", "t <= columns", says="it writes outside of y")
+    edit("ema_source", "t < columns", "t <= columns", says="it writes outside of y", also=["rows × columns numbers"])
     edit("ema_source", "float kept = columns ? from[0] : 0;", "float kept = from[0]", says="it does not compile")
     edit("ema_source", "float kept = columns", "static float kept = columns", says="each row starts afresh")
 

@@ -23,7 +23,7 @@ edit("ppca_em", "x - x.mean(0)", "x", says="the mean of x is not subtracted")
 edit("ppca_em", "centred.T @ centred / len(x)", "torch.cov(x.T)", says="N − 1, not N")
 edit("ppca_em", "(s_w @ inverse * new)", "(s_w @ inverse * w)", says="old loadings twice")
 edit("ppca_em", " / len(s)).item()", ").item()", says="the sum of the diagonal")
-edit("ppca_em", "w.T @ w + sigma2 * eye", "w.T @ w + sigma2**2 * eye", says="expected")
+edit("ppca_em", "w.T @ w + sigma2 * eye", "w.T @ w + sigma2**2 * eye", says="lowers the log-likelihood")
 
 edit("fa_em", "x - x.mean(0)", "x", says="the mean of x is not subtracted")
 edit("fa_em", "eye - beta @ w + beta @ cross", "beta @ cross", says="lacks the covariance of the posterior")
@@ -74,7 +74,12 @@ def nmf_without_clamping(v: Tensor, w: Tensor, h: Tensor, steps: int) -> tuple[T
     return w, h
 
 
-edit("nmf", "h * (w.T @ v) / (w.T @ w @ h).clamp(min=1e-12)", "h * (w.T @ w @ h) / (w.T @ v)", says="expected")
+edit(
+    "nmf",
+    "h * (w.T @ v) / (w.T @ w @ h).clamp(min=1e-12)",
+    "h * (w.T @ w @ h) / (w.T @ v)",
+    says="is not finite after step",
+)
 
 edit("classical_mds", "distance**2", "distance", says="the distances are not squared")
 edit("classical_mds", "-0.5 * (squared -", "-1.0 * (squared -", says="the factor ½ is missing")
