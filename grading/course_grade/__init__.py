@@ -7,6 +7,9 @@ grader.py       one submission: the checks, on the trusted side
 zygote.py       the process that all students' processes are forked from; it knows nothing but torch
 sandbox.py      what a student's process may do: no network, no other process, no file but its own
 landlock.py     the kernel's access rules for unprivileged processes
+seccomp.py      the system calls that a student's process must not make
+watch.py        what all processes of a submission take together
+scratch.py      the folder of a submission: how full it may get, and how it is removed
 report.py       the table (CSV) and the page (HTML)
 output.py       write the results as the owner of their folder
 

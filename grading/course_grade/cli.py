@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,10 +130,14 @@ def _grade(
     preload("optim, matplotlib")  # once for all submissions
     data = os.environ.get("PYTORCH_DATA_DIR")
     # The zygote comes before the seed and the lab's checks: from here on, a child knows more than a student may.
-    zygote = Zygote(protection, labs, Path(data).resolve() if data else None)
+    hidden = [options.folder, out, *([options.seed_file] if options.seed_file else [])]
+    memory = options.memory << 20
+    zygote = Zygote(protection, labs, Path(data).resolve() if data else None, hidden, memory)
     try:
         sandbox.keep_memory_private()
-        limits = Limits(memory=options.memory << 20, processes=sandbox.most_processes(protection))
+        limits = Limits(memory=memory, processes=sandbox.most_processes(protection))
+        with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+            zygote.trial(Path(folder), limits)
         kinds = ("check", *(("experiment",) if options.targets else ()), *(("gpu",) if options.gpu else ()))
         lab = load_lab(lab_folder)
         output.make_folder(out)  # now: what is wrong with it must not show after an hour of grading

@@ -12,6 +12,7 @@ import ctypes
 import gc
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -19,11 +20,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+LOOK = 0.1  # seconds between two looks at what the processes take
 GRACE = 0.2  # seconds that a process has to end by itself
 _ANSWER = 120.0  # seconds within which a server must answer, on however busy a machine, its start included
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Run = Callable[[dict[str, Any], list[int]], None]
+
+
+class Care:
+    """What a server does beside making processes; here nothing."""
+
+    def begin(self) -> None:
+        """A process is about to start."""
+
+    def look(self, alive: set[int]) -> str:
+        """Called every LOOK seconds while processes live: why they were ended just now, "" when they were not."""
+        return ""
+
+    def tidy(self) -> None:
+        """A process has ended."""
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -42,12 +58,19 @@ def hear(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
     return (json.loads(content) if content else {}), list(descriptors)
 
 
-def end(pid: int, grace: float = GRACE) -> int | None:
-    """End a child and what it has started: its status if it had ended by itself within `grace` seconds, else None."""
+def end(pid: int, grace: float = GRACE, look: Callable[[], None] = lambda: None) -> int | None:
+    """End a child and what it has started: its status if it had ended by itself within `grace` seconds, else None.
+
+    look: called every LOOK seconds.
+    """
     until = time.monotonic() + grace
+    looked = time.monotonic()
     found, status = os.waitpid(pid, os.WNOHANG)
     while not found and time.monotonic() < until:
         time.sleep(0.002)
+        if time.monotonic() > looked + LOOK:
+            looked = time.monotonic()
+            look()
         found, status = os.waitpid(pid, os.WNOHANG)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
@@ -65,15 +88,24 @@ def computed(pid: int) -> float:
     return time.clock_gettime(clock.value)
 
 
-def serve(commands: socket.socket, run: Run, tidy: Callable[[], None] = lambda: None) -> None:
+def serve(commands: socket.socket, run: Run, care: Care | None = None) -> None:
     """Fork, watch and end processes until the client has gone.
 
-    run: what a process does with its order and its open files. tidy: called whenever one has ended.
+    run: what a process does with its order and its open files.
     """
     gc.collect()
     gc.freeze()  # what is here stays: a collection in a process would only copy its pages
+    care = care or Care()
     alive: set[int] = set()
+    why = ""  # the living were ended
+
+    def look() -> None:
+        nonlocal why
+        why = care.look(alive) or why
+
     while True:
+        while alive and not select.select([commands], [], [], LOOK)[0]:
+            look()
         try:
             order, descriptors = hear(commands)
         except (OSError, ValueError):
@@ -82,7 +114,12 @@ def serve(commands: socket.socket, run: Run, tidy: Callable[[], None] = lambda: 
             break
         answer: dict[str, Any] = {"number": order["number"]}
         if "start" in order:
-            pid = os.fork()
+            why = ""
+            care.begin()
+            try:
+                pid = os.fork()
+            except OSError:  # no free process or memory
+                pid = -1
             if pid == 0:
                 with contextlib.suppress(BaseException):
                     os.setsid()
@@ -91,20 +128,22 @@ def serve(commands: socket.socket, run: Run, tidy: Callable[[], None] = lambda: 
                 os._exit(1)
             for descriptor in descriptors:
                 os.close(descriptor)
-            alive.add(pid)
-            answer["pid"] = pid
+            if pid > 0:
+                alive.add(pid)
+                answer["pid"] = pid
         elif order.get("computed") in alive:
             with contextlib.suppress(OSError):
                 answer["seconds"] = computed(order["computed"])
         elif order.get("end") in alive:
-            answer["status"] = end(order["end"], order["grace"])
+            answer["status"] = end(order["end"], order["grace"], look)
+            answer["why"] = why
             alive.remove(order["end"])
-            tidy()
+            care.tidy()
         with contextlib.suppress(OSError):  # a client that has gone is noticed above
             say(commands, answer)
     for pid in alive:
         end(pid)
-    tidy()
+    care.tidy()
 
 
 class ForkServer:
@@ -112,6 +151,7 @@ class ForkServer:
 
     def __init__(self, commands: socket.socket, pid: int = 0) -> None:
         self._commands, self._pid, self._number = commands, pid, 0
+        self.why = ""  # the process that was ended last was ended before, for this reason
         commands.settimeout(_ANSWER)
 
     @classmethod
@@ -168,7 +208,9 @@ class ForkServer:
 
     def end(self, pid: int, grace: float = GRACE) -> int | None:
         """Make sure that a process is gone: its status if it had ended by itself within `grace` seconds, else None."""
-        status = self._ask({"end": pid, "grace": grace}).get("status", int(signal.SIGKILL))
+        answer = self._ask({"end": pid, "grace": grace})
+        self.why = str(answer.get("why", ""))
+        status = answer.get("status", int(signal.SIGKILL))
         return None if status is None else int(status)
 
     def lives(self) -> bool:

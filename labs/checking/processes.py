@@ -41,6 +41,10 @@ class Limits:
         return {"seconds": seconds, "address_space": space, "file_size": self.file_size, "processes": self.processes}
 
 
+class NoProcess(Exception):
+    """No process could be started: the machine's fault, not that of the submission."""
+
+
 class Worker(Protocol):
     """A process with the student's code at the other end of `connection`."""
 
@@ -69,6 +73,10 @@ class Remote:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115
         with theirs:
             self._pid = server.start(asdict(limits), theirs.fileno(), self._output.fileno())
+        if not self._pid:
+            self.connection.close()
+            self._output.close()
+            raise NoProcess("no process could be started")
 
     def computed(self) -> float | None:
         return self._server.computed(self._pid)
@@ -77,10 +85,8 @@ class Remote:
         if self._ended is None:
             self._ended = ""
             self.connection.close()
-            if not self._pid:
-                self._ended = "could not be started"
-            elif (status := self._server.end(self._pid, grace)) is not None:
-                self._ended = how_it_ended(status)
+            if (status := self._server.end(self._pid, grace)) is not None:
+                self._ended = self._server.why or how_it_ended(status)
         return self._ended
 
     def output(self) -> str:

@@ -169,7 +169,7 @@ def test_links_are_no_submissions(tmp_path: Path) -> None:
 
 
 def test_clearing_a_scratch_folder_changes_no_mode_behind_a_link(tmp_path: Path) -> None:
-    from course_grade.pool import _remove  # imports torch
+    from course_grade.scratch import remove
 
     thesis, scratch = tmp_path / "thesis.txt", tmp_path / "scratch"
     thesis.write_text("years of work")
@@ -179,7 +179,7 @@ def test_clearing_a_scratch_folder_changes_no_mode_behind_a_link(tmp_path: Path)
     (scratch / "d" / "e" / "file").touch()
     (scratch / "d" / "e").chmod(0o000)
     (scratch / "d").chmod(0o500)
-    _remove(scratch)
+    remove(scratch)
     assert not scratch.exists() and thesis.stat().st_mode & 0o777 == 0o640
 
 
