@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +18,8 @@ from checking.report import plain
 from checking.results import Result
 from checking.runner import Plan, run
 from checking.submission import Submission, read
+
+_COMPUTING = 60.0  # seconds that the trusted side may compute for one check, before SIGPROF interrupts it
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,15 @@ def grade(name: str, file: Path | None, task: Task, sandbox: ForkServer, scratch
         task.seed,
         kinds=task.kinds,
         patience=task.patience,
-        limits=task.limits,
+        limits=replace(task.limits, until=begin + task.seconds),
         gpu_missing=task.gpu_missing,
         graded=True,
     )
     results: list[CheckResult] = []
     remark = ""
+    signal.setitimer(signal.ITIMER_PROF, _COMPUTING)
     for result in run(plan, submission, partial(Remote, sandbox)):
+        signal.setitimer(signal.ITIMER_PROF, _COMPUTING)  # for the next check
         results.append(_check_result(result))
         if result.failed is not None and result.failed.kind == "unusable" and not remark:
             remark = result.failed.text

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 
 from checking import worker
 
@@ -39,6 +40,11 @@ def _lay_out(submitted: Submitted, scratch: Path) -> None:
             room -= path.stat().st_size
             with contextlib.suppress(OSError):  # a file that nobody can read is missing for this submission alone
                 shutil.copyfile(path, scratch / path.name)
+
+
+def _computed_too_long(_number: int, _frame: FrameType | None) -> None:
+    """Raise out of a check what it counts as a failure of the submission."""
+    raise TimeoutError("what came back takes too long to compare")
 
 
 @dataclass
@@ -120,6 +126,7 @@ class Pool:
                 keep_memory_private()
                 space = worker.address_space() + _GRADER
                 resource.setrlimit(resource.RLIMIT_AS, (space, space))
+                signal.signal(signal.SIGPROF, _computed_too_long)
                 report = grade(submitted.name, submitted.file, self._task, sandbox, scratch)
                 content = json.dumps(to_data(report), ensure_ascii=False).encode("utf-8", "replace")
                 with open(result, "wb", closefd=False) as file:

@@ -27,12 +27,13 @@ USED_UP = "has used up its time"
 
 @dataclass(frozen=True)
 class Limits:
-    """What one check may take: seconds of computing, bytes."""
+    """What one check may take: seconds of computing, bytes; `until`: when all checks must be done (time.monotonic)."""
 
     seconds: float = 10.0
     memory: int | None = 2 << 30
     file_size: int = 16 << 20
     processes: int | None = None
+    until: float = math.inf
 
     def of(self, base: int) -> dict[str, int | None]:
         """The arguments of worker.limit_resources, for a process that has reserved `base` bytes."""

@@ -11,13 +11,19 @@ import json
 import math
 import socket
 import struct
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-LIMIT = 1 << 30  # bytes in one message, so that a process cannot fill the memory of its checker
+LIMIT = 1 << 30  # bytes in one message, and of all that is made of it
+_TEXT = 32 << 20  # bytes of the JSON document alone: what it becomes in memory is up to thirty times as much
+_ITEMS = 1_000_000  # values in one message
+_KEYS = 100_000  # entries of one set or dictionary
+_ALIKE = 100  # of them with the same hash: each is compared with all before it
+_DIMENSIONS = 64
 _HEAD = struct.Struct("<4sQQ")
 _MAGIC = b"lab1"
 _DEPTH = 40
@@ -30,6 +36,10 @@ _DTYPES = {
 
 class ProtocolError(Exception):
     """The other side hung up, or what it sent is no message."""
+
+
+class Malformed(ProtocolError):
+    """What the other side sent is no message, or says more than may be said."""
 
 
 @dataclass(frozen=True)
@@ -118,64 +128,118 @@ class _Packer:
 _SEQUENCES: dict[str, tuple[type, ...]] = {"list": (list,), "tuple": (tuple,), "set": (set, frozenset)}
 
 
+def _text(value: str) -> str:
+    """A text that can be written: half of a surrogate pair is no character, and becomes a question mark."""
+    return value if value.isascii() else value.encode("utf-8", "replace").decode("utf-8")
+
+
+def _hashed(kind: type[set[Any]] | type[dict[Any, Any]], keys: list[Any], entries: list[Any]) -> Any:
+    """A set or a dictionary; raises ProtocolError where it is made to take long."""
+    hashes: dict[int, int] = {}
+    for key in keys:
+        number = hash(key) % ((1 << 61) - 1)
+        hashes[number] = hashes.get(number, 0) + 1
+        if hashes[number] > _ALIKE:
+            raise Malformed("a set or a dictionary whose keys have the same hash")
+    return kind(entries)
+
+
 class _Unpacker:
-    def __init__(self, blobs: list[memoryview]) -> None:
+    """Makes values of what was sent. All that it makes is counted before it is made."""
+
+    def __init__(self, blobs: list[memoryview], limit: int) -> None:
         self.blobs = blobs
+        self._bytes, self._items = limit, _ITEMS
         self._seen: dict[int, torch.Tensor] = {}
+
+    def _shape(self, value: dict[str, Any], itemsize: int) -> list[int]:
+        """The shape of a tensor or an array that is about to be made. Raises ProtocolError where it is too large."""
+        shape = [int(n) for n in value["n"][: _DIMENSIONS + 1]]
+        if len(shape) > _DIMENSIONS or min(shape, default=0) < 0:
+            raise Malformed("a tensor of an impossible size")
+        self._count(math.prod(shape) * itemsize)
+        return shape
+
+    def _count(self, size: int) -> None:
+        self._bytes -= size
+        if self._bytes < 0:
+            raise Malformed("the values in it are too large together")
+
+    def _sparse(self, value: dict[str, Any]) -> torch.Tensor:
+        # A sparse tensor of a few bytes can stand for a dense one of any size, and a comparison makes it dense.
+        values = self.unpack(value["v"], 0)
+        shape = self._shape(value, values.element_size())
+        indices = self.unpack(value["i"], 0)
+        return torch.sparse_coo_tensor(indices, values, shape, check_invariants=True).coalesce()
 
     def _tensor(self, value: dict[str, Any]) -> torch.Tensor:
         if value["id"] not in self._seen:
-            dtype, shape = _DTYPES[value["d"]], [int(n) for n in value["n"]]
-            # With strides of 0, few bytes can claim to be many.
-            if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > LIMIT:
-                raise ProtocolError("a tensor of an impossible size")
+            dtype = _DTYPES[value["d"]]
             blob = self.blobs[value["b"]]
+            self._count(len(blob))
+            shape = self._shape(value, dtype.itemsize)  # with strides of 0, few bytes can claim to be many
             flat = torch.frombuffer(bytearray(blob), dtype=dtype) if len(blob) else torch.empty(0, dtype=dtype)
             self._seen[value["id"]] = (
                 torch.as_strided(flat, shape, [int(s) for s in value["s"]]) if "s" in value else flat.reshape(shape)
             )
         return self._seen[value["id"]]
 
-    def unpack(self, value: Any) -> Any:
+    def unpack(self, value: Any, depth: int = 0) -> Any:
+        self._items -= 1
+        if self._items < 0 or depth > 2 * _DEPTH:
+            raise Malformed("it has too many values in it, or they are nested too deeply")
         if not isinstance(value, dict):
             if isinstance(value, list):
-                raise ProtocolError("a bare list")
-            return value
+                raise Malformed("a bare list")
+            return _text(value) if isinstance(value, str) else value
+        depth += 1
         match value[""]:
             case "int" | "float" as kind:
                 return int(value["v"]) if kind == "int" else float(value["v"])
             case "complex":
-                return complex(*(self.unpack(part) for part in value["v"]))
+                return complex(*(self.unpack(part, depth) for part in value["v"]))
             case "bytes":
+                self._count(len(self.blobs[value["b"]]))
                 return bytes(self.blobs[value["b"]])
             case "tensor":
                 return self._tensor(value)
             case "sparse":
-                parts = self.unpack(value["i"]), self.unpack(value["v"])
-                return torch.sparse_coo_tensor(*parts, [int(n) for n in value["n"]], check_invariants=True).coalesce()
+                return self._sparse(value)
             case "array" | "scalar" as kind:
-                array = np.frombuffer(self.blobs[value["b"]], np.dtype(str(value["d"]))).reshape(value["n"]).copy()
+                dtype = np.dtype(str(value["d"]))
+                if dtype.kind not in "biufc":
+                    raise Malformed("an array of no numbers")
+                array = np.frombuffer(self.blobs[value["b"]], dtype).reshape(self._shape(value, dtype.itemsize)).copy()
                 return array if kind == "array" else array[()]
             case "dtype":
                 return _DTYPES[value["v"]]
             case "device":
                 return torch.device(value["v"])
             case "slice":
-                return slice(*(self.unpack(part) for part in value["v"]))
+                return slice(*(self.unpack(part, depth) for part in value["v"]))
             case "list" | "tuple" | "set" as kind:
-                items = [self.unpack(item) for item in value["v"]]
-                return items if kind == "list" else tuple(items) if kind == "tuple" else set(items)
+                if kind == "set" and len(value["v"]) > _KEYS:
+                    raise Malformed("a set that is too large")
+                items = [self.unpack(item, depth) for item in value["v"]]
+                return items if kind == "list" else tuple(items) if kind == "tuple" else _hashed(set, items, items)
             case "dict":
-                return {self.unpack(k): self.unpack(v) for k, v in value["v"]}
+                if len(value["v"]) > _KEYS:
+                    raise Malformed("a dictionary that is too large")
+                pairs = [(self.unpack(k, depth), self.unpack(v, depth)) for k, v in value["v"]]
+                return _hashed(dict, [key for key, _ in pairs], pairs)
             case "opaque":
-                return Opaque(str(value["k"])[:80])
-        raise ProtocolError(f"an unknown kind {value['']!r}")
+                return Opaque(_text(str(value["k"])[:80]))
+        raise Malformed(f"an unknown kind {value['']!r}")
 
 
-def _receive(connection: socket.socket, count: int) -> bytearray:
+def _receive(connection: socket.socket, count: int, until: float | None) -> bytearray:
     content = bytearray(count)
     view = memoryview(content)
     while view:
+        if until is not None:
+            if (left := until - time.monotonic()) <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
         got = connection.recv_into(view)
         if not got:
             raise ProtocolError("the other side hung up")
@@ -183,23 +247,32 @@ def _receive(connection: socket.socket, count: int) -> bytearray:
     return content
 
 
-def send(connection: socket.socket, message: dict[str, Any]) -> None:
-    """Write a message: a dictionary of data, as a whole."""
+def send(connection: socket.socket, message: dict[str, Any]) -> int:
+    """Write a message: a dictionary of data, as a whole. Returns its size in bytes."""
     packer = _Packer()
     text = json.dumps({key: packer.pack(value) for key, value in message.items()}).encode()
     sizes = struct.pack(f"<{len(packer.blobs) + 1}Q", len(packer.blobs), *map(len, packer.blobs))
-    connection.sendall(_HEAD.pack(_MAGIC, len(text), len(sizes) + sum(map(len, packer.blobs))) + text + sizes)
+    rest = len(sizes) + sum(map(len, packer.blobs))
+    connection.sendall(_HEAD.pack(_MAGIC, len(text), rest) + text + sizes)
     for blob in packer.blobs:
         connection.sendall(blob)
+    return _HEAD.size + len(text) + rest
 
 
-def receive(connection: socket.socket) -> dict[str, Any]:
-    """Read one message. Raises ProtocolError; a time limit of the socket is raised as TimeoutError."""
-    magic, text_size, rest_size = _HEAD.unpack(bytes(_receive(connection, _HEAD.size)))
-    if magic != _MAGIC or text_size + rest_size > LIMIT or rest_size < 8:
-        raise ProtocolError("that is no message, or it is too long")
-    text = _receive(connection, text_size)
-    rest = memoryview(_receive(connection, rest_size))
+def receive(connection: socket.socket, limit: int = LIMIT, until: float | None = None) -> dict[str, Any]:
+    """Read one message.
+
+    limit: bytes that it may have, and that the values may have which are made of it. until: when all of it must be
+    here (time.monotonic); without it, the time limit of the socket counts for each piece. Raises ProtocolError, and
+    TimeoutError when it is late.
+    """
+    magic, text_size, rest_size = _HEAD.unpack(bytes(_receive(connection, _HEAD.size, until)))
+    if magic != _MAGIC or rest_size < 8:
+        raise Malformed("that is no message")
+    if text_size > _TEXT or text_size + rest_size > limit:
+        raise Malformed(f"what it sent is larger than {limit >> 20} MiB")
+    text = _receive(connection, text_size, until)
+    rest = memoryview(_receive(connection, rest_size, until))
     try:
         count = struct.unpack_from("<Q", rest)[0]
         sizes = struct.unpack_from(f"<{count}Q", rest, 8)
@@ -207,9 +280,9 @@ def receive(connection: socket.socket) -> dict[str, Any]:
         for size in sizes:
             blobs.append(rest[at : at + size])
             at += size
-        unpacker = _Unpacker(blobs)
-        return {str(key): unpacker.unpack(value) for key, value in json.loads(text).items()}
+        unpacker = _Unpacker(blobs, limit)
+        return {_text(str(key)): unpacker.unpack(value) for key, value in json.loads(text).items()}
     except ProtocolError:
         raise
     except Exception as error:  # whatever malformed data can cause: they come from a process that nobody trusts
-        raise ProtocolError(f"that is no message ({type(error).__name__})") from None
+        raise Malformed(f"that is no message ({type(error).__name__})") from None

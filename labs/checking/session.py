@@ -20,6 +20,9 @@ from .submission import Submission
 
 PAUSES = 4  # times its time limit that a check may go without computing anything
 LONGEST = 20  # times its time limit that a check may take by the clock: other work on the machine must not fail it
+_REPLY = 128 << 20  # bytes that an answer may have: a model with 30 million weights
+_REPLY_TIMES = 4  # or this times what was asked, when that is more
+_TRANSFER = 10.0  # seconds in which an answer that has begun must be here
 _DYING = 10.0  # seconds that a process which has hung up may take to end, on however busy a machine
 _WATCH = 1.0  # seconds between two looks at whether a process computes
 _ALONE = "the functions are checked without the rest of the notebook: hand them what they need as arguments"
@@ -54,7 +57,7 @@ class Session:
         try:
             connection.settimeout(max(0.01, self.deadline - time.monotonic()))
             self._looked = self._moved = time.monotonic()
-            protocol.send(connection, order)
+            limit = max(_REPLY, _REPLY_TIMES * protocol.send(connection, order))
             while True:
                 left = self.deadline - time.monotonic()
                 if left <= 0:
@@ -63,16 +66,19 @@ class Session:
                 self._watch()
                 if not select.select([connection], [], [], min(left, 0.2))[0]:
                     continue
-                connection.settimeout(left)
-                answer = protocol.receive(connection)
+                answer = protocol.receive(connection, limit, min(self.deadline, time.monotonic() + _TRANSFER))
                 if "progress" not in answer:
                     return answer
                 done, total, text = answer["progress"]
                 progress = (int(done), int(total), clean(str(text), 40))
         except TimeoutError:
             raise self.too_slow() from None
+        except MemoryError:  # of the grader, which has a limit of its own
+            raise self.gone(protocol.Malformed("it is too large")) from None
         except (OSError, protocol.ProtocolError) as error:
             raise self.gone(error) from None
+        except (ArithmeticError, LookupError, TypeError, ValueError):  # in what it says about its progress
+            raise self.gone(protocol.Malformed("no answer to the question")) from None
 
     def _watch(self) -> None:
         """Raise CheckFailed where the process only waits; one that computes is ended by its limit of computing time.
@@ -107,13 +113,17 @@ class Session:
             failed.likely.append(f"an endless loop: `{loop}` stays true")
         elif loop:
             failed.likely.append(f"the loop `{loop}` takes that long: one tensor operation may do what it does")
-        if line := seen.get("line"):
-            number = f", line {int(line)}" if self.submission.lines_count else ""
+        line = seen.get("line")
+        if isinstance(line, int) and line:
+            number = f", line {line}" if self.submission.lines_count else ""
             failed.where = f"{self.submission.file.name}{number}: {clean(str(seen.get('code')), 120)}"
         return failed
 
     def gone(self, error: Exception) -> CheckFailed:
         """Why there is no answer any more."""
+        if isinstance(error, protocol.Malformed):
+            self.partner.end(0)
+            return CheckFailed("stopped", f"the process sent no answer, but something else: {error}")
         how = self.partner.end(_DYING)
         if how == USED_UP:
             return self.too_slow()
@@ -125,7 +135,7 @@ class Session:
         if "too_slow" in answer:
             raise self.too_slow(answer["too_slow"])
         if "not_yet" in answer:
-            raise CheckFailed("not yet", str(answer["not_yet"]))
+            raise CheckFailed("not yet", clean(str(answer["not_yet"]), 200))
         if "missing_data" in answer:
             raise CheckFailed("no data", clean(str(answer["missing_data"])))
         if "missing" in answer:
@@ -133,7 +143,7 @@ class Session:
         if "raised" in answer:
             raise raised(answer["raised"], self.submission)
         if not isinstance(answer.get("changed"), list):
-            raise self.gone(protocol.ProtocolError("something else"))
+            raise self.gone(protocol.Malformed("no answer to the question"))
         changed = [int(n) for n in answer["changed"] if may is not None and n not in may]
         if changed:
             which = " and ".join(str(n + 1) for n in changed)
@@ -147,6 +157,7 @@ class Session:
 
 def raised(answer: Any, submission: Submission) -> CheckFailed:
     """An exception of the student's function in words; every field comes from the untrusted side."""
+    answer = answer if isinstance(answer, dict) else {}
     kind, text = clean(str(answer.get("type")), 60), clean(str(answer.get("text")), 600)
     if answer.get("memory"):
         failed = CheckFailed(
@@ -162,8 +173,8 @@ def raised(answer: Any, submission: Submission) -> CheckFailed:
         failed = CheckFailed("error", f"{kind}: {text}" if text else kind)
         if kind == "NameError" and not submission.lines_count:
             failed.seen.append(_ALONE)
-    if answer.get("line"):
-        line = f", line {int(answer['line'])}" if submission.lines_count else ""
+    if isinstance(answer.get("line"), int) and answer["line"]:
+        line = f", line {answer['line']}" if submission.lines_count else ""
         failed.where = f"{submission.file.name}{line}: {clean(str(answer.get('code')), 120)}"
     elif failed.kind == "error":
         failed.where = "raised while the check used what your functions returned"
@@ -205,7 +216,7 @@ class Student:
         answer = self._order("call", name, args, kwargs, may, after=True)
         after = answer.get("after")
         if not isinstance(after, list) or len(after) != len(args) + len(kwargs):
-            raise self._session.gone(protocol.ProtocolError("something else"))
+            raise self._session.gone(protocol.Malformed("no answer to the question"))
         return answer["value"], after
 
     def run(self, helper: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -231,7 +242,7 @@ def conversation(
 ) -> Iterator[Student]:
     """A process with the student's code, for the time of one check."""
     partner = start(limits)
-    deadline = time.monotonic() + LONGEST * limits.seconds
+    deadline = min(time.monotonic() + LONGEST * limits.seconds, limits.until)
     session = Session(submission, partner, deadline, limits.seconds, seed, tick)
     loading = True
     try:

@@ -6,8 +6,6 @@ COURSEBOX_TEST_GRADING   folder of the package as it was delivered, whose comman
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import subprocess
@@ -20,11 +18,10 @@ import lab_cases as cases
 import pytest
 from bad_submissions import ALL, CHECKS, GRADING, LAB, Bad, bad_submissions, instead_of  # puts the grader on the path
 from course_grade import sandbox
+from grading_runs import rows, run_grader, write
 
 pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
 
-DELIVERED = "COURSEBOX_TEST_GRADING" in os.environ
-COMMAND = ["/usr/local/bin/course-grade"] if DELIVERED else [sys.executable, "-m", "course_grade"]
 PROTECTION = sandbox.probe()
 KIT = "13_recurrent"  # a lab whose checks import checking/kit.py
 PCA_CHECKS = sum(check.parts[0] == "PCA" for check in CHECKS)
@@ -39,26 +36,6 @@ class Class:
     seconds: float
     canary: Path
     expected: dict[str, Bad]
-
-
-def run_grader(folder: Path, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = "" if DELIVERED else str(GRADING)
-    return subprocess.run(
-        [*COMMAND, str(folder), "--labs", str(cases.LABS), *options],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
-
-
-def write(folder: Path, name: str, text: str | bytes) -> None:
-    (folder / name).mkdir(parents=True)
-    content = text.encode() if isinstance(text, str) else text
-    (folder / name / "exercise.py").write_bytes(content)
-
-
-def rows(out: Path) -> dict[str, dict[str, str]]:
-    read = csv.DictReader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8")))
-    return {row["submission"]: row for row in read}
 
 
 @pytest.fixture(scope="module")
