@@ -87,9 +87,10 @@ NARROW: Mapping[str, Reads] = {
 LABS_READ: Mapping[str, Sequence[str]] = {
     "test_grading.py": ("02_neighbours", "13_recurrent"),
     "test_grading_attacks.py": ("02_neighbours",),
+    "test_grading_modes.py": ("02_neighbours",),
     "test_examples.py": (),
 }
-OF_GRADING = ("test_grading.py", "test_grading_attacks.py")
+OF_GRADING = ("test_grading.py", "test_grading_attacks.py", "test_grading_modes.py")
 SELFTEST_READ = re.compile(r"test_selftest_\w+\.py")
 EACH_LAB = ("test_each_lab.py", "test_targets.py")
 # The other ones, the long ones first: two processes share them in this order.
@@ -97,8 +98,7 @@ OF_LABS = (
     "test_selftest_cpu.py", "test_grading_attacks.py", "test_grading.py", "test_selftest_fast.py",
     "test_checking_notebook.py", "test_new_lab.py", "test_examples.py", "test_selftest_gpu_rows.py",
     "test_checking_runs.py", "test_checking_messages.py", "test_checking_kit.py", "test_pictures.py",
-    "test_prologue.py",
-    "test_prologue_data.py",
+    "test_prologue.py", "test_prologue_data.py", "test_grading_modes.py",
 )  # fmt: skip
 NEW_LAB = ("tools/new_lab.py", "tools/lab_template")  # test_new_lab.py tests what they write as any lab is tested
 # What a wrong or half-done exercise is told follows from the checks and from torch, not from the tree. So it is tried

@@ -162,6 +162,7 @@ BUILDS = {"build", "content/test_other_course.py", *EDITED_LAB}
 OF_VM = {"vm", *(f"content/test_{name}.py" for name in ("course", "machine", "packages"))}
 OF_IMAGE = {*CONTAINER, *EDITED_LAB, *(f"content/test_{name}.py" for name in ("course", "packages"))}
 EACH_LAB, OF_LABS = both(*LABS), both(*lanes.OF_LABS)
+GRADING = ("test_grading.py", "test_grading_attacks.py", "test_grading_modes.py")
 SELFTEST = both(*(name for name in lanes.OF_LABS if name.startswith("test_selftest")))
 INSIDE = {"labs-vm": {name for name in EACH_LAB | OF_LABS if name.startswith("labs-vm")},
           "labs-cuda": {name for name in EACH_LAB | OF_LABS if name.startswith("labs-cuda")}}  # fmt: skip
@@ -191,7 +192,7 @@ def test_each_lane_is_in_one_row_and_no_labs_run_beside_the_machine(checkout: Ch
     [
         ("07_optimisers", set()),
         ("20_factors", set()),
-        ("02_neighbours", both("test_grading.py", "test_grading_attacks.py")),
+        ("02_neighbours", both(*GRADING)),
         ("13_recurrent", both("test_grading.py")),
     ],
 )
@@ -216,7 +217,7 @@ def test_files_that_come_and_go_in_the_labs_open_what_lists_them(checkout: Check
         *OF_VM,
         *OF_IMAGE,
         *EVERY_BYTE,
-        *both("test_examples.py", "test_grading.py", "test_grading_attacks.py"),
+        *both("test_examples.py", *GRADING),
     }
 
 
@@ -274,7 +275,7 @@ EDITS: Sequence[tuple[str, dict[str, Delivered], set[str]]] = [
     ("selftest/course_selftest/suite.py", delivered("selftest"),
      {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *SELFTEST, "gpu"}),
     ("grading/course_grade/pool.py", delivered("grading"),
-     {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *both("test_grading.py", "test_grading_attacks.py")}),
+     {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *both(*GRADING)}),
     ("tests/inside/lab_cases.py", PRODUCTS, {*UNIT, *EACH_LAB, *OF_LABS}),
     ("tests/container/containers.py", PRODUCTS, {*UNIT, *CONTAINER}),
     ("tests/container/fakes/cuda.c", PRODUCTS, {*UNIT, *CONTAINER}),
@@ -297,7 +298,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("vm", "system", {*OF_VM, *ACCEPTANCE, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "entry", {*OF_VM, *EVERY_BYTE}),
     ("vm", "selftest", {*OF_VM, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-vm"])}),
-    ("vm", "grading", {*OF_VM, *EVERY_BYTE, "labs-vm/test_grading.py", "labs-vm/test_grading_attacks.py"}),
+    ("vm", "grading", {*OF_VM, *EVERY_BYTE, *(both(*GRADING) & INSIDE["labs-vm"])}),
     ("vm", "labs", {*OF_VM, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "disk", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
     ("vm", "ovf", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
@@ -305,7 +306,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("cuda", "system", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "entry", {*OF_IMAGE, *EVERY_BYTE}),
     ("cuda", "selftest", {*OF_IMAGE, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-cuda"])}),
-    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, "labs-cuda/test_grading.py", "labs-cuda/test_grading_attacks.py"}),
+    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, *(both(*GRADING) & INSIDE["labs-cuda"])}),
     ("cuda", "labs", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "config", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "file", EVERY_BYTE),
