@@ -18,20 +18,19 @@ from .sandbox import FIRST_UID, Protection, keep_memory_private
 from .submissions import Submitted
 from .zygote import Zygote
 
-_HELPERS = 2_000_000  # bytes of other Python files that a submission may bring along
 _SLACK = 60.0  # seconds that a grader may take beyond the time of its submission
 
 
 def _lay_out(submitted: Submitted, scratch: Path, protection: Protection, slot: int) -> None:
-    """Fill the scratch folder with the Python files that a submission brings along, and give it to its user."""
-    room = _HELPERS
-    for path in sorted(submitted.folder.glob("*.py")) if submitted.folder else []:
-        if path != submitted.file and path.is_file() and not path.is_symlink() and path.stat().st_size <= room:
-            room -= path.stat().st_size
-            with contextlib.suppress(OSError):  # a file that nobody can read is missing for this submission alone
-                shutil.copyfile(path, scratch / path.name)
+    """Fill the scratch folder with what a submission brings along, and give it to its user.
+
+    The folder of a submission is a copy of our own, without links and of limited size: see submissions.py.
+    """
+    if submitted.folder:
+        with contextlib.suppress(OSError, shutil.Error):  # what cannot be copied is missing for this submission alone
+            shutil.copytree(submitted.folder, scratch, dirs_exist_ok=True)
     if protection.other_user:
-        for path in (scratch, *scratch.iterdir()):
+        for path in (scratch, *scratch.rglob("*")):
             os.chown(path, FIRST_UID + slot, FIRST_UID + slot)
 
 

@@ -144,6 +144,9 @@ def delivered(
     return made
 
 
+GRADING = ("test_grading.py", "test_grading_handed_in.py")  # they run the grader on lab 02
+
+
 def both(*names: str) -> set[str]:
     """Claims of tests/inside in both trees."""
     return {f"labs-{kind}/{name}" for kind in ("vm", "cuda") for name in names}
@@ -191,7 +194,7 @@ def test_each_lane_is_in_one_row_and_no_labs_run_beside_the_machine(checkout: Ch
     [
         ("07_optimisers", set()),
         ("20_factors", set()),
-        ("02_neighbours", both("test_grading.py")),
+        ("02_neighbours", both(*GRADING)),
         ("13_recurrent", both("test_grading.py")),
     ],
 )
@@ -212,7 +215,7 @@ def test_the_delivered_lab_counts_in_its_tree(checkout: Checkout) -> None:
 
 def test_files_that_come_and_go_in_the_labs_open_what_lists_them(checkout: Checkout) -> None:
     found = checkout.opened(delivered=delivered(SHAPE))
-    assert found == {*OF_VM, *OF_IMAGE, *EVERY_BYTE, *both("test_examples.py", "test_grading.py")}
+    assert found == {*OF_VM, *OF_IMAGE, *EVERY_BYTE, *both("test_examples.py", *GRADING)}
 
 
 def test_what_the_labs_share_opens_all_labs(checkout: Checkout) -> None:
@@ -269,7 +272,7 @@ EDITS: Sequence[tuple[str, dict[str, Delivered], set[str]]] = [
     ("selftest/course_selftest/suite.py", delivered("selftest"),
      {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *SELFTEST, "gpu"}),
     ("grading/course_grade/pool.py", delivered("grading"),
-     {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *both("test_grading.py")}),
+     {*UNIT, *BUILDS, *EVERY_BYTE, *OF_VM, *OF_IMAGE, *both(*GRADING)}),
     ("tests/inside/lab_cases.py", PRODUCTS, {*UNIT, *EACH_LAB, *OF_LABS}),
     ("tests/container/containers.py", PRODUCTS, {*UNIT, *CONTAINER}),
     ("tests/container/fakes/cuda.c", PRODUCTS, {*UNIT, *CONTAINER}),
@@ -292,7 +295,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("vm", "system", {*OF_VM, *ACCEPTANCE, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "entry", {*OF_VM, *EVERY_BYTE}),
     ("vm", "selftest", {*OF_VM, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-vm"])}),
-    ("vm", "grading", {*OF_VM, *EVERY_BYTE, "labs-vm/test_grading.py"}),
+    ("vm", "grading", {*OF_VM, *EVERY_BYTE, *(f"labs-vm/{file}" for file in GRADING)}),
     ("vm", "labs", {*OF_VM, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "disk", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
     ("vm", "ovf", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
@@ -300,7 +303,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("cuda", "system", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "entry", {*OF_IMAGE, *EVERY_BYTE}),
     ("cuda", "selftest", {*OF_IMAGE, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-cuda"])}),
-    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, "labs-cuda/test_grading.py"}),
+    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, *(f"labs-cuda/{file}" for file in GRADING)}),
     ("cuda", "labs", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "config", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "file", EVERY_BYTE),

@@ -1,0 +1,30 @@
+"""Start course-grade as an instructor does, for the tests of grading.
+
+COURSEBOX_TEST_GRADING   folder of the package as it was delivered, whose command then is the installed one; without it,
+                         the package of this checkout
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import lab_cases as cases
+from bad_submissions import GRADING
+
+DELIVERED = "COURSEBOX_TEST_GRADING" in os.environ
+COMMAND = ["/usr/local/bin/course-grade"] if DELIVERED else [sys.executable, "-m", "course_grade"]
+ENVIRONMENT = os.environ | {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": "" if DELIVERED else str(GRADING),
+}
+
+
+def run_grader(folder: Path, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, str(folder), "--labs", str(cases.LABS), *options],
+        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
