@@ -176,8 +176,8 @@ def number(value: Decimal | None) -> str:
 
 def guarded(text: str) -> str:
     """Text for a cell: a spreadsheet program takes it for no formula, and nothing in it is a control character."""
-    text = " ".join(names.clean(text, keep="\t\n\r").split())
-    first = text.lstrip("\ufffd\ufeff\u200b\u200c\u200d\u2060 ")[:1]
+    text = " ".join(names.clean(text, keep="\t\n\r").split()).lstrip("\ufeff\u200b\u200c\u200d\u2060 ")
+    first = text.lstrip("\ufffd ")[:1]
     return f"'{text}" if first and first in "=+-@|%＝＋－＠﹢﹣﹦﹫−" else text
 
 

@@ -126,12 +126,12 @@ class _Reader:
     def _no(self, entry: str, why: str) -> None:
         self.wrong.append(f"{self._file}: {names.clean(entry, keep='')} {why}.")
 
-    def _number(self, entry: str, value: object, most: int | None = None) -> Decimal | None:
+    def _number(self, entry: str, value: object, most: int = 1_000_000) -> Decimal | None:
         right = isinstance(value, (int, Decimal)) and not isinstance(value, bool)
         if not right or not Decimal(str(value)).is_finite() or Decimal(str(value)) < 0:
             self._no(entry, "must be a number that is not below 0")
             return None
-        if most is not None and Decimal(str(value)) > most:
+        if Decimal(str(value)) > most:
             self._no(entry, f"must not be above {most}")
             return None
         return Decimal(str(value))

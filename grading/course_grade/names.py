@@ -73,3 +73,8 @@ def suffix(name: str) -> str:
     if len(path.suffixes) > 1 and path.suffixes[-2] == ".tar":
         return "".join(path.suffixes[-2:])
     return path.suffix if re.fullmatch(r"\.[a-z0-9]{1,8}", path.suffix) else ""
+
+
+def stem(name: str) -> str:
+    """The name of a file without its suffix; all of it where nothing would be left."""
+    return name[: len(name) - len(suffix(name))] or name

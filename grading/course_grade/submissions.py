@@ -109,8 +109,10 @@ def _add(people: dict[tuple[str, str], list[_Attempt]], entry: Path) -> None:
     handed = lms.of_moodle(name) or lms.of_canvas(name)
     ours = _mode(entry)
     if handed is None:
-        plain = name if stat.S_ISDIR(ours) else name[: len(name) - len(names.suffix(name))] or name
-        attempts = people.setdefault((names.key(plain), ""), [])
+        raw = entry.name  # two names that look alike, since no one can show their bytes, are two persons
+        plain = name if stat.S_ISDIR(ours) else names.stem(name)
+        key = names.key(raw if stat.S_ISDIR(ours) else names.stem(raw))
+        attempts = people.setdefault((key, ""), [])
         attempts.append(_Attempt(plain, "", 1, False, [(entry, "" if stat.S_ISDIR(ours) else name)], _time(entry)))
         return
     attempts = people.setdefault((names.key(handed.name), handed.id), [])
@@ -261,7 +263,7 @@ def _with_archives(found: list[_Found], room: Path, notes: list[str], depth: int
             notes.append(f"{one.name} cannot be opened: {error.strerror}.")
             continue
         notes += [f"{one.name}: {note}." for note in opened.notes]
-        prefix = one.name[: len(one.name) - len(names.suffix(one.name))]
+        prefix = names.stem(one.name)
         inner = list(_walk(into, prefix if plain or len(packed) > 1 else "", notes))
         plain += _with_archives(inner, room, notes, depth + 1)
     return plain
