@@ -121,14 +121,8 @@ def _tables(
     rules = read_rules(file, exercise) if file else Rules()
     roster = lms.read_roster(options.roster) if options.roster else None
     times = read_times(options.times) if options.times else {}
-    for person in roster.people if roster else ():
-        stamp = next((person.row[c] for c in ("Last modified (submission)",) if person.row.get(c)), "")
-        if stamp and names.key(person.name) not in times:
-            try:
-                when = datetime.fromisoformat(stamp)
-            except ValueError:  # Moodle writes it in the teacher's language: then the file's time counts
-                continue
-            times[names.key(person.name)] = when if when.tzinfo else when.astimezone()
+    if roster and rules.late:
+        times = lms.times_of(roster, rules.late.deadline.tzinfo) | times
     return rules, roster, times
 
 

@@ -14,7 +14,9 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 
 from . import names
@@ -23,6 +25,7 @@ FORMATS = ("moodle", "canvas")
 _MOODLE = re.compile(r"(?s)(?P<name>.+?)_(?P<id>\d+)_assignsubmission_(?:file|onlinetext)(?:_(?P<file>.*))?")
 _CANVAS = re.compile(r"(?s)(?P<name>[^_\s]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<number>\d+)_(?P<file>.+)")
 _ATTEMPT = re.compile(r"(?s)(?P<stem>.+?)-(?P<number>\d{1,3})(?P<suffix>(?:\.[A-Za-z0-9]{1,8})+)")
+_STAMPS = ("%A, %d %B %Y, %I:%M %p", "%A, %d %B %Y, %H:%M", "%Y-%m-%d %H:%M:%S")  # of Moodle, by its language pack
 _LARGEST = 20_000_000  # bytes of a class list
 _CANVAS_HEAD = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
 _MOODLE_HEAD = ("Identifier", "Full name", "Email address", "Grade", "Maximum Grade", "Feedback comments")
@@ -89,14 +92,23 @@ class Roster:
 
     def person_of(self, name: str, student_id: str) -> Person | None:
         """The student on the list with this number, else the only one with this name; None where there is none."""
-        if student_id:
-            ids = {student_id, f"participant {student_id}"}
-            for person in self.people:
-                if any(one.casefold() in ids for one in person.ids):
-                    return person
-        wanted = {_spelled(name)}
-        found = [person for person in self.people if wanted & _spellings(person)]
+        for number in (student_id, f"participant {student_id}") if student_id else ():
+            if number in self._by_id:
+                return self._by_id[number]
+        found = self._by_name.get(_spelled(name), [])
         return found[0] if len(found) == 1 else None
+
+    @cached_property
+    def _by_id(self) -> dict[str, Person]:
+        return {one.casefold(): person for person in self.people for one in person.ids}
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Person]]:
+        found: dict[str, list[Person]] = {}
+        for person in self.people:
+            for spelling in _spellings(person):
+                found.setdefault(spelling, []).append(person)
+        return found
 
 
 def _spelled(name: str) -> str:
@@ -151,6 +163,24 @@ def read_roster(file: Path) -> Roster:
     if not people:
         raise RosterError(f"{file} names no student.")
     return Roster(head, tuple(people))
+
+
+def times_of(roster: Roster, zone: tzinfo | None) -> dict[str, datetime]:
+    """When each student handed in, as Moodle's worksheet tells; by name, and by the number of the participant.
+
+    zone: in which Moodle tells it. A time in another language than English is left out: the file's time counts then.
+    """
+    found = {}
+    for person in roster.people:
+        stamp = person.row.get("Last modified (submission)", "")
+        for form in _STAMPS:
+            try:
+                when = datetime.strptime(stamp, form).replace(tzinfo=zone)
+            except ValueError:
+                continue
+            found[names.key(person.name)] = when
+            found |= {one.casefold().removeprefix("participant "): when for one in person.ids}
+    return found
 
 
 def _full(line: Sequence[str], known: Sequence[str]) -> str:

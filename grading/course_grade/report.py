@@ -83,12 +83,13 @@ pre { margin: .2rem 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size
 
 
 def page(
-    lab: Lab, rows: Sequence[Row], notes: Sequence[str], seconds: float, pairs: Sequence[Pair] = (),
+    lab: Lab, rows: Sequence[Row], notes: Sequence[str], seconds: float, pairs: Sequence[Pair] = (), held: str = "",
     when: float | None = None,
 ) -> str:  # fmt: skip
     """The whole class on one page that needs no other file.
 
     notes: sentences for the one who grades, such as what is not protected here. pairs: submissions that are alike.
+    held: what was protected.
     """
     graded = [row for row in rows if row.mark is not None]
     percents = [float(row.mark.percent) for row in graded if row.mark is not None]
@@ -102,6 +103,7 @@ def page(
         f"<h1>Lab {escape(lab.number)} · {escape(lab.name[3:].replace('_', ' '))}</h1>",
         f"<p class=soft>{len(rows)} submissions{waiting}{median} · {stamp} · graded in {seconds:.0f} s</p>",
         *(f"<p class=note>{escape(note)}</p>" for note in notes),
+        f"<p class=soft>{escape(held)}</p>" if held else "",
         "<h2>Points</h2>",
         _histogram(percents),
         "<h2>What was difficult</h2>",

@@ -170,7 +170,7 @@ class Class:
 
         setup, rows = self._setup, self.rows()
         texts = {
-            "report.html": page(self._lab, rows, self.notes(), self.seconds, self._pairs),
+            "report.html": page(self._lab, rows, self.notes(), self.seconds, self._pairs, held(setup.protection)),
             "grades.csv": table(self._lab, rows),
         }
         if setup.options.format:
@@ -198,6 +198,17 @@ class Class:
         if self._setup.options.format == "moodle":
             return lms.moodle(entries, most, roster)
         return lms.canvas(entries, most, roster, self._lab.number)
+
+
+def held(protection: sandbox.Protection) -> str:
+    """What kept submissions apart while they were graded, in a sentence; what did not is in the protection's notes."""
+    means = [
+        ("no network and no sight of other processes (namespaces)", protection.namespaces),
+        ("no file but libraries and their own (Landlock)", protection.files),
+        ("a user that owns nothing", protection.other_user),
+    ]
+    said = [text for text, there in means if there]
+    return f"What held while these were graded: {'; '.join(said) or 'nothing'}."
 
 
 def tidy(report: Report) -> Report:

@@ -125,6 +125,8 @@ def test_the_page_needs_no_other_file(graded: Class) -> None:
 def test_what_is_not_enforced_is_said(graded: Class) -> None:
     for note in PROTECTION.notes():
         assert note in graded.page and note in graded.done.stderr
+    assert ("no network" in graded.page) == PROTECTION.namespaces
+    assert ("(Landlock)" in graded.page) == PROTECTION.files
 
 
 @pytest.mark.parametrize("options", [(), ("--unprotected",)], ids=["protected", "unprotected"])

@@ -14,6 +14,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tarfile
 import time
 import unicodedata
@@ -24,7 +25,7 @@ from pathlib import Path
 
 import lab_cases as cases
 import pytest
-from bad_submissions import ALL, FIRST, LAB, instead_of
+from bad_submissions import ALL, FIRST, GRADING, LAB, instead_of
 from grader_runs import COMMAND, ENVIRONMENT, run_grader
 
 pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
@@ -416,6 +417,26 @@ def test_nothing_of_a_submission_steers_the_terminal_or_stops_the_results(tmp_pa
         assert not re.search(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]", file.read_bytes()), file
     assert read(out)["eva"]["percent"] == "100.0" and read(out)["\ufffd[31mred"]["points"] == str(ALL - 2)
     assert json.loads((out / "marks.jsonl").read_text(encoding="ascii").splitlines()[0])
+
+
+def test_where_no_process_starts_the_exit_status_says_so(tmp_path: Path) -> None:
+    """Nobody gets a mark for a fault of the machine, and nothing is kept of it."""
+    write(tmp_path / "class" / "eva.py", SOLVED)
+    program = (
+        f"import sys; sys.path.insert(0, {str(GRADING)!r})\n"
+        "from course_grade import cli, sandbox\n"
+        "def enter(*_):\n    raise OSError(1, 'not here')\n"
+        "sandbox.enter = enter\n"
+        f"sys.exit(cli.main(['class', '--lab', '02', '--unprotected', '--labs', {str(cases.LABS)!r}]))"
+    )
+    command = [sys.executable, "-B", "-c", program]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "No submission can be graded: no process with a student's code starts here" in done.stderr
+    out = tmp_path / "class-grades"
+    assert not (out / "grades.csv").exists() and (out / "marks.jsonl").read_bytes() == b""
 
 
 def test_a_whole_download_is_graded_as_it_is(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -108,6 +109,12 @@ def test_moodle_gets_its_own_columns_back(tmp_path: Path) -> None:
         "Identifier": "Participant 11", "Full name": "Eva", "Email address": "", "Grade": "16", "Maximum Grade": "16",
         "Feedback comments": "",
     }  # fmt: skip
+
+
+def test_moodle_tells_when(tmp_path: Path) -> None:
+    text = WORKSHEET.replace("Submitted,,20.00,,", 'Submitted,,20.00,"Tuesday, 1 December 2026, 11:59 PM",')
+    found = lms.times_of(roster(tmp_path, text.replace("Tom Dill,tom@x.org,,,20.00,,", "T,t,,,20.00,gestern,")), UTC)
+    assert found["eva bauer"] == found["11"] == datetime(2026, 12, 1, 23, 59, tzinfo=UTC) and "t" not in found
 
 
 def test_canvas_gets_its_five_columns_and_the_assignment(tmp_path: Path) -> None:
