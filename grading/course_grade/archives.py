@@ -192,8 +192,6 @@ def _of_zip(opened: zipfile.ZipFile) -> Iterator[_Member]:
         kind = "folder" if info.is_dir() else "file"
         if info.create_system == 3 and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
             kind = "link" if stat.S_ISLNK(mode) else "device"
-        if info.flag_bits & 1 and kind == "file":
-            raise ArchiveError("it is encrypted")
         name = info.filename
         if not info.flag_bits & 0x800 and not name.isascii():  # no word on its encoding: most write UTF-8
             try:

@@ -161,6 +161,11 @@ class Class:
                 said.append(f"On the class list, but nothing was handed in: {', '.join(missing)}.")
             if strange:
                 said.append(f"Handed in, but not on the class list: {', '.join(dict.fromkeys(strange))}.")
+        elif setup.options.format:
+            without = list(dict.fromkeys(one.name for one in setup.submissions if not one.id))
+            if without:
+                said.append(f"{setup.options.format} cannot tell who these are: {names.listed(without)}. "
+                            "Name the class list with --roster (ROSTER=… of make).")  # fmt: skip
         return [names.clean(text, keep="") for text in said]
 
     def write(self, *, whole: bool = True) -> list[Path]:
