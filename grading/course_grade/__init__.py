@@ -4,6 +4,7 @@ cli.py          the command line
 run.py          one run: what is left to do, each result as it comes, the results at the end
 submissions.py  what was handed in, in whatever form: each thing gets a line
 candidates.py   which of several files was worked on
+support.py      what an exercise brings along
 archives.py     open a zip or tar archive, with limits
 lms.py          Moodle and Canvas: names of files, class lists, files to import
 names.py        names in any bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -16,19 +15,15 @@ from pathlib import Path
 from .grader import Report, Task, failed_report, from_data, grade, to_data
 from .sandbox import FIRST_UID, Protection, keep_memory_private
 from .submissions import Submitted
+from .support import lay_out
 from .zygote import Zygote
 
 _SLACK = 60.0  # seconds that a grader may take beyond the time of its submission
 
 
 def _lay_out(submitted: Submitted, scratch: Path, protection: Protection, slot: int) -> None:
-    """Fill the scratch folder with what a submission brings along, and give it to its user.
-
-    The folder of a submission is a copy of our own, without links and of limited size: see submissions.py.
-    """
-    if submitted.folder:
-        with contextlib.suppress(OSError, shutil.Error):  # what cannot be copied is missing for this submission alone
-            shutil.copytree(submitted.folder, scratch, dirs_exist_ok=True)
+    """Fill the scratch folder with what a submission brings along, and give it to its user."""
+    lay_out(submitted.folder, scratch)
     if protection.other_user:
         for path in (scratch, *scratch.rglob("*")):
             os.chown(path, FIRST_UID + slot, FIRST_UID + slot)

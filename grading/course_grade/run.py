@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .zygote import Zygote
 
 _OFTEN = 60.0  # seconds between two times that the results are written while the grading goes on
+NOT_ITS_FAULT = "not its fault"  # in the remark of a report that tells of the machine
 _TOO_LARGE = 400_000  # bytes of a file that is compared with others
 
 
@@ -64,6 +65,7 @@ class Class:
         self._written = self._begin
         self._reports: dict[int, Report] = {}
         self._pairs: list[likeness.Pair] = []
+        self.broken = 0
 
     @property
     def seconds(self) -> float:
@@ -100,7 +102,10 @@ class Class:
                 number = int(named.name)
                 one = self._setup.submissions[number]
                 report = tidy(replace(named, name=one.name))
-                self._journal.add(_key(one), to_data(report))
+                if NOT_ITS_FAULT in report.remark:
+                    self.broken += 1  # of the machine: it is no mark, and the next run tries again
+                else:
+                    self._journal.add(_key(one), to_data(report))
                 self._reports[number] = report
                 if sys.stderr.isatty():
                     say(f"\r{done} of {len(left)} graded, {self.seconds:.0f} s", end="")
@@ -332,8 +337,10 @@ def _grade(graded: Class, setup: Setup, task: Task, zygote: Zygote, seed_file: P
         say(f"{start}interrupted: {count} of {len(rows)} are graded and kept; the same command goes on from there")
         return 130
     say(f"{start}{len(rows)} submissions, {len(left)} graded now in {seconds:.1f} s", error=False)
+    if graded.broken:
+        say(f"{graded.broken} of them could not be graded, which is not their fault: the same command tries them again")
     for file in written:
         say(f"  {file}", error=False)
     say(f"  {setup.out / 'feedback'}   a page for each student", error=False)
     say(f"  {seed_file}   keep it from students", error=False)
-    return 0
+    return 1 if left and graded.broken == len(left) else 0

@@ -7,16 +7,17 @@ graded; so a student's name, a link, or an archive decides nothing about what is
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from . import archives, candidates, lms, names
-from .candidates import LARGEST, Candidate, Exercise
+from .candidates import Candidate, Exercise
+from .support import Found, bring, content_of, digest_of
 
 WORK = (".py", ".ipynb")
 # What file managers, tools and the grading itself leave behind.
@@ -24,7 +25,6 @@ _IGNORED = {".ds_store", "__macosx", "thumbs.db", "desktop.ini", "__pycache__", 
             ".vscode", ".venv", "venv", "node_modules", ".mypy_cache", ".pytest_cache"}  # fmt: skip
 RULES = "grading.toml"
 _FILES, _DEPTH = 4000, 16  # of what is looked through for one student
-_SUPPORT, _SUPPORT_FILES = 10_000_000, 200  # bytes and files that an exercise may bring along
 _ARCHIVES, _NESTED = 5, 2  # archives in one submission, and archives in archives
 _KINDS = (
     (stat.S_ISFIFO, "a named pipe"),
@@ -57,16 +57,6 @@ class Submitted:
 
 
 @dataclass
-class _Found:
-    """A file of a submission: its path within it, and where it lies."""
-
-    name: str
-    path: Path
-    mtime: float
-    size: int
-
-
-@dataclass
 class _Attempt:
     """Entries of the class folder that make up one attempt of a student."""
 
@@ -76,6 +66,15 @@ class _Attempt:
     late: bool
     entries: list[tuple[Path, str]] = field(default_factory=list)  # the path, and the name that the student gave it
     time: float = 0.0
+
+
+@dataclass
+class _Room:
+    """Where the archives of a submission are opened; left: bytes that they may still fill."""
+
+    path: Path
+    opened: int = 0
+    left: int = archives.Limits.size
 
 
 def ignored(name: str) -> bool:
@@ -181,22 +180,22 @@ def _open(attempt: _Attempt, exercise: Exercise, room: Path) -> Submitted:
     room.mkdir(mode=0o700)
     one = Submitted(attempt.name, None, id=attempt.id, attempt=attempt.number, late=attempt.late, time=attempt.time)
     notes: list[str] = []
-    found: list[_Found] = []
+    found: list[Found] = []
     try:
         for entry, name in attempt.entries:
             found += _files(entry, name or "", notes)
-        found = _with_archives(found, room, notes)
+        found = _with_archives(found, _Room(room), notes)
         return _choose(one, attempt, found, exercise, room / "work", notes)
     except OSError as error:
-        why = (
-            "There was no room left to open it"
-            if error.errno == errno.ENOSPC
-            else f"It cannot be read: {error.strerror}"
-        )
+        full = error.errno == errno.ENOSPC
+        why = "There was no room left to open it" if full else f"It cannot be read: {error.strerror}"
         return replace(one, remark=" ".join([f"{why}.", *notes]))
+    finally:
+        for opened in room.glob("archive-*"):  # what counts was copied from there
+            shutil.rmtree(opened, ignore_errors=True)
 
 
-def _files(entry: Path, name: str, notes: list[str]) -> list[_Found]:
+def _files(entry: Path, name: str, notes: list[str]) -> list[Found]:
     """The regular files of an entry, which may be a file or a folder. What else there is goes into the notes."""
     mode = _mode(entry)
     if stat.S_ISDIR(mode):
@@ -207,10 +206,10 @@ def _files(entry: Path, name: str, notes: list[str]) -> list[_Found]:
         notes.append(f"{shown} is {kind}.")
         return []
     status = entry.lstat()
-    return [_Found(shown, entry, status.st_mtime, status.st_size)]
+    return [Found(shown, entry, status.st_mtime, status.st_size)]
 
 
-def _walk(folder: Path, above: str, notes: list[str]) -> Iterator[_Found]:
+def _walk(folder: Path, above: str, notes: list[str]) -> Iterator[Found]:
     count, waiting, links, strange = 0, [(folder, above, 0)], [], []
     while waiting:
         here, prefix, depth = waiting.pop()
@@ -234,7 +233,7 @@ def _walk(folder: Path, above: str, notes: list[str]) -> Iterator[_Found]:
                     waiting.append((Path(child.path), name, depth + 1))
             elif child.is_file(follow_symlinks=False):
                 status = child.stat(follow_symlinks=False)
-                yield _Found(name, Path(child.path), status.st_mtime, status.st_size)
+                yield Found(name, Path(child.path), status.st_mtime, status.st_size)
             else:
                 strange.append(name)
     if links:
@@ -243,19 +242,21 @@ def _walk(folder: Path, above: str, notes: list[str]) -> Iterator[_Found]:
         notes.append(f"No files that can be read: {names.listed(strange)}.")
 
 
-def _with_archives(found: list[_Found], room: Path, notes: list[str], depth: int = 0) -> list[_Found]:
+def _with_archives(found: list[Found], room: _Room, notes: list[str], depth: int = 0) -> list[Found]:
     """The files, and those in archives among them; an archive in an archive is opened, too, but none within that."""
     plain = [one for one in found if not archives.is_archive(one.name)]
     packed = [one for one in found if archives.is_archive(one.name)]
-    if len(packed) > _ARCHIVES:
-        notes.append(f"Only the first {_ARCHIVES} of {len(packed)} archives were opened.")
-    for number, one in enumerate(packed[:_ARCHIVES]):
+    for one in packed:
         if depth == _NESTED:
             notes.append(f"{one.name} was not opened: it is an archive in an archive in an archive.")
             continue
-        into = room / f"archive-{depth}-{number}-{len(plain)}"
+        if room.opened == _ARCHIVES:
+            notes.append(f"{one.name} was not opened: there are more than {_ARCHIVES} archives.")
+            continue
+        into = room.path / f"archive-{room.opened}"
+        room.opened += 1
         try:
-            opened = archives.unpack(one.path, into, archives.Limits())
+            opened = archives.unpack(one.path, into, archives.Limits(size=room.left))
         except archives.ArchiveError as why:
             notes.append(f"{one.name} cannot be opened: {why}.")
             continue
@@ -265,12 +266,13 @@ def _with_archives(found: list[_Found], room: Path, notes: list[str], depth: int
         notes += [f"{one.name}: {note}." for note in opened.notes]
         prefix = names.stem(one.name)
         inner = list(_walk(into, prefix if plain or len(packed) > 1 else "", notes))
+        room.left -= sum(file.size for file in inner)
         plain += _with_archives(inner, room, notes, depth + 1)
     return plain
 
 
 def _choose(
-    one: Submitted, attempt: _Attempt, found: list[_Found], exercise: Exercise, room: Path, notes: list[str]
+    one: Submitted, attempt: _Attempt, found: list[Found], exercise: Exercise, room: Path, notes: list[str]
 ) -> Submitted:
     work = [file for file in found if names.suffix(file.name) in WORK and not candidates.of_course(file.name)]
     elsewhere = {candidates.other_lab(file.name, exercise) for file in work}
@@ -283,7 +285,7 @@ def _choose(
     taken = []
     for file in in_lab or mine:
         try:
-            content = _content(file)
+            content = content_of(file)
         except OSError as error:
             notes.append(f"{file.name} cannot be read: {error.strerror}.")
             continue
@@ -300,9 +302,9 @@ def _choose(
     target = room / f"{_plain_stem(path.stem)}{names.suffix(best.name)}"
     target.write_bytes(best.content)
     others = {candidate.name for candidate in taken if candidate.work.present and candidate is not best}
-    _support(best, [one for one in found if one.name not in others], room, target.name, notes)
+    bring(best, [one for one in found if one.name not in others], room, target.name, notes)
     return replace(
-        one, file=target, folder=room, digest=_digest(room), remark=" ".join([sentence, *notes]).strip(),
+        one, file=target, folder=room, digest=digest_of(room), remark=" ".join([sentence, *notes]).strip(),
         blank=not best.work.written,
     )  # fmt: skip
 
@@ -312,19 +314,7 @@ def _plain_stem(stem: str) -> str:
     return stem if re.fullmatch(r"[\w][\w .()-]{0,80}", stem) and names.REPLACED not in stem else "exercise"
 
 
-def _content(file: _Found) -> bytes:
-    """The bytes of a regular file. Raises OSError, and ValueError with a sentence where it is too large."""
-    descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(descriptor, "rb") as source:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "it is no file any more")
-        content = source.read(LARGEST + 1)
-    if len(content) > LARGEST:
-        raise ValueError(f"{file.name} is larger than {LARGEST // 1_000_000} MB.")
-    return content
-
-
-def _nothing(attempt: _Attempt, found: Sequence[_Found], notes: Sequence[str]) -> str:
+def _nothing(attempt: _Attempt, found: Sequence[Found], notes: Sequence[str]) -> str:
     """Why there is no file to grade, in a sentence."""
     if found:
         kinds = names.listed(PurePosixPath(file.name).name for file in found)
@@ -336,41 +326,3 @@ def _nothing(attempt: _Attempt, found: Sequence[_Found], notes: Sequence[str]) -
     else:
         text = "There is no .py or .ipynb file of its own."
     return " ".join([text, *notes]).strip()
-
-
-def _support(best: Candidate, found: Sequence[_Found], room: Path, file: str, notes: list[str]) -> None:
-    """Copy what lies beside the exercise, and below: modules, packages, data. Other exercises and notebooks stay."""
-    base = PurePosixPath(best.name).parent
-    left, count, too_many = _SUPPORT, 0, 0
-    for one in sorted(found, key=lambda one: (names.suffix(one.name) != ".py", one.size, one.name)):
-        path = PurePosixPath(one.name)
-        if one.name == best.name or not path.is_relative_to(base) or candidates.of_course(str(path.relative_to(base))):
-            continue
-        inner = path.relative_to(base)
-        if path.suffix == ".ipynb" or str(inner) == file or inner.parts[0] in ("results", "labs"):
-            continue
-        if one.size > left or count >= _SUPPORT_FILES:
-            too_many += 1
-            continue
-        target = room / inner
-        try:
-            content = _content(one)
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with target.open("xb") as out:
-                out.write(content)
-        except (OSError, ValueError) as error:
-            notes.append(f"{one.name} was left out: {getattr(error, 'strerror', None) or error}.")
-            continue
-        left, count = left - len(content), count + 1
-    if too_many:
-        notes.append(f"{too_many} files beside it were left out: more than {_SUPPORT // 1_000_000} MB or "
-                     f"{_SUPPORT_FILES} files.")  # fmt: skip
-
-
-def _digest(folder: Path) -> str:
-    """A digest of the names and contents of all files in a folder of our own."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name, content = os.fsencode(path.relative_to(folder)), path.read_bytes()
-        digest.update(len(name).to_bytes(8, "big") + name + len(content).to_bytes(8, "big") + content)
-    return digest.hexdigest()

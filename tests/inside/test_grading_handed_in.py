@@ -439,6 +439,29 @@ def test_where_no_process_starts_the_exit_status_says_so(tmp_path: Path) -> None
     assert not (out / "grades.csv").exists() and (out / "marks.jsonl").read_bytes() == b""
 
 
+def test_a_fault_of_the_machine_is_no_mark(tmp_path: Path) -> None:
+    """The next run tries again."""
+    write(tmp_path / "class" / "eva.py", SOLVED)
+    program = (
+        f"import sys; sys.path.insert(0, {str(GRADING)!r})\n"
+        f"sys.path.insert(0, {str(cases.LABS)!r})\n"
+        "from course_grade import cli, pool, run\n"
+        "def grade(self, ones):\n"
+        "    for one in ones:\n"
+        "        yield pool.failed_report(one.name, self._task, 'It could not be graded, which is not its fault: x.')\n"
+        "pool.Pool.grade, run._trial = grade, lambda *_: ''\n"
+        f"sys.exit(cli.main(['class', '--lab', '02', '--unprotected', '--labs', {str(cases.LABS)!r}]))"
+    )
+    command = [sys.executable, "-B", "-c", program]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 1 and "1 of them could not be graded" in done.stderr, done.stderr
+    assert read(tmp_path / "class-grades")["eva"]["points"] == "0"
+    done = run_grader(tmp_path / "class", "--lab", LAB, "--unprotected", cwd=tmp_path)
+    assert done.returncode == 0 and read(tmp_path / "class-grades")["eva"]["percent"] == "100.0"
+
+
 def test_a_whole_download_is_graded_as_it_is(tmp_path: Path) -> None:
     zipped(tmp_path / "download.zip", {
         "Eva Bauer_11_assignsubmission_file_/exercise.py": SOLVED,

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from course_grade import candidates, likeness, names, submissions
+from course_grade import candidates, likeness, names, submissions, support
 from course_grade.submissions import Submitted
 
 from coursebox.core.paths import CHECKOUT
@@ -83,6 +83,17 @@ def test_what_an_exercise_brings_along(tmp_path: Path) -> None:
     assert "1 files beside it were left out: more than 10 MB or 200 files." in one.remark
 
 
+def test_what_is_laid_out_is_readable_for_whoever_gets_it(tmp_path: Path) -> None:
+    put(tmp_path / "class" / "eva" / "exercise.py")
+    put(tmp_path / "class" / "eva" / "utils" / "x.py", "").chmod(0o200 if os.geteuid() == 0 else 0o600)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    support.lay_out(find(tmp_path)["eva"].folder, scratch)
+    assert {path.name: path.stat().st_mode & 0o777 for path in scratch.rglob("*")} == {
+        "exercise.py": 0o644, "utils": 0o755, "x.py": 0o644,
+    }  # fmt: skip
+
+
 def test_a_file_of_the_class_brings_nothing_of_a_neighbour(tmp_path: Path) -> None:
     put(tmp_path / "class" / "eva.py")
     put(tmp_path / "class" / "tom.py")
@@ -144,6 +155,21 @@ def test_an_archive_in_an_archive_in_an_archive_stays_closed(tmp_path: Path) -> 
     found = find(tmp_path)
     assert [one.file is not None for one in found.values()] == [True, True, False, False]
     assert "an archive in an archive in an archive" in found["s2"].remark
+
+
+def test_archives_share_one_limit_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        submissions._Room, "__init__", lambda self, path: vars(self).update(path=path, opened=0, left=5000)
+    )
+    for name in ("a.zip", "b.zip", "c.zip"):
+        with zipfile.ZipFile(put(tmp_path / "class" / "eva" / name, b""), "w") as out:
+            out.writestr(f"{name}.txt", b"x" * 2000)
+    one = find(tmp_path)["eva"]
+    assert "c.zip cannot be opened: unpacked it is larger than" in one.remark and "b.zip cannot" not in one.remark
+    for number in range(9):
+        put(tmp_path / "class" / "tom" / f"{number}.zip", (tmp_path / "class" / "eva" / "a.zip").read_bytes())
+    assert "8.zip was not opened: there are more than 5 archives." in find(tmp_path)["tom"].remark
+    assert [path for path in tmp_path.glob("room*/*/archive-*")] == []
 
 
 def test_the_digest_follows_the_content(tmp_path: Path) -> None:
