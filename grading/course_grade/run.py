@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _OFTEN = 60.0  # seconds between two times that the results are written while the grading goes on
 NOT_ITS_FAULT = "not its fault"  # in the remark of a report that tells of the machine
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # signals that ask a program to end
 _TOO_LARGE = 400_000  # bytes of a file that is compared with others
 
 
@@ -102,11 +103,12 @@ class Class:
                 number = int(named.name)
                 one = self._setup.submissions[number]
                 report = tidy(replace(named, name=one.name))
-                if NOT_ITS_FAULT in report.remark:
-                    self.broken += 1  # of the machine: it is no mark, and the next run tries again
-                else:
-                    self._journal.add(_key(one), to_data(report))
-                self._reports[number] = report
+                with _undisturbed():  # what is in the journal is among the reports, and the other way round
+                    if NOT_ITS_FAULT in report.remark:
+                        self.broken += 1  # of the machine: it is no mark, and the next run tries again
+                    else:
+                        self._journal.add(_key(one), to_data(report))
+                    self._reports[number] = report
                 if sys.stderr.isatty():
                     say(f"\r{done} of {len(left)} graded, {self.seconds:.0f} s", end="")
                 if time.monotonic() > self._written + _OFTEN:
@@ -232,6 +234,16 @@ def _key(one: Submitted) -> tuple[str, int, str]:
 
 
 @contextmanager
+def _undisturbed() -> Iterator[None]:
+    """An interruption waits until what is inside has ended."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _interruptible() -> Iterator[None]:
     """A program that is told to end is interrupted, as by Ctrl-C: it writes what it has."""
 
@@ -328,7 +340,7 @@ def _grade(graded: Class, setup: Setup, task: Task, zygote: Zygote, seed_file: P
     except KeyboardInterrupt:
         interrupted = True
     seconds = graded.seconds
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _ENDING:
         signal.signal(number, signal.SIG_IGN)  # what is known is written now, and that takes no time
     written, rows = graded.write(), graded.rows()
     count = sum(row.report is not None for row in rows)
