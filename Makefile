@@ -8,7 +8,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .NOTPARALLEL:
 
 COURSE ?= course.toml
-export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP NAME FOLDER LAB OUT V
+export COURSE TARGETS MIRROR STRICT ACCEL CACHE FRESH KEEP NAME FOLDER LAB OUT STUDENT FORMAT RULES ROSTER TIMES AGAIN V
 
 # $(call verb,build|test,arguments of the command line)
 verb = @python=$$(tools/bootstrap $(1)); exec "$$python" -m coursebox $(2)
@@ -30,9 +30,14 @@ help: ## print this page
 ## NAME=21_x    for lab: the number and the topic of the new lab
 ## FRESH=1      for test and repro: prove anew what is proved already; for fetch: look again for what was substituted
 ## V=1          show the output of the tools
-## FOLDER=PLACE for grade: the submissions, a file or a folder for each student
+## FOLDER=PLACE for grade: the submissions, a file, a folder or an archive for each student, or a platform's download
 ## LAB=02       for grade: the lab, by its number or its whole name
 ## OUT=PLACE    for grade: where the results go, FOLDER-grades beside FOLDER unless named
+## STUDENT=NAME for grade: this student alone, again; several are separated by ;
+## FORMAT=NAME  for grade: moodle or canvas, a file that this platform imports
+## RULES=FILE   for grade: weights, a late rule, points by hand; grading.toml among the submissions unless named
+## ROSTER=FILE  for grade: the class list, a CSV file; TIMES=FILE: names and times of handing in
+## AGAIN=1      for grade: all anew, whatever was graded before
 
 .PHONY: ova
 ova: ## build dist/<name>-<version>.ova from course.toml and locks/

@@ -107,14 +107,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     verb("solutions", _solutions, "write the solved labs into dist/solutions")
     grade = verb("grade", _grade, "grade a folder of submissions of one lab, in a container of the image")
-    grade.usage = "coursebox grade [FOLDER] [--lab LAB] [--out FOLDER] [--course FILE] [-- options of course-grade]"
+    grade.usage = (
+        "coursebox grade [FOLDER] [--lab LAB] [--out FOLDER] [--student NAME] [--format moodle|canvas] [--rules FILE] "
+        "[--roster FILE] [--times FILE] [--again] [--course FILE] [-- options of course-grade]"
+    )
     grade.add_argument(
         "folder", nargs="?", type=Path, default=chosen.folder, metavar="FOLDER",
-        help="a file or a folder for each student (default: $FOLDER)",
+        help="a file, a folder or an archive for each student, or a platform's download (default: $FOLDER)",
     )  # fmt: skip
     grade.add_argument("--lab", default=chosen.lab, help="the lab: 02, or its whole name (default: $LAB)")
     grade.add_argument("--out", type=Path, default=chosen.out, metavar="FOLDER",
                        help="where the results go (default: $OUT, else FOLDER-grades beside FOLDER)")  # fmt: skip
+    grade.add_argument("--student", action="append", default=[*chosen.student], metavar="NAME",
+                       help="grade this student again, and nobody else (default: $STUDENT)")  # fmt: skip
+    grade.add_argument("--format", default=chosen.format, metavar="moodle|canvas",
+                       help="write what this platform imports, too (default: $FORMAT)")  # fmt: skip
+    for name, text in (
+        ("rules", "weights of parts, a late rule, points by hand: a TOML file"),
+        ("roster", "the class list: a CSV file of Moodle, of Canvas, or of your own"),
+        ("times", "names and times of handing in: a CSV file"),
+    ):
+        default = getattr(chosen, name)
+        grade.add_argument(f"--{name}", type=Path, default=default, metavar="FILE",
+                           help=f"{text} (default: ${name.upper()})")  # fmt: skip
+    grade.add_argument("--again", action="store_true", default=chosen.again, help="grade all anew (default: $AGAIN)")
     verb("bench", _bench, "measure the build and the machine")
     verb("repro", _repro, "build twice under different circumstances and compare")
     verb("lock", _lock, "resolve everything that goes in and write locks/")
@@ -194,9 +210,15 @@ def _solutions(options: argparse.Namespace) -> int:
 
 
 def _grade(options: argparse.Namespace) -> int:
-    from coursebox.grade import grade
+    from coursebox.grade import Tables, grade
 
-    return grade(_course(options), options.folder, options.lab, options.out, options.behind)
+    tables = Tables(options.rules, options.roster, options.times)
+    if options.format not in ("", "moodle", "canvas"):
+        raise CourseboxError(f"FORMAT={options.format} is not possible", hint="use FORMAT=moodle or FORMAT=canvas")
+    words = [f"--student={name}" for name in options.student]
+    words += [f"--format={options.format}"] if options.format else []
+    words += ["--again"] if options.again else []
+    return grade(_course(options), options.folder, options.lab, options.out, [*words, *options.behind], tables)
 
 
 def _bench(options: argparse.Namespace) -> None:

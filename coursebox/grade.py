@@ -1,6 +1,7 @@
 """Grade a folder of submissions: `course-grade` in a container of the course's image. This machine needs no torch.
 
-The container has no network, sees the submissions read-only, and can write into one folder of this machine.
+The container has no network, sees the submissions read-only, and can write into one folder of this machine. There lies
+the journal, too: when the container is killed, the next one goes on.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import csv
 import io
 import subprocess
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from coursebox.core.console import say
@@ -28,17 +30,44 @@ PATIENCE = 20.0  # seconds that an interrupted container has to end by itself
 DOCKER_FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127  # exit statuses of `docker run` and of tini
 
 
-def grade(course: Course, folder: Path | None, lab: str, out: Path | None = None, options: Sequence[str] = ()) -> int:
+@dataclass(frozen=True)
+class Tables:
+    """Files that the grader reads beside the submissions; None for one that is not used."""
+
+    rules: Path | None = None
+    roster: Path | None = None
+    times: Path | None = None
+
+    def mounted(self) -> dict[str, tuple[Path, str]]:
+        """Option of course-grade → the file here, and its path in the container. Raises CourseboxError."""
+        named = {"rules": self.rules, "roster": self.roster, "times": self.times}
+        found = {}
+        for option, file in named.items():
+            if file is None:
+                continue
+            if not file.is_file():
+                raise CourseboxError(f"there is no file {file}", hint=f"{option.upper()} names a file")
+            found[f"--{option}"] = (file.resolve(), f"/tables/{option}{file.suffix if file.suffix.isascii() else ''}")
+        return found
+
+
+def grade(
+    course: Course, folder: Path | None, lab: str, out: Path | None = None, options: Sequence[str] = (),
+    tables: Tables = Tables(),
+) -> int:  # fmt: skip
     """Grade the submissions of one lab in `folder`; the exit status of course-grade, 0 when all are graded.
 
-    lab: its number or its whole name. out: where the results go; FOLDER-grades beside FOLDER unless named. options:
-    further ones of course-grade. Raises CourseboxError when a setting is missing or wrong, when the engine has no image
-    of the course, and when no container starts.
+    folder: or an archive with a whole class. lab: its number or its name. out: where the results go, FOLDER-grades
+    beside it unless named. options: further ones of course-grade. A grading that was interrupted goes on with the
+    same folders. Raises CourseboxError when a setting is missing or wrong, when the engine has no image of the course,
+    and when no container starts.
     """
     submissions = _submissions(folder)
     if not lab:
         raise CourseboxError("no lab is named", hint="name its number: make grade FOLDER=… LAB=02")
-    grades = (out or submissions.parent / f"{submissions.name}-grades").resolve()
+    mounts = tables.mounted()
+    name = submissions.name if submissions.is_dir() else submissions.stem
+    grades = (out or submissions.parent / f"{name}-grades").resolve()
     image = f"{course.name}:{course.version}"
     ensure_engine()
     if not have_image(image):
@@ -46,7 +75,7 @@ def grade(course: Course, folder: Path | None, lab: str, out: Path | None = None
     with _folder_for(grades):
         say(f"‣ grading {submissions} with {image}; in the container it is {SUBMISSIONS}, and {grades} is {GRADES}")
         name = f"coursebox-grade-{uuid.uuid4().hex[:8]}"
-        status = _run(_command(image, name, submissions, grades, lab, options), name)
+        status = _run(_command(image, name, submissions, grades, lab, options, mounts), name)
     if status == DOCKER_FAILED:
         raise CourseboxError(f"no container of {image} starts; docker said why", hint="make doctor")
     if status in (NOT_EXECUTABLE, NOT_FOUND):
@@ -71,9 +100,10 @@ def _submissions(folder: Path | None) -> Path:
     """The folder of the submissions, absolute and without links: the engine looks for it by this path."""
     if folder is None:
         raise CourseboxError("no folder of submissions is named", hint="make grade FOLDER=… LAB=02")
-    if not folder.is_dir():
+    if not folder.is_dir() and not folder.is_file():
         raise CourseboxError(
-            f"there is no folder {folder}", hint="FOLDER names a folder with a file or a folder for each student"
+            f"there is no folder {folder}",
+            hint="FOLDER names a folder with a file or a folder for each student, or an archive of a class",
         )
     return folder.resolve()
 
@@ -97,8 +127,9 @@ def _folder_for(grades: Path) -> Iterator[None]:
 
 
 def _command(
-    image: str, name: str, submissions: Path, grades: Path, lab: str, options: Sequence[str]
-) -> list[str | Path]:
+    image: str, name: str, submissions: Path, grades: Path, lab: str, options: Sequence[str],
+    tables: Mapping[str, tuple[Path, str]],
+) -> list[str | Path]:  # fmt: skip
     """`docker run` for course-grade.
 
     root makes a user and namespaces for each submission. For namespaces it needs CAP_SYS_ADMIN; with it, Docker's
@@ -110,8 +141,10 @@ def _command(
         "--cap-add", "SYS_ADMIN", "--no-healthcheck", "--workdir", "/",
         *(["--gpus", "all"] if "--gpu" in options else []),
         "--mount", mount(submissions, SUBMISSIONS, readonly=True), "--mount", mount(grades, GRADES),
+        *(word for file, place in tables.values() for word in ("--mount", mount(file, place, readonly=True))),
         "--entrypoint", "/usr/bin/tini", image, "-s", "--",
-        COMMAND, SUBMISSIONS, f"--lab={lab}", f"--out={GRADES}", *options,
+        COMMAND, SUBMISSIONS, f"--lab={lab}", f"--out={GRADES}",
+        *(f"{option}={place}" for option, (_, place) in tables.items()), *options,
     ]  # fmt: skip
 
 

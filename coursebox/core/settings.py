@@ -26,6 +26,10 @@ def _words(value: object) -> object:
     return tuple(value.split()) if isinstance(value, str) else value
 
 
+def _students(value: object) -> object:
+    return tuple(filter(None, map(str.strip, value.split(";")))) if isinstance(value, str) else value
+
+
 def _bytes(value: object) -> object:
     """A size such as "20 GB", "500M" or "20", which is in GB."""
     if not isinstance(value, str):
@@ -93,6 +97,28 @@ class Settings(BaseSettings):
         default=None,
         validation_alias="OUT",
         description="for grade: where the results go; FOLDER-grades beside FOLDER unless named",
+    )
+    student: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_students)] = Field(
+        default=(),
+        validation_alias="STUDENT",
+        description="for grade: the students that alone are graded, again; several are separated by ;",
+    )
+    format: str = Field(
+        default="", validation_alias="FORMAT", description="for grade: moodle or canvas, a file that this one imports"
+    )
+    rules: Path | None = Field(
+        default=None,
+        validation_alias="RULES",
+        description="for grade: the file with weights, a late rule and points by hand",
+    )
+    roster: Path | None = Field(
+        default=None, validation_alias="ROSTER", description="for grade: the class list, a CSV file"
+    )
+    times: Path | None = Field(
+        default=None, validation_alias="TIMES", description="for grade: a CSV file with names and times of handing in"
+    )
+    again: Switch = Field(
+        default=False, validation_alias="AGAIN", description="1: grade all anew, whatever was graded before"
     )
     fresh: Switch = Field(
         default=False,

@@ -1,7 +1,13 @@
 """course-grade: grade a folder of submissions of one lab.
 
 cli.py          the command line
-submissions.py  the submissions in a folder
+run.py          one run: what is left to do, each result as it comes, the results at the end
+submissions.py  what was handed in, in whatever form: each thing gets a line
+candidates.py   which of several files was worked on
+support.py      what an exercise brings along
+archives.py     open a zip or tar archive, with limits
+lms.py          Moodle and Canvas: names of files, class lists, files to import
+names.py        names in any bytes
 pool.py         grade several at a time, collect the reports
 grader.py       one submission: the checks, on the trusted side
 zygote.py       the process that all students' processes are forked from; it knows nothing but torch
@@ -10,7 +16,11 @@ landlock.py     the kernel's access rules for unprivileged processes
 seccomp.py      the system calls that a student's process must not make
 watch.py        what all processes of a submission take together
 scratch.py      the folder of a submission: how full it may get, and how it is removed
+journal.py      each result on the disk at once, so that a grading can go on
+marks.py        from results to points: weights, a late rule, points by hand
+likeness.py     which submissions are alike, as a hint
 report.py       the table (CSV) and the page (HTML)
+feedback.py     a page for each student
 output.py       write the results as the owner of their folder
 
 The checks themselves are in the package `checking` in the folder of the labs (`--labs`).

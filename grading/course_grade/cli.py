@@ -5,7 +5,8 @@
 FOLDER holds a file or a folder for each student. Each submission runs in processes of its own. They have limits of
 time, memory, files and processes, no network, and access to nothing but their scratch folder. The checks are those
 that students have. The random inputs come from a seed that is drawn now and kept beside the results.
-Writes grades.csv, report.html and seed.txt.
+Each result is written at once: who interrupts a grading goes on with the same command. Writes grades.csv, report.html,
+feedback/, seed.txt and marks.jsonl.
 
 Exit status: 0 graded, 1 something that the instructor can mend, 2 wrong usage or no labs, 130 interrupted.
 """
@@ -14,57 +15,136 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import stat
 import sys
 import tempfile
-import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
-from course_grade import output, sandbox
-from course_grade.submissions import Submitted, find
+from course_grade import archives, lms, names, sandbox
+from course_grade.candidates import Exercise, read_exercise
+from course_grade.marks import Rules, RulesError, read_rules, read_times
+from course_grade.run import Setup, grade_class, say
+from course_grade.submissions import RULES, Submitted, find, ignored
 
 PROGRAM = "course-grade"
 INSTALLED_LABS = Path("/usr/share/coursebox/labs")
 LABS_OF_CHECKOUT = Path(__file__).resolve().parents[2] / "labs"
 
 
+# Of an archive that holds a whole class.
+CLASS = archives.Limits(size=4_000_000_000, number=20_000, depth=20, ratio=1000)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; SystemExit where there is nothing to grade or the usage is wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name in any bytes must not end the program
     parser = _parser()
     options = parser.parse_args(arguments)
     folder: Path = options.folder.resolve()
-    if not folder.is_dir():
+    if not folder.is_dir() and not folder.is_file():
         sys.exit(f"There is no folder {options.folder}.")
     labs: Path = (options.labs or _default_labs()).resolve()
     if not (labs / "checking" / "__init__.py").is_file():
-        print(f"There are no labs in {labs}: name the folder that holds `checking` with --labs.", file=sys.stderr)
+        say(f"There are no labs in {labs}: name the folder that holds `checking` with --labs.")
         return 2
-    lab_folder = _lab_folder(labs, options.lab)
-    if not (submissions := find(folder)):
-        sys.exit(f"There are no submissions in {options.folder}: files .py or .ipynb, or folders with one.")
+    exercise = read_exercise(_lab_folder(labs, options.lab))
+    if folder.is_dir() and not _has_work(folder):
+        sys.exit(f"There are no submissions in {options.folder}: files .py or .ipynb, archives, or folders with one.")
     if options.jobs < 1 or options.memory < 256 or options.seconds <= 0 or options.patience <= 0:
         parser.error("--jobs, --seconds and --patience must be positive, --memory at least 256")
     if options.seed_file and not options.seed_file.is_file():
         parser.error(f"--seed-file: there is no file {options.seed_file}; without the option a seed is drawn")
-    out: Path = (options.out or folder.parent / f"{folder.name}-grades").resolve()
+    out: Path = (options.out or folder.parent / f"{folder.name if folder.is_dir() else folder.stem}-grades").resolve()
     protection = sandbox.probe()
     if not protection.protects_files and not options.unprotected:
         sys.exit(
             "Submissions could change or delete your files: this kernel has no Landlock, and you are not root.\n"
             "Grade in a machine or container made for it, or add --unprotected."
         )
+    room = Path(tempfile.mkdtemp(prefix="handed-in-"))
     try:
-        return _grade(options, submissions, labs, lab_folder, out, protection)
+        rules, roster, times = _tables(options, folder, exercise)
+        submissions = find(_class_folder(folder, room), exercise, room / "copies", rules.best)
+        if not submissions:
+            sys.exit(f"There are no submissions in {options.folder}.")
+        students = _students(options.student, submissions)
+        setup = Setup(
+            options, submissions, exercise, labs, out, protection, rules, roster, times, students, (folder, room)
+        )
+        return grade_class(setup)
+    except (RulesError, lms.RosterError) as wrong:
+        say(str(wrong))
+        return 2
     except OSError as error:  # no place for the results or for temporary files
         place = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"{PROGRAM}: {place}{error.strerror or error}")
+        sys.exit(names.clean(f"{PROGRAM}: {place}{error.strerror or error}"))
+    except KeyboardInterrupt:
+        say("\ninterrupted; what was graded before is kept")
+        return 130
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def _has_work(folder: Path) -> bool:
+    """Whether something was handed in at all."""
+    return any(not ignored(path.name) and path.name != RULES for path in folder.iterdir())
+
+
+def _class_folder(folder: Path, room: Path) -> Path:
+    """The folder with the submissions; where the class is an archive, as a platform hands it out, that is opened."""
+    (room / "copies").mkdir()
+    if folder.is_dir():
+        return folder
+    try:
+        opened = archives.unpack(folder, room / "class", CLASS)
+    except archives.ArchiveError as why:
+        sys.exit(names.clean(f"{folder} cannot be opened: {why}."))
+    for note in opened.notes:
+        say(f"note: {folder.name}: {note}.")
+    inside = [path for path in (room / "class").iterdir() if not ignored(path.name)]
+    single = len(inside) == 1 and inside[0].is_dir() and not lms.of_moodle(inside[0].name)
+    return inside[0] if single else room / "class"
+
+
+def _tables(
+    options: argparse.Namespace, folder: Path, exercise: Exercise
+) -> tuple[Rules, lms.Roster | None, dict[str, datetime]]:
+    """The rules, the class list and the times of handing in. Raises RulesError and lms.RosterError."""
+    beside = folder / RULES
+    there = folder.is_dir() and (beside.exists() or beside.is_symlink())
+    if there and not options.rules and not stat.S_ISREG(beside.lstat().st_mode):
+        raise RulesError([f"{beside} is no file: rules are not read through a link."])
+    file = options.rules or (beside if there else None)
+    rules = read_rules(file, exercise) if file else Rules()
+    roster = lms.read_roster(options.roster) if options.roster else None
+    times = read_times(options.times) if options.times else {}
+    if roster and rules.late:
+        times = lms.times_of(roster, rules.late.deadline.tzinfo) | times
+    return rules, roster, times
+
+
+def _students(wanted: Sequence[str], submissions: Sequence[Submitted]) -> frozenset[str]:
+    """The names of the students that were named; ends the program with a sentence for one who is not there."""
+    found = set()
+    for name in wanted:
+        mine = {one.name for one in submissions if names.key(name) in (names.key(one.name), one.id)}
+        if not mine:
+            there = names.listed(dict.fromkeys(one.name for one in submissions), most=10)
+            sys.exit(names.clean(f"There is no submission of {name}. There are: {there}."))
+        found |= mine
+    return frozenset(found)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM, description="Grade a folder of submissions of one lab.", allow_abbrev=False
     )
-    parser.add_argument("folder", type=Path, help="a file or a folder for each student")
+    parser.add_argument("folder", type=Path, help="a file, a folder or an archive for each student")
     parser.add_argument("--lab", required=True, help="the lab: 02, or its whole name")
     parser.add_argument(
         "--labs", type=Path, metavar="FOLDER", help=f"the labs (default: {INSTALLED_LABS}, else those of the checkout)"
@@ -79,6 +159,16 @@ def _parser() -> argparse.ArgumentParser:
         "--patience", type=float, default=1.0, metavar="X", help="multiply the time limits of all checks"
     )
     parser.add_argument("--seed-file", type=Path, help="the seed of an earlier grading, to grade again alike")
+    parser.add_argument("--rules", type=Path, metavar="FILE", help=f"weights, late rule, … (default: FOLDER/{RULES})")
+    parser.add_argument(
+        "--roster", type=Path, metavar="FILE", help="the class list: a CSV of Moodle, Canvas or your own"
+    )
+    parser.add_argument("--times", type=Path, metavar="FILE", help="a CSV with a name and the time of handing in")
+    parser.add_argument("--format", choices=lms.FORMATS, help="write what this platform imports, too")
+    parser.add_argument(
+        "--student", action="append", default=[], metavar="NAME", help="grade this student again, and nobody else"
+    )
+    parser.add_argument("--again", action="store_true", help="grade all anew, whatever was graded before")
     parser.add_argument("--unprotected", action="store_true", help="grade even where files cannot be protected")
     return parser
 
@@ -94,75 +184,3 @@ def _lab_folder(labs: Path, name: str) -> Path:
     if not chosen:
         sys.exit(f"There is no lab {name}. There are: {', '.join(folder.name for folder in found)}.")
     return chosen[0]
-
-
-def _seed(file: Path) -> int:
-    """The seed in a file; a new one is drawn and kept where there is no file yet."""
-    try:
-        return output.kept_seed(file)
-    except ValueError:
-        sys.exit(f"{file} holds no seed: a number was expected.")
-
-
-def _grade(
-    options: argparse.Namespace,
-    submissions: Sequence[Submitted],
-    labs: Path,
-    lab_folder: Path,
-    out: Path,
-    protection: sandbox.Protection,
-) -> int:
-    """Grade all submissions and write the results into `out`; the exit status. Raises OSError."""
-    sys.dont_write_bytecode = True  # root could write it into the pristine labs
-    sys.path.insert(0, str(labs))
-    import torch  # here, since it takes seconds
-    from checking.cli import gpu_missing
-    from checking.loading import load_lab
-    from checking.preload import preload
-    from checking.processes import Limits
-
-    from course_grade.grader import Task
-    from course_grade.pool import Pool
-    from course_grade.report import page, table
-    from course_grade.zygote import Zygote
-
-    torch.set_num_threads(1)
-    preload("optim, matplotlib")  # once for all submissions
-    data = os.environ.get("PYTORCH_DATA_DIR")
-    # The zygote comes before the seed and the lab's checks: from here on, a child knows more than a student may.
-    hidden = [options.folder, out, *([options.seed_file] if options.seed_file else [])]
-    memory = options.memory << 20
-    zygote = Zygote(protection, labs, Path(data).resolve() if data else None, hidden, memory)
-    try:
-        sandbox.keep_memory_private()
-        limits = Limits(memory=memory, processes=sandbox.most_processes(protection))
-        with tempfile.TemporaryDirectory(prefix="trial-") as folder:
-            zygote.trial(Path(folder), limits)
-        kinds = ("check", *(("experiment",) if options.targets else ()), *(("gpu",) if options.gpu else ()))
-        lab = load_lab(lab_folder)
-        output.make_folder(out)  # now: what is wrong with it must not show after an hour of grading
-        seed_file = (options.seed_file or out / "seed.txt").absolute()
-        seed = _seed(seed_file)
-        task = Task(lab, seed, kinds, limits, options.patience, options.seconds, gpu_missing() if options.gpu else "")
-        for note in protection.notes():
-            print(f"note: {note}", file=sys.stderr)
-        begin = time.monotonic()
-        reports = []
-        for report in Pool(zygote, protection, task, options.jobs).grade(submissions):
-            reports.append(report)
-            line = f"{len(reports)} of {len(submissions)} graded, {time.monotonic() - begin:.0f} s"
-            if sys.stderr.isatty():
-                print(f"\r{line}", end="", file=sys.stderr, flush=True)
-    except KeyboardInterrupt:
-        print("\ninterrupted; no grades were written", file=sys.stderr)
-        return 130
-    finally:
-        zygote.close()
-    order = {submitted.name: number for number, submitted in enumerate(submissions)}
-    reports.sort(key=lambda report: order[report.name])
-    seconds = time.monotonic() - begin
-    output.write(out / "grades.csv", table(lab, reports))
-    output.write(out / "report.html", page(lab, reports, protection.notes(), seconds))
-    print(f"{chr(13) if sys.stderr.isatty() else ''}{len(reports)} submissions graded in {seconds:.1f} s")
-    print(f"  {out / 'report.html'}\n  {out / 'grades.csv'}\n  {seed_file}   keep it from students")
-    return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from checking.forkserver import ForkServer
-from checking.lab import Kind, Lab
+from checking.lab import Check, Kind, Lab
 from checking.outcome import CheckFailed
 from checking.processes import Limits, Remote
 from checking.report import plain
@@ -24,7 +24,10 @@ _COMPUTING = 60.0  # seconds that the trusted side may compute for one check, be
 
 @dataclass(frozen=True)
 class CheckResult:
-    """The result of one check of one submission, as plain data; `seconds` is the time that it took."""
+    """The result of one check of one submission, as plain data; `seconds` is the time that it took.
+
+    name: of the check in check.py. counts: whether it gives a point; a rule on the form gives none.
+    """
 
     parts: tuple[str, ...]
     kind: str
@@ -32,6 +35,8 @@ class CheckResult:
     status: str
     text: str
     seconds: float
+    name: str = ""
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,29 @@ class Report:
     seconds: float
 
     @property
-    def passed(self) -> int:
-        """How many checks passed."""
-        return sum(result.status == "passed" for result in self.results)
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the lab that have results, in their order."""
+        return tuple(dict.fromkeys(result.parts[0] for result in self.results))
 
-    def of_part(self, part: str) -> tuple[int, int]:
-        """How many checks of a part passed, and how many there are; skipped ones do not count."""
-        mine = [result for result in self.results if result.parts[0] == part and result.status != "skipped"]
-        return sum(result.status == "passed" for result in mine), len(mine)
+    @property
+    def passed(self) -> int:
+        """How many points there are, one for each check that passed."""
+        return sum(self.of_part(part)[0] for part in self.parts)
+
+    @property
+    def count(self) -> int:
+        """How many points there could be."""
+        return sum(self.of_part(part)[1] for part in self.parts)
+
+    def of_part(self, part: str, kinds: Sequence[str] = ("check", "experiment", "gpu")) -> tuple[int, int]:
+        """The points of a part, and how many there could be; what was skipped does not count.
+
+        A rule on the form is a condition: a part that breaks it has no points.
+        """
+        mine = [one for one in self.results if one.parts[0] == part and one.kind in kinds and one.status != "skipped"]
+        broken = any(one.status == "failed" for one in self.results if one.parts[0] == part and not one.counts)
+        passed = sum(one.status == "passed" for one in mine if one.counts)
+        return 0 if broken else passed, sum(one.counts for one in mine)
 
 
 @dataclass(frozen=True)
@@ -70,13 +90,23 @@ class Task:
 def _check_result(result: Result) -> CheckResult:
     text = "not yet" if result.status == "not yet" else plain(result)
     check = result.check
-    return CheckResult(check.parts, check.kind, check.title, result.status, text, result.seconds)
+    return CheckResult(
+        check.parts, check.kind, check.title, result.status, text, result.seconds, check.name, _counts(check)
+    )
+
+
+def _counts(check: Check) -> bool:
+    return check.rule is None
+
+
+def _not_run(check: Check, why: str) -> CheckResult:
+    return CheckResult(check.parts, check.kind, check.title, "failed", why, 0.0, check.name, _counts(check))
 
 
 def failed_report(name: str, task: Task, remark: str, seconds: float = 0.0) -> Report:
     """A report in which nothing passed; `seconds` is the time that it took to see that."""
     plan = Plan(task.lab, kinds=task.kinds)
-    results = tuple(CheckResult(c.parts, c.kind, c.title, "failed", remark, 0.0) for c in plan.checks())
+    results = tuple(_not_run(check, remark) for check in plan.checks())
     return Report(name, results, remark, seconds)
 
 
@@ -113,7 +143,7 @@ def grade(name: str, file: Path | None, task: Task, sandbox: ForkServer, scratch
         if time.monotonic() - begin > task.seconds:
             remark = f"Stopped after {task.seconds:.0f} s; what was not reached counts as failed."
             rest = plan.checks()[len(results) :]
-            results += [CheckResult(c.parts, c.kind, c.title, "failed", "not reached in time", 0.0) for c in rest]
+            results += [_not_run(check, "not reached in time") for check in rest]
             break
     return Report(name, tuple(results), remark, time.monotonic() - begin)
 

@@ -46,12 +46,13 @@ def make_folder(folder: Path) -> None:
 def write(file: Path, text: str) -> None:
     """Write `text` in UTF-8 to `file` (absolute), whole or not at all. Raises OSError.
 
-    A link in the place of the file is replaced, not followed.
+    A link in the place of the file is replaced, not followed. What UTF-8 cannot hold (surrogates) is written as an
+    escape: no text of a submission may stop the results.
     """
     with as_owner_of(file.parent):
         part = file.with_name(f".{file.name}.{secrets.token_hex(4)}.part")
         try:
-            with part.open("x", encoding="utf-8", newline="") as out:  # "x": never through a link
+            with part.open("x", encoding="utf-8", errors="backslashreplace", newline="") as out:  # never through a link
                 out.write(text)
             part.replace(file)
         finally:

@@ -7,7 +7,6 @@ import json
 import os
 import resource
 import select
-import shutil
 import signal
 import tempfile
 import time
@@ -22,9 +21,9 @@ from .grader import Report, Task, failed_report, from_data, grade, to_data
 from .sandbox import Protection, keep_memory_private
 from .scratch import remove
 from .submissions import Submitted
+from .support import lay_out
 from .zygote import Zygote
 
-_HELPERS = 2_000_000  # bytes of other Python files that a submission may bring along
 _SLACK = 60.0  # seconds that a grader may take beyond the time of its submission
 _GRADER = 3 << 30  # bytes that a grader may reserve beyond what it starts with
 _ENDING = 5.0  # seconds within which the processes of a sandbox end
@@ -33,13 +32,8 @@ _ATTEMPTS = 2
 
 
 def _lay_out(submitted: Submitted, scratch: Path) -> None:
-    """Fill the scratch folder with the Python files that a submission brings along."""
-    room = _HELPERS
-    for path in sorted(submitted.folder.glob("*.py")) if submitted.folder else []:
-        if path != submitted.file and path.is_file() and not path.is_symlink() and path.stat().st_size <= room:
-            room -= path.stat().st_size
-            with contextlib.suppress(OSError):  # a file that nobody can read is missing for this submission alone
-                shutil.copyfile(path, scratch / path.name)
+    """Fill the scratch folder with what a submission brings along."""
+    lay_out(submitted.folder, scratch)
 
 
 def _computed_too_long(_number: int, _frame: FrameType | None) -> None:

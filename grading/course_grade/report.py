@@ -6,33 +6,44 @@ import csv
 import io
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from html import escape
 
 from checking.lab import Lab
 
 from .grader import CheckResult, Report
+from .likeness import Pair
+from .lms import guarded, number
+from .marks import Mark, Row
+
+NOT_YET = "Not graded yet: run the same command again."
 
 
-def table(lab: Lab, reports: Sequence[Report]) -> str:
-    """CSV: one line for each submission: name, points, percent, each part, remark, seconds."""
+def table(lab: Lab, rows: Sequence[Row]) -> str:
+    """CSV for a spreadsheet program: one line for each submission. It begins with a byte order mark, for umlauts.
+
+    Each part has two columns: what was reached, and of how much. A cell with text is never taken for a formula.
+    """
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["submission", "passed", "checks", "percent", *map(lab.tag, lab.parts), "remark", "seconds"])
-    for report in reports:
-        parts = ["{}/{}".format(*report.of_part(part)) for part in lab.parts]
-        count = _counted(report)
-        percent = round(100 * report.passed / count, 1) if count else 0.0
-        name = f"'{report.name}" if report.name.startswith(("=", "+", "-", "@")) else report.name  # no formula
-        writer.writerow([name, report.passed, count, percent, *parts, report.remark, round(report.seconds, 1)])
-    return out.getvalue()
+    writer = csv.writer(out)
+    parts = [name for part in lab.parts for name in (lab.tag(part), f"{lab.tag(part)} of")]
+    head = ["submission", "id", "points", "of", "percent", "passed", "checks", *parts, "late", "comment", "remark"]
+    writer.writerow([*map(guarded, head), "seconds"])
+    for row in rows:
+        cells: list[object] = [guarded(row.submitted.name), guarded(row.submitted.id)]
+        if row.report is None or row.mark is None:
+            cells += [""] * (5 + len(parts) + 2)
+        else:
+            report, mark = row.report, row.mark
+            cells += [number(mark.points), number(mark.of), f"{mark.percent:f}", report.passed, report.count]
+            cells += [count for part in lab.parts for count in report.of_part(part)]
+            cells += [guarded(mark.late), guarded(mark.comment)]
+        cells += [guarded(row.remark), round(row.report.seconds, 1) if row.report else ""]
+        writer.writerow(cells)
+    return f"\ufeff{out.getvalue()}"
 
 
-def _counted(report: Report) -> int:
-    return sum(one.status != "skipped" for one in report.results)
-
-
-_STYLE = """
+STYLE = """
 :root { --line: #d9dee5; --ink: #1d2733; --soft: #5c6b7a; --good: #2f855a; --bad: #c0392b; --paper: #fff; }
 @media (prefers-color-scheme: dark) {
   :root { --line: #38424e; --ink: #e4e9ee; --soft: #9aa7b4; --good: #68c08b; --bad: #ef8376; --paper: #161b21; }
@@ -71,28 +82,80 @@ pre { margin: .2rem 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size
 """
 
 
-def page(lab: Lab, reports: Sequence[Report], notes: Sequence[str], seconds: float, when: float | None = None) -> str:
-    """The whole class on one page that needs no other file."""
-    percents = [100 * report.passed / max(1, _counted(report)) for report in reports]
+def page(
+    lab: Lab, rows: Sequence[Row], notes: Sequence[str], seconds: float, pairs: Sequence[Pair] = (), held: str = "",
+    when: float | None = None,
+) -> str:  # fmt: skip
+    """The whole class on one page that needs no other file.
+
+    notes: sentences for the one who grades, such as what is not protected here. pairs: submissions that are alike.
+    held: what was protected.
+    """
+    graded = [row for row in rows if row.mark is not None]
+    percents = [float(row.mark.percent) for row in graded if row.mark is not None]
+    reports = [row.report for row in graded if row.report is not None]
     stamp = time.strftime("%Y-%m-%d %H:%M", time.localtime(when))
-    median = f"median {statistics.median(percents):.0f} %" if percents else ""
+    median = f" · median {statistics.median(percents):.0f} %" if percents else ""
+    waiting = f" · {len(rows) - len(graded)} not graded yet" if len(graded) < len(rows) else ""
     pieces = [
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>Lab {escape(lab.name)}</title><style>{_STYLE}</style>",
+        f"<title>Lab {escape(lab.name)}</title><style>{STYLE}</style>",
         f"<h1>Lab {escape(lab.number)} · {escape(lab.name[3:].replace('_', ' '))}</h1>",
-        f"<p class=soft>{len(reports)} submissions · {median} · {stamp} · graded in {seconds:.0f} s</p>",
+        f"<p class=soft>{len(rows)} submissions{waiting}{median} · {stamp} · graded in {seconds:.0f} s</p>",
         *(f"<p class=note>{escape(note)}</p>" for note in notes),
+        f"<p class=soft>{escape(held)}</p>" if held else "",
         "<h2>Points</h2>",
         _histogram(percents),
         "<h2>What was difficult</h2>",
+        _parts(lab, reports),
         _difficulty(lab, reports),
         "<h2>Submissions</h2>",
-        _overview(lab, reports),
+        _overview(lab, rows),
+        *_alike(lab, pairs),
         "<h2>Details</h2>",
-        *(_details(lab, number, report) for number, report in enumerate(reports)),
+        *(_details(lab, number, row) for number, row in enumerate(rows)),
         "</html>",
     ]
     return "\n".join(pieces) + "\n"
+
+
+def _alike(lab: Lab, pairs: Sequence[Pair]) -> list[str]:
+    """The pairs that are alike, as a hint."""
+    if not pairs:
+        return []
+    rows = ["<tr><th>submission<th>submission<th class=number>the same<th>parts"]
+    for pair in pairs:
+        parts = ", ".join(lab.tag(part) for part in pair.parts)
+        rows.append(
+            f"<tr><td>{escape(pair.first)}<td>{escape(pair.second)}<td class=number>{100 * pair.share:.0f} %"
+            f"<td class=soft>{escape(parts)}"
+        )
+    said = (
+        "A hint to a person, not a proof: look at both before you think of anyone. Names, comments and layout are not "
+        "compared, nor what the course ships or what more than ten students have. A short task has few right answers."
+    )
+    return [
+        "<h2>Which are alike</h2>",
+        f"<p class=soft>{said}</p>",
+        f"<div class=wide><table>{''.join(rows)}</table></div>",
+    ]
+
+
+def _parts(lab: Lab, reports: Sequence[Report]) -> str:
+    """The share of the points that the class reached in each part, the most difficult first."""
+    shares = []
+    for part in lab.parts:
+        both = [report.of_part(part) for report in reports]
+        if of := sum(of for _, of in both):
+            full = sum(passed == of for passed, of in both if of)
+            shares.append((sum(passed for passed, _ in both) / of, full, part))
+    rows = ["<tr><th>part<th>reached<th class=number><th class=number>with all points"]
+    for share, full, part in sorted(shares, key=lambda one: one[0]):
+        rows.append(
+            f"<tr><td>{escape(lab.tag(part))}<td>{_bar(share)}<td class=number>{100 * share:.0f} %"
+            f"<td class=number>{full} of {len(reports)}"
+        )
+    return f"<div class=wide><table>{''.join(rows)}</table></div>"
 
 
 def _histogram(percents: Sequence[float]) -> str:
@@ -112,8 +175,8 @@ def _bar(share: float) -> str:
 def _difficulty(lab: Lab, reports: Sequence[Report]) -> str:
     """How many passed each check, and the mistake that was made most often."""
     rows = ["<tr><th>part<th>check<th>passed<th class=number><th>most frequent mistake"]
-    for number, check in enumerate(reports[0].results if reports else ()):
-        ones = [report.results[number] for report in reports]
+    for place, check in enumerate(reports[0].results if reports else ()):
+        ones = [report.results[place] for report in reports]
         share = sum(one.status == "passed" for one in ones) / len(ones)
         rows.append(
             f"<tr><td>{escape(lab.tag(check.parts[0]))}<td>{escape(check.title)}<td>{_bar(share)}"
@@ -134,36 +197,53 @@ def _most_frequent(ones: Sequence[CheckResult]) -> str:
     return f"{sentence} ({said.count(sentence)})"
 
 
-def _overview(lab: Lab, reports: Sequence[Report]) -> str:
+def _overview(lab: Lab, rows: Sequence[Row]) -> str:
     heads = "".join(f"<th title='{escape(tag)}'>{escape(tag.split()[0])}" for tag in map(lab.tag, lab.parts))
-    rows = [f"<tr><th>submission<th class=number>points<th>{heads}<th>remark"]
-    for number, report in enumerate(reports):
-        count = _counted(report)
+    lines = [f"<tr><th>submission<th class=number>points<th>{heads}<th>remark"]
+    for place, row in enumerate(rows):
+        link = f"<tr><td><a href='#s{place}'>{escape(row.submitted.name)}</a>"
+        if row.report is None or row.mark is None:
+            lines.append(f"{link}<td><td>{'<td>' * len(lab.parts)}<td class=soft>{escape(row.remark)}")
+            continue
         cells = []
         for part in lab.parts:
-            passed, of = report.of_part(part)
+            passed, of = row.report.of_part(part)
             look = "all" if passed == of else "none" if passed == 0 else ""
             cells.append(f"<td class='{look}'>{passed}/{of}")
-        rows.append(
-            f"<tr><td><a href='#s{number}'>{escape(report.name)}</a><td class=number>{report.passed}/{count}"
-            f"<td>{_bar(report.passed / max(1, count))}{''.join(cells)}"
-            f"<td class=soft>{escape(report.remark)}"
+        lines.append(
+            f"{link}<td class=number>{points_of(row.mark)}"
+            f"<td>{_bar(min(1.0, float(row.mark.percent) / 100))}{''.join(cells)}"
+            f"<td class=soft>{escape(' '.join(filter(None, (row.mark.said, row.remark))))}"
         )
-    return f"<div class=wide><table>{''.join(rows)}</table></div>"
+    return f"<div class=wide><table>{''.join(lines)}</table></div>"
 
 
-def _details(lab: Lab, number: int, report: Report) -> str:
+def points_of(mark: Mark) -> str:
+    """The points as people write them: 12.5/16."""
+    return f"{number(mark.points)}/{number(mark.of)}"
+
+
+def result_rows(lab: Lab, results: Sequence[CheckResult], hidden: Collection[str] = ()) -> str:
+    """A table's rows for the checks of one submission; those in `hidden` are not told, but for how they went."""
     rows = []
-    for one in report.results:
+    for one in results:
         look = "yet" if one.status == "not yet" else one.status
-        said = f"<pre>{escape(one.text)}</pre>" if one.status not in ("passed", "not yet") else ""
+        secret = one.name in hidden
+        title = "a check that is not shown" if secret else one.title
+        said = "" if secret or one.status in ("passed", "not yet") else f"<pre>{escape(one.text)}</pre>"
         rows.append(
-            f"<tr><td class=soft>{escape(lab.tag(one.parts[0]))}<td class={look}>{escape(one.title)}{said}"
+            f"<tr><td class=soft>{escape(lab.tag(one.parts[0]))}<td class={look}>{escape(title)}{said}"
             f"<td class=number>{one.seconds:.1f} s"
         )
-    remark = f" · <span class=soft>{escape(report.remark)}</span>" if report.remark else ""
-    points = f"{report.passed}/{_counted(report)}"
+    return "".join(rows)
+
+
+def _details(lab: Lab, place: int, row: Row) -> str:
+    remarks = [row.mark.said, row.mark.comment, row.remark] if row.mark else [row.remark]
+    remark = f" · <span class=soft>{escape(' '.join(filter(None, remarks)))}</span>" if any(remarks) else ""
+    points = points_of(row.mark) if row.mark else "not graded yet"
+    rows = result_rows(lab, row.report.results) if row.report else ""
     return (
-        f"<details id=s{number}><summary>{escape(report.name)} · {points}{remark}</summary>"
-        f"<div class=wide><table>{''.join(rows)}</table></div></details>"
+        f"<details id=s{place}><summary>{escape(row.submitted.name)} · {points}{remark}</summary>"
+        f"<div class=wide><table>{rows}</table></div></details>"
     )

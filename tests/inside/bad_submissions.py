@@ -18,10 +18,10 @@ from course_grade.sandbox import Protection  # noqa: E402
 
 LAB = "02_neighbours"
 FIRST = "nearest_classification"
-CHECKS = cases.lab(LAB).of_kind("check")
+CHECKS = [check for check in cases.lab(LAB).of_kind("check") if check.function is not None]  # a rule gives no point
 ALL = len(CHECKS)
-RULES = sum(check.function is None for check in CHECKS)  # they look at the text and run nothing
-LESS_FIRST = ALL - 2  # the two checks that call the first part fail; the rule on its form may pass
+RULES = 0  # points where nothing runs
+LESS_FIRST = ALL - 2  # the two checks that call the first part fail
 
 
 def instead_of(part: str, body: str) -> str:

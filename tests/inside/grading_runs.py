@@ -20,12 +20,17 @@ DELIVERED = "COURSEBOX_TEST_GRADING" in os.environ
 COMMAND = ["/usr/local/bin/course-grade"] if DELIVERED else [sys.executable, "-m", "course_grade"]
 
 
+ENVIRONMENT = os.environ | {
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONPATH": "" if DELIVERED else str(GRADING),
+}
+
+
 def run_grader(folder: Path, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = "" if DELIVERED else str(GRADING)
     return subprocess.run(
         [*COMMAND, str(folder), "--labs", str(cases.LABS), *options],
-        cwd=cwd, env=environment, capture_output=True, text=True, timeout=900, check=False,
+        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
 
@@ -36,5 +41,5 @@ def write(folder: Path, name: str, text: str | bytes) -> None:
 
 
 def rows(out: Path) -> dict[str, dict[str, str]]:
-    read = csv.DictReader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8")))
+    read = csv.DictReader(io.StringIO((out / "grades.csv").read_text(encoding="utf-8-sig")))
     return {row["submission"]: row for row in read}

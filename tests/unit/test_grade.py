@@ -36,6 +36,7 @@ elif words[0] == "run":
         time.sleep(30)
     sys.exit(int(open(here + "/status").read()))
 """
+SETTINGS = ("FOLDER", "LAB", "OUT", "STUDENT", "FORMAT", "RULES", "ROSTER", "TIMES", "AGAIN")
 ODD_NAMES = ["class", "my class", "a,b", "a:b", 'say "hi"', "it's", "a,b: \"c\" $HOME 'd'", "größe", "new\nline", "-x"]
 
 
@@ -80,7 +81,7 @@ class Engine:
 def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     engine = Engine(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    for name in ("DOCKER_HOST", "FOLDER", "LAB", "OUT", "COURSE"):
+    for name in ("DOCKER_HOST", "COURSE", *SETTINGS):
         monkeypatch.delenv(name, raising=False)
     return engine
 
@@ -251,11 +252,50 @@ def test_settings_come_from_the_environment_or_from_options(
     assert engine.started[-2:] == ["--lab=03", "--out=/grades"]
 
 
+def test_rules_lists_and_students_go_into_the_container(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, rules, roster = made(tmp_path / "class"), tmp_path / "my, rules.toml", tmp_path / "list.csv"
+    rules.touch()
+    roster.touch()
+    for name, value in (("RULES", rules), ("STUDENT", " Eva Bauer; Tom "), ("FORMAT", "moodle"), ("AGAIN", "1")):
+        monkeypatch.setenv(name, str(value))
+    assert cli.main(["grade", str(folder), "--lab", "02", "--roster", str(roster), "--", "--jobs", "2"]) == 0
+    assert engine.mounts["/tables/rules.toml"] == (str(rules), True)
+    assert engine.mounts["/tables/roster.csv"] == (str(roster), True)
+    assert engine.started[engine.started.index("--out=/grades") + 1 :] == [
+        "--rules=/tables/rules.toml", "--roster=/tables/roster.csv",
+        "--student=Eva Bauer", "--student=Tom", "--format=moodle", "--again", "--jobs", "2",
+    ]  # fmt: skip
+
+
+def test_the_download_of_a_class_is_mounted_as_a_file(engine: Engine, course: Course, tmp_path: Path) -> None:
+    download = tmp_path / "class.zip"
+    download.touch()
+    assert grade.grade(course, download, "02") == 0
+    assert engine.mounts["/submissions"] == (str(download), True)
+    assert engine.mounts["/grades"] == (str(tmp_path / "class-grades"), False)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rules", "nowhere.toml"], "error: there is no file nowhere.toml\n  hint: RULES names a file"),
+        (["--format", "excel"], "error: FORMAT=excel is not possible\n  hint: use FORMAT=moodle or FORMAT=canvas"),
+    ],
+)
+def test_wrong_options_are_said(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert cli.main(["grade", str(made(tmp_path / "class")), "--lab", "02", *words]) == 1
+    assert capsys.readouterr().err.strip() == said
+
+
 def test_make_hands_on_names_as_they_are(tmp_path: Path) -> None:
     """The recipe names no setting: they travel through the environment, where nothing splits them."""
     shown = tmp_path / "Makefile"
     text = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
-    shown.write_text(text + '\nshow:\n\t@printf "%s|" "$$FOLDER" "$$LAB" "$$OUT"\n', encoding="utf-8")
-    words = ['FOLDER=it\'s, a "class": 2', "LAB=02", "OUT=a b"]
+    shown.write_text(text + '\nshow:\n\t@printf "%s|" "$$FOLDER" "$$LAB" "$$OUT" "$$STUDENT"\n', encoding="utf-8")
+    words = ['FOLDER=it\'s, a "class": 2', "LAB=02", "OUT=a b", "STUDENT=O'Hara, Tom; x"]
     done = subprocess.run(["make", "--file", shown, "show", *words], capture_output=True, text=True, check=True)
-    assert done.stdout == 'it\'s, a "class": 2|02|a b|'
+    assert done.stdout == "it's, a \"class\": 2|02|a b|O'Hara, Tom; x|"

@@ -135,7 +135,7 @@ def test_help_lists_every_verb() -> None:
     assert sorted(listed) == sorted(VERBS)
     phony = re.findall(r"^\.PHONY: (\S+)$", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(phony) == sorted(VERBS)
-    for setting in ("COURSE", "MIRROR", "STRICT", "ACCEL", "V", "FOLDER", "LAB", "OUT"):
+    for setting in ("COURSE", "MIRROR", "STRICT", "ACCEL", "V", "FOLDER", "LAB", "OUT", "STUDENT", "FORMAT", "RULES"):
         assert f"  {setting}=" in printed
 
 

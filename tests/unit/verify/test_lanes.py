@@ -162,7 +162,7 @@ BUILDS = {"build", "content/test_other_course.py", *EDITED_LAB}
 OF_VM = {"vm", *(f"content/test_{name}.py" for name in ("course", "machine", "packages"))}
 OF_IMAGE = {*CONTAINER, *EDITED_LAB, *(f"content/test_{name}.py" for name in ("course", "packages"))}
 EACH_LAB, OF_LABS = both(*LABS), both(*lanes.OF_LABS)
-GRADING = ("test_grading.py", "test_grading_attacks.py", "test_grading_modes.py")
+GRADING = ("test_grading.py", "test_grading_attacks.py", "test_grading_handed_in.py", "test_grading_modes.py")
 SELFTEST = both(*(name for name in lanes.OF_LABS if name.startswith("test_selftest")))
 INSIDE = {"labs-vm": {name for name in EACH_LAB | OF_LABS if name.startswith("labs-vm")},
           "labs-cuda": {name for name in EACH_LAB | OF_LABS if name.startswith("labs-cuda")}}  # fmt: skip
@@ -213,12 +213,7 @@ def test_the_delivered_lab_counts_in_its_tree(checkout: Checkout) -> None:
 
 def test_files_that_come_and_go_in_the_labs_open_what_lists_them(checkout: Checkout) -> None:
     found = checkout.opened(delivered=delivered(SHAPE))
-    assert found == {
-        *OF_VM,
-        *OF_IMAGE,
-        *EVERY_BYTE,
-        *both("test_examples.py", *GRADING),
-    }
+    assert found == {*OF_VM, *OF_IMAGE, *EVERY_BYTE, *both("test_examples.py", *GRADING)}
 
 
 def test_what_the_labs_share_opens_all_labs(checkout: Checkout) -> None:
@@ -298,7 +293,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("vm", "system", {*OF_VM, *ACCEPTANCE, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "entry", {*OF_VM, *EVERY_BYTE}),
     ("vm", "selftest", {*OF_VM, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-vm"])}),
-    ("vm", "grading", {*OF_VM, *EVERY_BYTE, *(both(*GRADING) & INSIDE["labs-vm"])}),
+    ("vm", "grading", {*OF_VM, *EVERY_BYTE, *(f"labs-vm/{file}" for file in GRADING)}),
     ("vm", "labs", {*OF_VM, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "disk", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
     ("vm", "ovf", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
@@ -306,7 +301,7 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("cuda", "system", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "entry", {*OF_IMAGE, *EVERY_BYTE}),
     ("cuda", "selftest", {*OF_IMAGE, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-cuda"])}),
-    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, *(both(*GRADING) & INSIDE["labs-cuda"])}),
+    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, *(f"labs-cuda/{file}" for file in GRADING)}),
     ("cuda", "labs", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "config", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
     ("cuda", "file", EVERY_BYTE),
