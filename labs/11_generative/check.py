@@ -20,7 +20,7 @@ lab.forbid(
     names=["conv_transpose1d", "ConvTranspose1d", "conv_transpose2d", "fold", "autograd"],
     why="it is the answer",
 )
-lab.forbid("kl_gaussian", names=["distributions", "kl_divergence"], why="the formula is the exercise")
+lab.forbid("kl_gaussian", names=["distributions", "kl_divergence"], why="in this part the formula is the exercise")
 
 SIZES = [(5, 3), (1, 7), (4, 1)]  # N, D
 
@@ -59,6 +59,12 @@ def copies_of_the_filter_add_up(student, rng):
                         x, w, stride, add=False, order=-1
                     ),
                     "the stride is not used": poured(x, w, 1),
+                    "the input channels are averaged; the copies of all of them add up": want / c,
+                    "the copies are laid side by side, without an overlap": poured(x, w, size)
+                    if stride != size
+                    else want[:0],
+                    "only the first input channel is used": poured(x[:, :1], w[:1], stride),
+                    "the places of x are in reversed order": poured(x.flip(2), w, stride),
                     "the kernel's two channel axes are exchanged: w is C × K × S": poured(x, w.transpose(0, 1), stride)
                     if c == k
                     else want[:0],
@@ -117,7 +123,7 @@ def denoising_problem(rng, n, d):
 def watch_denoising(student, x, share, w, v):
     loss, calls, seen, made, gradients, recorded = student.run(watched_loss, x, share, w, v)
     require(calls == (1, 1), f"encode was called {calls[0]} times and decode {calls[1]} times, instead of once each")
-    require(recorded, "the loss does not know where it came from", likely="a detach, no_grad, or .item() on the way")
+    require(recorded, "the loss does not know where it came from: a detach, no_grad, or .item() on the way")
     expect(seen.shape, x.shape)
     return loss, seen, made, gradients
 
@@ -143,12 +149,31 @@ def distance_from_the_whole_image(student, rng):
                     "the sum, not the mean": error.sum(),
                     "a sum over the numbers of a row, not a mean": error.sum(1).mean(),
                     "the mean for each row, not over all": error.mean(1),
+                    "the absolute error; the square is asked for": error.sqrt().mean(),
+                    "half the squared error": error.mean() / 2,
+                    "the square of the mean error, not the mean of the squares": (made - x).mean() ** 2,
+                    "the binary cross-entropy; the squared error is asked for": F.binary_cross_entropy_with_logits(
+                        made, x
+                    ),
                     "the root of the error; the square is asked for": error.mean().sqrt(),
                 },
             )
             leaves = [w.clone().requires_grad_(), v.clone().requires_grad_()]
             again = F.mse_loss(torch.tanh(seen @ leaves[0]) @ leaves[1], x)
             expect(gradients, torch.autograd.grad(again, leaves), names=("gradient of the encoder", "of the decoder"))
+
+
+def _damage(seen, x, deleted):
+    """What was done to the numbers in the place of a deletion; "" where it cannot be told."""
+    values, ratio = seen[deleted], seen / x
+    if (values == values[0]).all():
+        return f"damaged numbers became {values[0]:.4g}; a damaged number is 0"
+    if (ratio - ratio[0, 0]).abs().max() < 1e-4:
+        return f"all numbers are multiplied by {ratio[0, 0]:.4g}; a damaged number is 0"
+    kept = seen[~deleted]
+    if (seen - x)[deleted].std() > 0.05 and not (values == 0).any() and (len(kept) == 0 or kept.ne(0).all()):
+        return "noise was added; a damaged number is 0"
+    return ""
 
 
 @lab.check("denoising_loss")
@@ -167,7 +192,7 @@ def deleted_at_random(student, rng):
                     "what is not deleted has changed, or what is deleted is not 0",
                     likely="the kept numbers are scaled by 1/(1 − share), as dropout does"
                     if scaled.all()
-                    else "noise was added; a damaged number is 0",
+                    else _damage(seen, x, deleted),
                 )
             part = deleted.double().mean().item()
             require(
@@ -210,17 +235,18 @@ def drawn(student, mu, log_var):
 @lab.check("reparameterise")
 def draws_with_mean_and_variance(student, rng):
     """the mean and the standard deviation of many draws"""
-    mu, log_var = torch.tensor([0.0, 3.0, -1000.0, 1.0]), torch.tensor([0.5, -3.0, 4.0, -1000.0])
+    mu, log_var = torch.tensor([0.0, 3.0, -1000.0, 1.0]), torch.tensor([0.5, -3.0, 4.0, -60.0])
     n = 20_000
     z = student.reparameterise(mu.expand(n, 4).contiguous(), log_var.expand(n, 4).contiguous())
     expect(z.shape, (n, 4))
     error = (z.double() - mu)[:, :3]
-    std = error.square().mean(0).sqrt()
+    std = error.std(0)
     want = (log_var / 2).exp().double()[:3]
-    own = "a random number for each number of mu"
-    require(not (error[0] == error).all(), "all rows get the same noise", likely=own)
+    require(error.ne(0).any(), "z is mu: there is no noise")
+    expect(error.isfinite().all().item(), True, look="the standard deviation is exp(log_var / 2)")
+    require(not (error[0] == error).all(), "all rows get the same noise; each number of mu has its own")
     related = (error[:, :2] / want[:2]).T.corrcoef()[0, 1].abs()
-    require(related < 0.1, "the numbers of a row get the same noise", likely=own)
+    require(related < 0.1, "the numbers of a row get the same noise; each has its own")
     expect(
         std,
         want,
@@ -229,14 +255,25 @@ def draws_with_mean_and_variance(student, rng):
             "the standard deviation is exp(log_var): that is the variance": want**2,
             "the standard deviation is log_var": log_var[:3].double().abs(),
             "the noise has the standard deviation 1/√12: rand is uniform, not normal": want / math.sqrt(12),
-            "the noise has mean ½: rand is uniform, not normal": want / math.sqrt(3),
             "the standard deviation is that of exp(−log_var)": 1 / want,
+            "the ½ belongs into the exponent: exp(log_var / 2)": want**2 / 2,
+            "log_var is taken for a logarithm to the base 10": 10 ** (log_var[:3].double() / 2),
+            "the noise is not scaled: it has the standard deviation 1 everywhere": torch.ones(3, dtype=float64),
         },
     )
-    expect(error.mean(0) / want, torch.zeros(3, dtype=float64), atol=0.05, look="the mean should be mu")
-    expect(z[:, 3], torch.ones(n), look="a variance of exp(−1000) is none: z is mu")
+    expect(
+        error.mean(0),
+        torch.zeros(3, dtype=float64),
+        atol=0.05 * want.max().item(),
+        mistakes={
+            "mu is missing: the draws have the mean 0": -mu[:3].double(),
+            "mu is subtracted": -2 * mu[:3].double(),
+        },
+    )
+    expect(z[:, 3], torch.ones(n), look="a variance of exp(−60) is next to none: z is mu")
     far = (error / want).abs() > 2
-    require(0.03 < far.double().mean() < 0.06, "the noise is not normal", likely="torch.randn_like, not rand")
+    share = far.double().mean().item()
+    require(0.03 < share < 0.06, f"{100 * share:.1f} % of the noise is beyond 2 standard deviations, expected 4.6 %")
 
 
 @lab.check("reparameterise")
@@ -249,8 +286,7 @@ def autograd_passes_the_draw(student, rng):
             expect(z, z if isinstance(z, torch.Tensor) and z.shape == mu.shape else mu)
             require(
                 gradients is not None and None not in gradients,
-                "autograd does not find mu and log_var behind z",
-                likely="torch.normal and .sample() cut the way; write z as a formula",
+                "autograd does not find mu and log_var behind z (torch.normal and .sample() cut the way)",
             )
             expect(gradients, (torch.ones(n, d, dtype=float64), (z - mu) / 2), names=("dz/dmu", "dz/dlog_var"))
 
@@ -275,8 +311,7 @@ def divergence_of_torch(student, rng):
                 mistakes={
                     "the factor ½ is missing": 2 * want,
                     "that is the mean over the D numbers, not the sum": want / d,
-                    "that is the mean over the rows; each row has its own": want.mean(),
-                    "that is the sum over the rows; each row has its own": want.sum(),
+                    "one number for all rows; each row has its own": want.mean(),
                     "the sum goes over the rows, not over the D numbers": kl_gaussian(mu.T, s.T),
                     "one number for each term: the sum over the D numbers is missing": kl_gaussian(
                         mu.reshape(-1, 1), s.reshape(-1, 1)
@@ -286,6 +321,16 @@ def divergence_of_torch(student, rng):
                     "the term −1 is missing": want + d / 2,
                     "the sign of log σ² is wrong": want + s.sum(1),
                     "µ is not squared": want + (mu - mu**2).sum(1) / 2,
+                    "that is −KL": -want,
+                    "the term µ² is missing": want - (mu**2).sum(1) / 2,
+                    "the term σ² is missing": want - s.exp().sum(1) / 2,
+                    "the term log σ² is missing": want + s.sum(1) / 2,
+                    "the term −1 has the wrong sign": want + d,
+                    "σ in the place of σ²": want + ((s / 2).exp() - s.exp()).sum(1) / 2,
+                    "the ½ is at µ² alone": want + (s.exp() - 1 - s).sum(1) / 2,
+                    "the term −1 is counted once for a row, not for each number": want + (d - 1) / 2
+                    if d > 1
+                    else want[:0],
                     "that is the divergence of N(0, I) from q, the other way round": reverse,
                 },
             )
@@ -322,11 +367,16 @@ def sum_over_the_pixels(student, rng):
                 mistakes={
                     "that is the cost: the log-likelihood has the other sign": -terms.sum(1),
                     "that is the mean over the pixels: a log-likelihood is a sum": terms.mean(1),
-                    "that is the mean over everything; each row has its own": terms.mean(),
-                    "that is the sum over everything; each row has its own": terms.sum(),
+                    "one number for all rows; each row has its own": terms.mean(),
                     "the sum goes over the rows, not over the pixels": terms.sum(0),
                     "the sum over the pixels is missing": terms,
                     "only the pixels that are 1 count: (1 − x) log(1 − p) is missing": (x * p.log()).sum(1),
+                    "x and 1 − x are exchanged": (x * (1 - p).log() + (1 - x) * p.log()).sum(1),
+                    "the second term has the wrong sign": (x * p.log() - (1 - x) * (1 - p).log()).sum(1),
+                    "only the pixels that are 0 count: x log p is missing": ((1 - x) * (1 - p).log()).sum(1),
+                    "the logarithm is to the base 2, not the natural one": terms.sum(1) / math.log(2),
+                    "the probabilities themselves: their logarithm is missing": (x * p + (1 - x) * (1 - p)).sum(1),
+                    "that is the likelihood: its logarithm is asked for": terms.sum(1).exp(),
                     "σ is applied twice": -F.binary_cross_entropy_with_logits(p, x, reduction="none").sum(1),
                     "that is the squared error": -((p - x) ** 2).sum(1),
                 },
@@ -361,7 +411,10 @@ def slope_of_the_divergence(student, rng):
     """its gradient: µ and ½ (σ² − 1)"""
     mu, s = rng.normal(3, 2, dtype=float64), rng.normal(3, 2, dtype=float64)
     got = student.run(slopes, "kl_gaussian", [mu, s], [])
-    require(got is not None, "autograd finds no way back to mu and log_var", likely="a detach, or no_grad")
+    require(
+        got is not None,
+        "autograd finds no way back to mu and log_var: a detach, no_grad, .item() or numpy cuts the way",
+    )
     expect(got, (mu, (s.exp() - 1) / 2), names=("gradient of mu", "of log_var"))
 
 
@@ -370,7 +423,9 @@ def slope_of_the_likelihood(student, rng):
     """its gradient with respect to the logits: x − σ(logits)"""
     logits, x = rng.normal(3, 2, dtype=float64), rng.uniform(3, 2, dtype=float64)
     got = student.run(slopes, "bernoulli_log_likelihood", [logits], [x])
-    require(got is not None, "autograd finds no way back to the logits", likely="a detach, or no_grad")
+    require(
+        got is not None, "autograd finds no way back to the logits: a detach, no_grad, .item() or numpy cuts the way"
+    )
     expect(got, (x - logits.sigmoid(),), names=("gradient of the logits",))
 
 
@@ -400,17 +455,30 @@ def called(student, *arguments):
     got, asked, codes, gradients = student.run(bound, *arguments)
     require(
         sorted(asked) == ["encode", "log_likelihood"],
-        f"what was called: {', '.join(asked) or 'nothing'}",
-        likely="one encode and one log_likelihood, for all rows together",
+        f"what was called: {', '.join(asked) or 'nothing'}; expected once encode and once log_likelihood, for all rows",
     )
-    require(gradients is not None, "the bound does not know where it came from", likely="a detach, or no_grad")
+    require(
+        gradients is not None,
+        "the bound does not know where it came from: a detach, no_grad, .item() or numpy cuts the way",
+    )
     return got, codes[0], gradients
+
+
+def bound_slopes(setting, leaves, own=(True, True), divergence=True):
+    """The gradients of the bound with respect to w, log_var and v; `own` and `divergence`: which ways are open."""
+    x, mu, spread, noise = setting
+    where, width = x @ leaves[0].T, leaves[1].expand(len(x), -1)
+    code = (where if own[0] else mu) + ((width if own[1] else spread.expand(len(x), -1)) / 2).exp() * noise
+    value = Independent(Normal(code @ leaves[2].T, 1.0), 1).log_prob(x).sum()
+    value = value - (kl_gaussian(where, width).sum() if divergence else 0)
+    found = torch.autograd.grad(value, leaves, allow_unused=True)
+    return tuple(torch.zeros_like(w) if g is None else g for w, g in zip(leaves, found, strict=True))
 
 
 @lab.check("elbo")
 def likelihood_minus_divergence(student, rng):
     """the log-likelihood of the code that was drawn, minus the divergence"""
-    for n, d, latent in (6, 5, 2), (1, 3, 4), (3, 4, 3):
+    for n, d, latent in (6, 5, 3), (1, 3, 4), (3, 4, 2):
         x, v = rng.normal(n, d, dtype=float64), rng.normal(d, latent, dtype=float64)
         w, spread = rng.normal(latent, d, dtype=float64), rng.normal(latent, dtype=float64)
         with case(f"{n} rows of {d} numbers, codes of {latent}"):
@@ -419,7 +487,7 @@ def likelihood_minus_divergence(student, rng):
             fit = Independent(Normal(z @ v.T, 1.0), 1).log_prob(x)
             kl = kl_gaussian(mu, spread.expand(n, -1))
             expect(z, z if z.shape == mu.shape else mu)
-            require((z != mu).all(), "the code is mu itself", likely="z is drawn: reparameterise(mu, log_var)")
+            require((z != mu).all(), "the code is mu itself; it should be drawn")
             expect(
                 got,
                 fit - kl,
@@ -427,22 +495,41 @@ def likelihood_minus_divergence(student, rng):
                     "the divergence is added; it is subtracted": fit + kl,
                     "the sign is wrong: that is the loss": kl - fit,
                     "the divergence is missing": fit,
-                    "the mean over the rows; each row has its own": (fit - kl).mean(),
+                    "one number for all rows; each row has its own": (fit - kl).mean(),
                     "the mean divergence of all rows in place of the row's own": fit - kl.mean(),
                     "the divergence is divided by the size of the code": fit - kl / latent,
+                    "the divergence is counted twice": fit - 2 * kl,
+                    "half of the divergence": fit - kl / 2,
+                    "the sum of the divergences of all rows in place of the row's own": fit - kl.sum(),
+                    "the likelihood is the mean of all rows": fit.mean() - kl,
+                    "that is the divergence alone": -kl,
+                    "the divergence is that of the drawn code alone; it has a closed form": fit
+                    - (Normal(mu, (spread / 2).exp()).log_prob(z) - Normal(torch.zeros_like(z), 1.0).log_prob(z)).sum(
+                        1
+                    ),
+                    "the divergence is taken at z, not at mu": fit - kl_gaussian(z, spread.expand(n, -1)),
+                    "the divergence is the other way round": fit
+                    - kl_divergence(Normal(0 * mu, 1.0), Normal(mu, (spread / 2).exp().expand(n, -1))).sum(1),
                 },
                 look="log_likelihood(x, z), then the divergence for mu and log_var",
             )
             leaves = differentiable(w, spread, v)
-            noise = (z - mu) / (spread / 2).exp()
-            code = x @ leaves[0].T + (leaves[1] / 2).exp() * noise
-            again = Independent(Normal(code @ leaves[2].T, 1.0), 1).log_prob(x).sum()
-            again = again - kl_gaussian(x @ leaves[0].T, leaves[1].expand(n, -1)).sum()
+            setting = x, mu, spread, (z - mu) / (spread / 2).exp()
             expect(
-                gradients,
-                torch.autograd.grad(again, leaves),
+                tuple(torch.zeros_like(w) if g is None else g for w, g in zip(leaves, gradients, strict=True)),
+                bound_slopes(setting, leaves),
                 names=("dw", "dlog_var", "dv"),
-                look="a detach on the way: the gradient passes through z and through the divergence",
+                mistakes={
+                    "z is cut off from log_var by a detach on the way": lambda s=setting, w=leaves: bound_slopes(
+                        s, w, (True, False)
+                    ),
+                    "z is cut off from the encoder by a detach on the way": lambda s=setting, w=leaves: bound_slopes(
+                        s, w, (False, False)
+                    ),
+                    "the divergence is cut off by a detach on the way": lambda s=setting, w=leaves: bound_slopes(
+                        s, w, divergence=False
+                    ),
+                },
             )
 
 
@@ -456,7 +543,17 @@ def bound_of_a_probability_that_is_known(student, rng):
     variance = 1 / (1 + v.square().sum(0))  # the columns of v are orthogonal, so the posterior has no covariance
     rows = x.expand(n, d).contiguous()
     right = variance[:, None] * v.T
-    got, _, _ = called(student, rows, right, variance.log(), v)
+    got, z, _ = called(student, rows, right, variance.log(), v)
+    expect(
+        z.std(0),
+        variance.sqrt(),
+        rtol=0.05,
+        mistakes={
+            "the code has the standard deviation exp(log_var): that is the variance": variance,
+            "the code has the standard deviation 1, whatever log_var says": torch.ones(latent, dtype=float64),
+            "all rows have the same code: each should have a draw of its own": torch.zeros(latent, dtype=float64),
+        },
+    )
     error = 5 * got.std().item() / math.sqrt(n) + 1e-6
     gap = (got.mean() - exact).item()
     require(abs(gap) < error, f"at the true posterior the mean of {n} bounds is {gap:+.3f} from the exact log p(x)")
@@ -543,7 +640,8 @@ def scaled_and_shifted(student, rng):
                 "the network sees only the kept columns; the others are 0 and stay in their place": x[:, mask],
             },
         )
-        a, b = net(x * mask).chunk(2, 1)
+        both = net(x * mask)
+        a, b = both.chunk(2, 1)
         whole = x * a.exp() + b
         expect(
             got,
@@ -556,6 +654,16 @@ def scaled_and_shifted(student, rng):
                 "the factor is a, it should be exp(a)": torch.where(mask, x, x * a + b),
                 "the shift is scaled, too: x · exp(a) + b": torch.where(mask, x, (x + b) * a.exp()),
                 "that is the inverse": torch.where(mask, x, (x - b) * (-a).exp()),
+                "the factor is exp(−a), it should be exp(a)": torch.where(mask, x, x * (-a).exp() + b),
+                "b is subtracted": torch.where(mask, x, x * a.exp() - b),
+                "b is not used": torch.where(mask, x, x * a.exp()),
+                "a is not used": torch.where(mask, x, x + b),
+                "the others are lost: x · exp(a) + b with the x that net saw": torch.where(mask, x, b),
+                "the kept numbers are 0 in the result": whole * ~mask,
+                "a and b take turns among the columns; a is the first half, b the second": torch.where(
+                    mask, x, x * both[:, ::2].exp() + both[:, 1::2]
+                ),
+                "the factor is a sigmoid of a, it should be exp(a)": torch.where(mask, x, x * a.sigmoid() + b),
             },
         )
         expect(
@@ -563,6 +671,14 @@ def scaled_and_shifted(student, rng):
             log_det,
             mistakes={
                 "the sum of all a: those of the kept numbers count nothing": a.sum(1),
+                "the log-determinant has the wrong sign": -log_det,
+                "the sum of |a|: log |det J| is a sum of a, with their signs": (a.abs() * ~mask).sum(1),
+                "the mean of the others' a, not the sum": log_det / (~mask).sum().clamp(min=1),
+                "those of the kept numbers are summed: the others count": (a * mask).sum(1),
+                "the sum of b; the factors are exp(a)": (b * ~mask).sum(1),
+                "half of the log-determinant": log_det / 2,
+                "the sum over the rows; each row has its own": (a * ~mask).sum(0),
+                "one number for each place: the sum over the D numbers is missing": a * ~mask,
                 "the determinant itself: its logarithm is asked for": log_det.exp(),
                 "the sum of exp(a): the logarithm of a product is a sum of logarithms": (a.exp() * ~mask).sum(1),
                 "the mean of a, not the sum": log_det / len(mask),
@@ -604,10 +720,26 @@ def back_to_where_it_came_from(student, rng):
             got, seen = student.run(backward_watched, y, mask, weights)
             require(len(seen) == 1, f"the network was called {len(seen)} times, instead of once")
             a, b = net(x * mask).chunk(2, 1)
+
+            def undone(what, y=y, mask=mask, net=net):
+                scale, shift = net(what).chunk(2, 1)
+                return torch.where(mask, y, (y - shift) * (-scale).exp())
+
+            hidden = "the network should see what it saw on the way there: the kept numbers, the others 0; it saw "
             expect(
                 got,
                 x,
                 mistakes={
+                    hidden + "all of y": lambda f=undone, y=y: f(y),
+                    hidden + "the others": lambda f=undone, y=y, mask=mask: f(y * ~mask),
+                    "a and b are exchanged: a comes first": torch.where(mask, y, (y - a) * (-b).exp()),
+                    "b is added again; the inverse subtracts": torch.where(mask, y, (y + b) * (-a).exp()),
+                    "b is not undone": torch.where(mask, y, y * (-a).exp()),
+                    "the factor is not undone": torch.where(mask, y, y - b),
+                    "it is divided by a, it should be by exp(a)": torch.where(mask, y, (y - b) / a),
+                    "the kept numbers are 0 in the result": (y - b) * (-a).exp() * ~mask,
+                    "nothing is undone: that is y": y,
+                    "the kept numbers are moved, and the others kept": torch.where(mask, (y - b) * (-a).exp(), y),
                     "shift and scale are undone in the wrong order: the shift came last, so it goes first": torch.where(
                         mask, y, y * (-a).exp() - b
                     ),
@@ -615,9 +747,6 @@ def back_to_where_it_came_from(student, rng):
                     "that is the way there, once more": torch.where(mask, y, y * a.exp() + b),
                     "the kept numbers are moved, too": (y - b) * (-a).exp(),
                 },
-                look=""
-                if torch.equal(seen[0], y * mask)
-                else "the network should see what it saw on the way there: the kept numbers, the others 0",
             )
 
 
@@ -675,6 +804,13 @@ def change_of_variables(student, rng):
                     "that is log p(x); −log p(x) is asked for": -want,
                     "the log-determinants have the wrong sign": -log_p + log_det,
                     "the log-determinants are missing": -log_p,
+                    "the log-determinants have the wrong sign, and it is log p(x)": log_p - log_det,
+                    "only the first layer's log-determinant counts; they add up": -log_p - log_dets[0],
+                    "the log-determinants are averaged; they add up": -log_p - log_det / depth,
+                    "the sum of the log-determinants of all rows in place of the row's own": -log_p - log_det.sum(),
+                    "the constant is log 2π for each number; it is ½ log 2π": want + constant,
+                    "the constant has the wrong sign": want - 2 * constant,
+                    "a square is missing: the density has ½ z²": 0.5 * z.sum(1) + constant - log_det,
                     "only the last layer's log-determinant counts; they add up": -log_p - log_dets[-1],
                     "the constant of the normal density, ½ log 2π for each number, is missing": want - constant,
                     "the constant is counted once; every number of a row has one": want - constant + constant / d,
@@ -686,17 +822,25 @@ def change_of_variables(student, rng):
                         Normal(torch.zeros(d, dtype=float64), 1.0), 1
                     ).log_prob(x)
                     - log_det,
-                    "the mean over the rows; each row has its own": want.mean(),
+                    "one number for all rows; each row has its own": want.mean(),
                     "a mean over the numbers of a row, not a sum": (0.5 * (z.square() + math.log(2 * math.pi))).mean(1)
                     - log_det,
                 },
             )
-            require(gradients is not None, "autograd finds no way to the networks", likely="a detach, or no_grad")
+            require(
+                gradients is not None,
+                "autograd finds no way to the networks: a detach, no_grad, .item() or numpy cuts the way",
+            )
             leaves = differentiable(*weights)
             again, dets = through(x, masks, [wild(each) for each in leaves])
             expect(
                 gradients,
-                torch.autograd.grad((0.5 * again.square().sum(1) - dets.sum(0)).sum(), leaves),
+                torch.autograd.grad((0.5 * again.square().sum(1) - dets.sum(0)).sum(), leaves, retain_graph=True),
+                mistakes={
+                    "the log-determinants are cut off by a detach on the way": lambda again=again, leaves=leaves: (
+                        torch.autograd.grad(0.5 * again.square().sum(), leaves, retain_graph=True)
+                    ),
+                },
                 look="a detach on the way: the gradient passes through all layers",
             )
 

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 11 · Auto-encoders, VAE, flows
 #
-# There are no classes in this lab. A network learns what digits look like by squeezing them through a few numbers, by
-# repairing damage, and as a probability, from which you draw digits that nobody wrote.
+# A network learns what digits look like by squeezing them through a few numbers, by repairing damage, and as a
+# probability, from which you draw digits that nobody wrote.
 #
 # Rows are samples and do not influence each other. Autograd must be able to pass through every function.
 
@@ -67,14 +67,14 @@ def denoising_loss(encode: Callable, decode: Callable, x: Tensor, share: float) 
 # %% [markdown]
 # ## A code with a distribution
 #
-# Give the decoder a random code, and often no digit comes out: where no image has its code, nothing was learnt. In a
+# In a
 # *variational* auto-encoder (Kingma and Welling, 2014) codes are drawn: z ~ N(0, I) first, then x from p(x | z). The
 # encoder says which z may have made x, q(z | x) = N(µ, diag σ²), and returns µ and log σ². Both networks learn by
 # making a lower bound of log p(x) large,
 #
 #     ELBO = E[log p(x | z)] − KL(q(z | x) ‖ N(0, I)),   z ~ q(z | x).
 #
-# Here one z for each row stands for the expectation. The gradient with respect to µ and log σ² has to pass through z.
+# Here one z for each row stands for the expectation.
 
 
 # %%
@@ -93,7 +93,7 @@ def reparameterise(mu: Tensor, log_var: Tensor) -> Tensor:
 def kl_gaussian(mu: Tensor, log_var: Tensor) -> Tensor:
     """The Kullback–Leibler divergence of N(mu, diag(exp(log_var))) from N(0, I), in closed form.
 
-    mu, log_var: N × D. Returns N numbers, each a sum over D terms.
+    mu, log_var: N × D. Returns N numbers, each a sum over D terms. Finite for mu of ±1000 and log_var of −1000, too.
 
     Hint: for D = 1 it is ½ (µ² + σ² − 1 − log σ²). My version has 79 characters.
     """
@@ -121,7 +121,7 @@ def elbo(encode: Callable, log_likelihood: Callable, x: Tensor) -> Tensor:
     """The evidence lower bound of log p(x) for each row, with one drawn code for each.
 
     x: N × D. `encode(x)` returns mu and log_var; `log_likelihood(x, z)` returns log p(x | z), N numbers. Call each
-    once. Returns N numbers.
+    once. The divergence is the one in closed form. Returns N numbers.
 
     Hint: the two functions above. My version has 110 characters.
     """
