@@ -67,9 +67,28 @@ def states(x, h0, w_x, w_h, b):
 # The simplest cell
 
 
+def _identity(x):
+    return x
+
+
+def _recursion(arguments, squash=torch.tanh, where="all"):
+    """The states with a mistake."""
+    x, h, w_x, w_h, b = arguments
+    found = []
+    for row in x:
+        if where == "input":
+            h = torch.tanh(F.linear(row, w_x, b)) + F.linear(h, w_h)
+        else:
+            h = F.linear(row, w_x, b) + F.linear(h, w_h)
+            h = h if where == "shown" else squash(h)
+        found.append(torch.tanh(h) if where == "shown" else h)
+    return torch.stack(found)
+
+
 def _states_case(student, rng, t, n, d, h):
     x, h0 = rng.normal(t, n, d, dtype=float64), rng.normal(n, h, dtype=float64)
     w_x, w_h, b, _ = weights(rng, 1, d, h)
+    a = x, h0, w_x, w_h, b
     got = student.rnn_forward(x, h0, w_x, w_h, b)
     want = states(x, h0, w_x, w_h, b)
     expect(
@@ -84,6 +103,17 @@ def _states_case(student, rng, t, n, d, h):
                 (h0[None], want[:-1])
             ).detach(),
             "only the last state is returned": want[-1].detach(),
+            "h0 is among the states; the first is h_1": lambda: torch.cat((h0[None], want)).detach(),
+            "there is a σ in the place of tanh": lambda: _recursion(a, torch.sigmoid),
+            "there is a ReLU in the place of tanh": lambda: _recursion(a, torch.relu),
+            "tanh is missing": lambda: _recursion(a, _identity),
+            "tanh is taken of the input alone; it belongs around the whole sum": lambda: _recursion(a, where="input"),
+            "the state that is carried on is missing its tanh": lambda: _recursion(a, where="shown"),
+            "the input is not used": lambda: states(0 * x, h0, w_x, w_h, b).detach(),
+            "the state is not used": lambda: states(x, h0, w_x, 0 * w_h, b).detach(),
+            "the bias is subtracted": lambda: states(x, h0, w_x, w_h, -b).detach(),
+            "the sequence is read from its end": lambda: states(x.flip(0), h0, w_x, w_h, b).detach(),
+            "all steps read the first row of x": lambda: states(x[:1].expand_as(x), h0, w_x, w_h, b).detach(),
         },
     )
 
@@ -123,7 +153,7 @@ def autograd_passes(student, rng):
     )
     w_x, w_h, b, _ = weights(rng, 1, 2, 5)
     got = student.run(gradient_of_forward, x, h0, w_x, w_h, b, dl_dh)
-    require(got is not None, "the states do not know where they came from", "a detach, no_grad or .data on the way")
+    require(got is not None, "the states do not know where they came from: a detach, no_grad or .data cuts the way")
     expect(got, _gradients(x, h0, w_x, w_h, b, dl_dh), names=NAMES, look="a detach, no_grad or .data on the way")
 
 
@@ -143,11 +173,27 @@ def _by_hand(x, h0, w_x, w_h, h, dl_dh, *, carry=1.0, transposed=False, slope="n
     ds = torch.zeros_like(h)
     arriving = torch.zeros_like(h0)
     for k in range(time - 1, -1, -1):
-        inner = {"now": 1 - h[k] ** 2, "before": 1 - before[k] ** 2, "none": torch.ones_like(h0)}[slope]
+        inner = {
+            "now": 1 - h[k] ** 2,
+            "before": 1 - before[k] ** 2,
+            "none": torch.ones_like(h0),
+            "sigmoid": h[k] * (1 - h[k]),
+            "twice": 1 - h[k].tanh() ** 2,
+            "root": 1 - h[k],
+        }.get(slope, 1 - h[k] ** 2)
         ds[k] = (dl_dh[k] + carry * arriving) * inner
+        if slope == "direct":
+            ds[k] = dl_dh[k] * inner + arriving
+        if slope == "carried":
+            ds[k] = dl_dh[k] + arriving * inner
         arriving = torch.einsum("nj,ji->ni", ds[k], w)
     used = {"all": slice(None), "first": slice(0, 1), "last": slice(time - 1, None)}[steps]
-    states_used = before if outer == "before" else h
+    states_used = before if outer in ("before", "zero") else h
+    if outer == "zero":
+        states_used = torch.cat((0 * h0[None], h[:-1]))
+    if outer == "start":
+        arriving = ds[0]
+        states_used = before
     return (
         torch.einsum("tnh,tnd->hd", ds[used], x[used]),
         torch.einsum("tnh,tnk->hk", ds[used], states_used[used]),
@@ -174,6 +220,17 @@ def _gradients_case(student, rng, t, n, d, h):
             "the carried gradient went through w_h transposed": wrong(transposed=True),
             "tanh′ was taken at the state before, not at the state of this step": wrong(slope="before"),
             "tanh′ is missing": wrong(slope="none"),
+            "that is σ′, h (1 − h); tanh′ is 1 − h²": wrong(slope="sigmoid"),
+            "tanh is applied to h again; h is its result already": wrong(slope="twice"),
+            "tanh′ is 1 − h², not 1 − h": wrong(slope="root"),
+            "tanh′ is missing for what is carried": wrong(slope="direct"),
+            "tanh′ is missing for what the loss itself sends": wrong(slope="carried"),
+            "dl/dh0 is missing the way through w_h": {3: wrong(outer="start")()[3]},
+            "the state before the first step is h0, here it was zero": wrong(outer="zero"),
+            "the mean over the batch; a gradient is the sum": lambda: tuple(
+                g / n if k < 3 else g for k, g in enumerate(_gradients(x, h0, w_x, w_h, b, dl_dh))
+            ),
+            "dl/dw_h is transposed": {1: _gradients(x, h0, w_x, w_h, b, dl_dh)[1].T},
             "dl/dw_h pairs a step with its own state; it is the state before that meets w_h": wrong(outer="now"),
             "the gradient of a shared weight is a sum over the steps; this is the first step's alone": wrong(
                 steps="first"
@@ -188,7 +245,7 @@ def _gradients_case(student, rng, t, n, d, h):
 @lab.check("bptt")
 def gradients_are_those_of_autograd(student, rng):
     """the gradients of autograd through torch.nn.RNN, for 1, 2 and 7 steps"""
-    for t, n, d, h in (1, 2, 3, 4), (2, 5, 2, 3), (7, 3, 5, 4), (2, 1, 1, 1):
+    for t, n, d, h in (7, 3, 5, 4), (2, 5, 2, 3), (1, 2, 3, 4), (2, 1, 1, 1):
         with case(f"{t} steps, batch {n}, dimension {d}, {h} hidden units"):
             _gradients_case(student, rng, t, n, d, h)
 
@@ -226,10 +283,6 @@ def _lstm(x, h, c, w_x, w_h, b, order="ifgo", squash_g=torch.tanh, squash_c=torc
     return opened["o"] * seen, kept, torch.cat([opened[name] for name in "ifgo"], 1)
 
 
-def _identity(x):
-    return x
-
-
 def _lstm_case(student, rng, n, d, h):
     x, hidden, c = (rng.normal(n, k, dtype=float64) for k in (d, h, h))
     w_x, w_h, b, _ = weights(rng, 4, d, h)
@@ -252,8 +305,32 @@ def _lstm_case(student, rng, n, d, h):
                 F.linear(x, w_x, b) + F.linear(hidden, w_h),
             ),
             "the state h has no say in the gates": lambda: _lstm(x, 0 * hidden, *a[2:]),
+            "the input x has no say in the gates": lambda: _lstm(0 * x, *a[1:]),
+            "the bias is missing": lambda: _lstm(*a[:5], 0 * b),
+            "w_h is used transposed in each block": lambda: _lstm(
+                *a[:4], torch.cat([block.T for block in w_h.chunk(4)]), b
+            ),
+            "the blocks of rows are i, f, g, o; here they were taken as i, g, f, o": lambda: _lstm(*a, order="igfo"),
+            "the blocks of rows are i, f, g, o; here they were taken as o, f, g, i": lambda: _lstm(*a, order="ofgi"),
+            "g is missing its tanh": lambda: _lstm(*a, squash_g=_identity),
+            "i and 1 − f were coupled; the input gate is a gate of its own": lambda: _changed_cell(a, "coupled"),
+            "the input gate i is missing: c′ = f ⊙ c + i ⊙ g": lambda: _changed_cell(a, "no i"),
+            "the forget gate f is missing: c′ = f ⊙ c + i ⊙ g": lambda: _changed_cell(a, "no f"),
+            "the output gate o is missing: h′ = o ⊙ tanh(c′)": lambda: _changed_cell(a, "no o"),
+            "h has σ(c′) in the place of tanh(c′)": lambda: _lstm(*a, squash_c=torch.sigmoid),
+            "h and c are exchanged: h comes first": (want_c, want_h, _lstm(*a[:6])[2]),
+            "c′ was squashed by tanh: the cell c′ = f ⊙ c + i ⊙ g is not": {1: want_c.tanh()},
         },
     )
+
+
+def _changed_cell(arguments, how):
+    """One step with a gate left out or coupled."""
+    c = arguments[2]
+    _, _, gates = _lstm(*arguments)
+    i, f, g, o = gates.chunk(4, 1)
+    kept = {"coupled": f * c + (1 - f) * g, "no i": f * c + g, "no f": c + i * g}.get(how, f * c + i * g)
+    return kept.tanh() * (1 if how == "no o" else o), kept, gates
 
 
 @lab.check("lstm_cell")
@@ -313,6 +390,35 @@ def _lstm_gradients_case(student, rng, n, d, h):
             "the slopes of σ and tanh are missing": lambda: _cell_only(
                 x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2), slopes=False
             ),
+            "the slope of g is that of tanh, 1 − g², not g (1 − g)": lambda: _cell_only(
+                x,
+                hidden,
+                c,
+                w_x,
+                w_h,
+                gates,
+                new_c,
+                dl_dh,
+                dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2),
+                how="sigmoid g",
+            ),
+            "tanh′ of c′ is 1 − tanh(c′)², not 1 − c′²": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o * (1 - new_c**2)
+            ),
+            "the factor o is missing on the way from h′ to c′": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * (1 - new_c.tanh() ** 2)
+            ),
+            "i and g are exchanged: the gradient of i has the factor g, that of g the factor i": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2), how="swapped"
+            ),
+            "the output gate met tanh(c′), not c′": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2), how="raw o"
+            ),
+            "tanh(c′) was made of the old c": lambda: _cell_only(
+                x, hidden, c, w_x, w_h, gates, c, dl_dh, dl_dc + dl_dh * o * (1 - c.tanh() ** 2)
+            ),
+            "dl/dw_x and dl/dw_h are exchanged": {3: right[4], 4: right[3]},
+            "the mean over the batch; a gradient is the sum": {3: right[3] / n, 4: right[4] / n, 5: right[5] / n},
             "the forget gate was given the new c; it multiplied the old one": lambda: _cell_only(
                 x, hidden, new_c, w_x, w_h, gates, new_c, dl_dh, dl_dc + dl_dh * o * (1 - new_c.tanh() ** 2)
             ),
@@ -328,21 +434,41 @@ def lstm_gradients_are_those_of_autograd(student, rng):
             _lstm_gradients_case(student, rng, n, d, h)
 
 
-def _cell_only(x, h, c, w_x, w_h, gates, new_c, dl_dh, reaching_c, slopes=True):
+def _cell_only(x, h, c, w_x, w_h, gates, new_c, dl_dh, reaching_c, slopes=True, how=""):
     """All gradients where `reaching_c` is taken for the whole gradient of the new c."""
     size = h.size(1)
     i, f, g, o = (gates[:, k * size : (k + 1) * size] for k in range(4))
     parts = [reaching_c * g, reaching_c * c, reaching_c * i, dl_dh * new_c.tanh()]
+    if how == "swapped":
+        parts[0], parts[2] = parts[2], parts[0]
+    if how == "raw o":
+        parts[3] = dl_dh * new_c
     if slopes:
-        parts = [p * s for p, s in zip(parts, (i - i * i, f - f * f, 1 - g * g, o - o * o), strict=True)]
+        of_g = g - g * g if how == "sigmoid g" else 1 - g * g
+        parts = [p * s for p, s in zip(parts, (i - i * i, f - f * f, of_g, o - o * o), strict=True)]
     sums = torch.hstack(parts)
     return sums.matmul(w_x), sums.matmul(w_h), f * reaching_c, sums.mT.matmul(x), sums.mT.matmul(h), sums.sum(dim=0)
 
 
-def _gru(x, h, w_x, w_h, b_x, b_h, early=False, swapped=False, order="rzn", inside=True, reset=True):
+def _gru(
+    x,
+    h,
+    w_x,
+    w_h,
+    b_x,
+    b_h,
+    early=False,
+    swapped=False,
+    order="rzn",
+    inside=True,
+    reset=True,
+    squash=torch.tanh,
+    only_n=False,
+):
     """One step, gate by gate, with mistakes to choose from."""
     size = h.size(1)
     part = {name: slice(k * size, (k + 1) * size) for k, name in enumerate(order)}
+    part = {"z": part["r"]} | part if order == "rrn" else part
 
     def add(name, state):
         return F.linear(x, w_x[part[name]], b_x[part[name]]), F.linear(state, w_h[part[name]], b_h[part[name]])
@@ -352,7 +478,9 @@ def _gru(x, h, w_x, w_h, b_x, b_h, early=False, swapped=False, order="rzn", insi
     from_x, from_h = add("n", r * h if early else h)
     if not inside:
         from_h = r * (from_h - b_h[part["n"]]) + b_h[part["n"]]
-    n = torch.tanh(from_x + (from_h if early or not inside else r * from_h))
+    n = squash(from_x + (from_h if early or not inside else r * from_h))
+    if only_n:
+        return n
     return torch.lerp(h, n, z) if swapped else torch.lerp(n, h, z)
 
 
@@ -369,6 +497,13 @@ def _gru_case(student, rng, n, d, h):
                 *a, early=True
             ),
             "r has no effect": lambda: _gru(*a, reset=False),
+            "b_h is missing": lambda: _gru(*a[:5], 0 * a[5]),
+            "b_x is missing": lambda: _gru(*a[:4], 0 * a[4], a[5]),
+            "r and z are the same: the blocks of rows are r, z, n": lambda: _gru(*a, order="rrn"),
+            "the blocks of rows are r, z, n; here they were taken as r, n, z": lambda: _gru(*a, order="rnz"),
+            "n is missing its tanh": lambda: _gru(*a, squash=_identity),
+            "n has a σ; it can have both signs, it wants tanh": lambda: _gru(*a, squash=torch.sigmoid),
+            "that is n alone; z mixes it with the old state": lambda: _gru(*a, only_n=True),
             "r does not multiply b_h": lambda: _gru(*a, inside=False),
             "the blocks of rows are r, z, n; here they were taken as z, r, n": lambda: _gru(*a, order="zrn"),
         },
@@ -403,8 +538,9 @@ def clipped(student, gradients, max_norm, lazily):
     parameters = [torch.zeros(2, 3, requires_grad=True) if g is None else g.clone().requires_grad_() for g in gradients]
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = None if gradient is None else gradient.clone()
+    own = [p.grad for p in parameters]
     length = student.clip_grad_norm((p for p in parameters) if lazily else parameters, max_norm)
-    return length, [p.grad for p in parameters]
+    return length, [p.grad for p in parameters], all(p.grad is g for p, g in zip(parameters, own, strict=True))
 
 
 def _length(gradients):
@@ -429,7 +565,7 @@ def long_gradients_are_cut(student, rng):
             f"parameters in {how}",
             look="" if lazily else "skip parameters whose .grad is None",
         ):
-            before, after = student.run(clipped, gradients, 1.5, lazily)
+            before, after, in_place = student.run(clipped, gradients, 1.5, lazily)
             expect(
                 before,
                 length,
@@ -452,11 +588,22 @@ def long_gradients_are_cut(student, rng):
                     "each number was clamped; that changes the direction of the gradient": lambda: [
                         None if g is None else g.clamp(-1.5, 1.5) for g in gradients
                     ],
-                    "nothing has changed: a generator can be gone through only once, make a list of it"
+                    "nothing has changed: a generator can be gone through only once"
                     if lazily
                     else "nothing has changed: the gradients of the parameters must be changed in place": gradients,
+                    "the factor is upside down: max_norm / length": lambda: _scaled(gradients, length / 1.5),
+                    "the length became 1, not max_norm": lambda: _scaled(gradients, 1 / length),
+                    "the factor is max_norm; the division by the length is missing": lambda: _scaled(gradients, 1.5),
+                    "the factor has the square of the length: a root is missing": lambda: _scaled(
+                        gradients, 1.5 / length**2
+                    ),
+                    "the factor has the sum of the tensors' norms": lambda: _scaled(
+                        gradients, 1.5 / sum(float(g.norm()) for g in gradients if g is not None)
+                    ),
+                    "long gradients became zero": lambda: _scaled(gradients, 0.0),
                 },
             )
+            require(in_place, "some .grad is another tensor now: change the gradients in place")
 
 
 @lab.check("clip_grad_norm")
@@ -465,7 +612,7 @@ def short_gradients_stay(student, rng):
     gradients = [rng.normal(4, 3, dtype=float64), rng.normal(5, dtype=float64)]
     length = _length(gradients)
     with case("gradients of length 0.9 × max_norm"):
-        before, after = student.run(clipped, gradients, length / 0.9, False)
+        before, after, _ = student.run(clipped, gradients, length / 0.9, False)
         expect(before, length, rtol=1e-5)
         expect(
             after,
@@ -478,7 +625,7 @@ def short_gradients_stay(student, rng):
         zero = torch.zeros(3, dtype=float64)
         expect(student.run(clipped, [zero], 1.0, False)[1], [zero])
     with case("no parameter has a gradient"):
-        before, after = student.run(clipped, [None, None], 1.0, False)
+        before, after, _ = student.run(clipped, [None, None], 1.0, False)
         require(float(before) == 0 and after == [None, None], f"expected the length 0, got {before}")
 
 
@@ -509,7 +656,9 @@ def read_in_chunks(student, x, t, h, length, w_x, w_h, w_o, rate, passes):
     return loss, last, last.requires_grad, [p.detach() for p in model.parameters()], model.calls
 
 
-def _cut(x, t, h, length, weights, rate, passes, fresh=False, keep=False, drop=False, weigh=True):
+def _cut(
+    x, t, h, length, weights, rate, passes, fresh=False, keep=False, drop=False, weigh=True, zeros=False, tail=False
+):
     """Truncated back-propagation by torch.func, with mistakes to choose from; the loss, the state, the weights."""
 
     def loss_of(weights, inputs, targets, state):
@@ -526,11 +675,17 @@ def _cut(x, t, h, length, weights, rate, passes, fresh=False, keep=False, drop=F
             piece = slice(a, min(a + length, len(x)))
             if drop and a + length > len(x):
                 break
-            gradient, (loss, state) = _gradient_and_value(loss_of, weights, x[piece], t[piece], h if fresh else state)
+            gradient, (loss, state) = _gradient_and_value(
+                loss_of, weights, x[piece], t[piece], _begin(h, state, fresh, zeros)
+            )
             momentum = [m + g for m, g in zip(momentum, gradient, strict=True)] if keep else gradient
             weights = [w - rate * g for w, g in zip(weights, momentum, strict=True)]
-            losses += [loss] * (len(x[piece]) if weigh else 1)
+            losses = ([] if tail else losses) + [loss] * (len(x[piece]) if weigh else 1)
     return float(sum(losses) / len(losses)), state, list(weights)
+
+
+def _begin(first, now, fresh, zeros):
+    return (0 * first if zeros else first) if fresh else now
 
 
 def _gradient_and_value(function, weights, *rest):
@@ -552,12 +707,21 @@ def chunks_are_cut_from_each_other(student, rng):
             require(
                 [n for n, _ in calls] == lengths,
                 f"the model got chunks of {[n for n, _ in calls]} steps, expected {lengths}",
-                "the last chunk may be shorter; it counts, too",
+                "the last chunk may be shorter; it counts, too"
+                if [n for n, _ in calls] == [n for n in lengths if n == length]
+                else None,
             )
             mistakes = {
                 "every chunk begins with the first state; the state must pass from chunk to chunk": lambda a=a: _cut(
                     *a, fresh=True
                 ),
+                "the weights have not changed: is optimizer.step() missing?": lambda a=a: _cut(*a[:5], 0.0, a[6]),
+                "every chunk begins with a state of zeros; the state must pass from chunk to chunk": lambda a=a: _cut(
+                    *a, fresh=True, zeros=True
+                ),
+                "that is the first state, not the last": {1: h},
+                "that is the sum of the losses, not the mean over the steps": {0: _cut(*a)[0] * 7},
+                "the loss of the last chunk alone": lambda a=a: (_cut(*a, tail=True)[0], *_cut(*a)[1:]),
                 "gradients of earlier chunks are still in .grad: zero_grad before each backward": lambda a=a: _cut(
                     *a, keep=True
                 ),
@@ -604,9 +768,16 @@ def frequencies_follow_the_scores(student, rng):
                 mistakes={
                     "the largest score is always taken": F.one_hot(scores[0].argmax(), 5).float(),
                     "all classes come equally often": torch.full((5,), 0.2),
+                    "the smaller the score, the more often it comes: the sign is wrong": (
+                        -scores[0] / temperature
+                    ).softmax(0),
+                    "the scores are divided by the square of the temperature": (scores[0] / temperature**2).softmax(0),
+                    "the scores went through σ, not through softmax": (scores[0] / temperature).sigmoid()
+                    / (scores[0] / temperature).sigmoid().sum(),
+                    "the softmax was taken twice": (scores[0] / temperature).softmax(0).softmax(0),
                     "the scores are multiplied by the temperature": (scores[0] * temperature).softmax(0),
-                    "the temperature divides the probabilities, which multinomial normalises again": scores[0].softmax(
-                        0
+                    "the temperature has no effect: not used, or a factor of the probabilities, which are normalised": (
+                        scores[0].softmax(0)
                     ),
                 },
                 look="these are the frequencies of the classes",
@@ -618,7 +789,19 @@ def cold_and_extreme(student, rng):
     """temperature 0 takes the largest score; scores of ±1000; rows are drawn by themselves"""
     scores = rng.normal(20, 7)
     with case("temperature 0"):
-        expect(student.sample(scores, 0), scores.argmax(1), look="a division by 0?")
+        expect(
+            student.sample(scores, 0),
+            scores.argmax(1),
+            mistakes={
+                "that is the smallest score": scores.argmin(1),
+                "the largest score of each column; a row is a sample": lambda: scores.argmax(0),
+                "that is the largest score itself, not its class": scores.amax(1),
+            },
+            look="a division by 0?",
+        )
+    for temperature in 1.0, 0:
+        with case(f"a single row, temperature {temperature:g}"):
+            expect(0 * student.sample(scores[:1], temperature), torch.zeros(1, dtype=torch.int64))
     with case("scores of ±1000 in the first column", look="softmax does not overflow, exp does"):
         scores[:, 0] = 1000 * scores[:, 0].sign()
         expect(student.sample(scores, 1.0) == 0, scores[:, 0] > 0)

@@ -2,11 +2,11 @@
 # # 13 · Recurrent networks
 #
 # A recurrent network reads a sequence with one small network, applied again and again, and keeps what it has read in a
-# state. You write three such cells, send the gradient back through time by hand, see why it rarely arrives, and end
-# with a network that recites a poem.
+# state. You write three such cells, send the gradient back through time by hand, and end with a network that recites
+# a poem.
 #
 # A sequence `x` is T × N × D (time, batch, dimension), a state `h` is N × H. `w_x` (kH × D) acts on the input, `w_h`
-# (kH × H) on the state, with k blocks of H rows for k gates: the layout of `torch.nn.RNN`, `LSTM` and `GRU`.
+# (kH × H) on the state, with k blocks of H rows for k gates, as in `torch.nn`. Numbers may be as large as ±1000.
 
 # %%
 from collections.abc import Callable, Iterable
@@ -19,8 +19,8 @@ from torch.nn import functional as F
 # ## The simplest cell
 #
 # Elman (1990): h_t = tanh(W_x x_t + W_h h_{t−1} + b). Unrolled, this is a network with T layers that share their
-# weights. Back-propagation *through time* adds two thoughts to lab 04: a state is used twice, by the loss now and by
-# the next state; and the gradient of a shared weight is a sum over its uses.
+# weights. Back-propagation *through time*: a state is used twice, by the loss now and by the next state; and the
+# gradient of a shared weight is a sum over its uses.
 
 
 # %%
@@ -136,8 +136,7 @@ def gru_cell(x: Tensor, h: Tensor, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: T
 # %% [markdown]
 # ## Training them
 #
-# Gates help gradients that vanish. Those that explode are scaled down when they are too long (Pascanu et al. 2013).
-# And a sequence without end is cut: the state goes on from chunk to chunk, the gradient does not.
+# Gradients that explode are scaled down when they are too long (Pascanu et al. 2013). A sequence without end is cut: the state goes on from chunk to chunk, the gradient does not.
 
 
 # %%
@@ -201,10 +200,10 @@ def sample(scores: Tensor, temperature: float) -> Tensor:
 # ## What you should see
 #
 # Fifty steps back, a gradient of length 1 has shrunk to about 10⁻⁷ in an RNN with ‖W_h‖ = 0.8, to 10⁻¹¹ in an LSTM
-# with forget bias 0, and to 0.7 where its forget gate begins open (bias 3). Told to add two marked numbers out of 30,
-# the RNN ends at a squared error of 0.17, no better than always saying 1; LSTM and GRU are stopped at 0.002. A GRU
-# learns the 856 characters of `import this` by heart and recites them; warmed to temperature 1.3 it becomes a poet.
-# Look at the three pictures. All targets take 18 s (2 cores, AMD EPYC 2.6 GHz, one thread).
+# with forget bias 0, and to 0.7 where its forget gate begins open (bias 3). Adding two marked numbers out of 30, the
+# RNN ends at a squared error of 0.17, no better than always 1; LSTM and GRU stop at 0.002. A GRU
+# learns the 856 characters of `import this` by heart; warmed to temperature 1.3 it becomes a poet.
+# All takes 18 s (2 cores, AMD EPYC 2.6 GHz).
 #
-# An RNN with ‖W_h‖ = 1.3 keeps its gradient, too. Why do we not simply start there? And cut the poem into chunks of 4:
+# An RNN with ‖W_h‖ = 1.3 keeps its gradient, too. Why not start there? And cut the poem into chunks of 4:
 # where does the network go astray, and why there?
