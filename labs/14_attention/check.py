@@ -81,12 +81,16 @@ class MultiHead(nn.Module):
 # Words
 
 
-def _pairs(words, window, both=True, own=False, places=False):
+def _pairs(words, window, both=True, own=False, places=False, differ=False, wrap=False):
     """One after the other, with mistakes to choose from."""
     found = []
+    if wrap:
+        steps = [step for step in range(-window, window + 1) if step]
+        found = [(int(words[i]), int(words[(i + step) % len(words)])) for i in range(len(words)) for step in steps]
+        return torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
     for i, word in enumerate(words):
         for j in range(max(0, i - window) if both else i, min(len(words), i + window + 1)):
-            if j != i or own:
+            if (j != i or own) and not (differ and words[i] == words[j]):
                 found.append((i, j) if places else (int(word), int(words[j])))
     return torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
 
@@ -94,7 +98,7 @@ def _pairs(words, window, both=True, own=False, places=False):
 @lab.check("skipgram_pairs")
 def pairs_within_the_window(student, rng):
     """all pairs in their order, for several windows and lengths; a word may occur twice"""
-    for length, window in (7, 2), (5, 1), (4, 9), (2, 1), (1, 3):
+    for length, window in (9, 3), (5, 1), (4, 9), (2, 1), (1, 3):
         with case(f"{length} words, window {window}"):
             words = rng.integers(0, 5, length) if length > 2 else rng.permutation(9)[:length]
             want = _pairs(words, window)
@@ -108,12 +112,18 @@ def _expect_pairs(got, want, words, window):
         mistakes={
             "these are places in the sentence, not word numbers": lambda: _pairs(words, window, places=True),
             "every word is a neighbour of itself here": lambda: _pairs(words, window, own=True),
-            "only the words behind the centre are here; those before it count, too": lambda: _pairs(
+            "the window wraps around: beyond the ends there is nothing": lambda: _pairs(words, window, wrap=True),
+            "the window is as wide as both sides together": lambda: _pairs(words, window // 2),
+            "a neighbour that is the same word is left out; only the same place is": lambda: _pairs(
+                words, window, differ=True
+            ),
+            "the pairs come from the last to the first": want.flip(0),
+            "only one side of the centre is here; words before and behind it count": lambda: _pairs(
                 words, window, both=False
             ),
             "the window is one too small": lambda: _pairs(words, window - 1),
             "the window is one too large": lambda: _pairs(words, window + 1),
-            "neighbour and centre are exchanged": want.flip(1),
+            "neighbour and centre are exchanged: the order is that of the centre": want.flip(1),
         },
     )
 
@@ -157,6 +167,21 @@ def _expect_loss(got, u, v, negatives):
                 -(torch.sigmoid((u * v).sum(1)) + torch.sigmoid(-(negatives * u[:, None]).sum(2)).sum(1)).mean()
             ),
             "the negatives are missing": near,
+            "the neighbours are missing": want - near,
+            "the neighbour and the negatives have the wrong sign": lambda: _skipgram(-u, v, negatives),
+            "the neighbour is pushed away: −log σ(u · v), not −log σ(−u · v)": lambda: (
+                want - near + _skipgram(u, -v, negatives[:, :0])
+            ),
+            "the products are means over the D numbers, not sums": lambda: _skipgram(u / u.size(1), v, negatives),
+            "only the first negative of each pair counts": lambda: _skipgram(u, v, negatives[:, :1]),
+            "the mean over all K + 1 products; it is over the pairs": want / (1 + negatives.size(1)),
+            "one number for each pair; their mean is asked for": lambda: torch.stack(
+                [_skipgram(u[n : n + 1], v[n : n + 1], negatives[n : n + 1]) for n in range(len(u))]
+            ),
+            "the negatives are subtracted": 2 * near - want,
+            "the logarithm is outside of the sum over the negatives": lambda: (
+                near - torch.sigmoid(-(negatives * u[:, None]).sum(2)).sum(1).log().mean()
+            ),
         },
     )
 
@@ -188,6 +213,22 @@ def _kinds_of_attention(q, k, v, mask):
         "the scores are divided by the root of the number of keys": lambda: of(
             (scores / k.size(-2) ** 0.5 + hidden).softmax(-1)
         ),
+        "the scores are multiplied by √D": lambda: of((scores / scale + hidden).softmax(-1)),
+        "the scores are divided by the root of the dimension of the values": lambda: of(
+            (scores / v.size(-1) ** 0.5 + hidden).softmax(-1)
+        ),
+        "the mask is added to the scores as 0 and 1": lambda: of((scores * scale + mask.double()).softmax(-1)),
+        "the weights were returned before the softmax": lambda: (attention(q, k, v, mask)[0], scores * scale + hidden),
+        "there is no softmax": lambda: of(scores * scale + hidden),
+        "the weights are exp(score), not divided by their sum": lambda: of((scores * scale + hidden).exp()),
+        "the sign of the scores is wrong: the softmax of what fits least": lambda: of(
+            (hidden - scores * scale).softmax(-1)
+        ),
+        "the scores are cosines: q and k are normalised": lambda: of(
+            (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-2, -1) + hidden).softmax(-1)
+        ),
+        "all weights are the same": lambda: of(torch.full_like(scores, 1 / k.size(-2))),
+        "the keys are returned in the place of the values": lambda: (attention(q, k, k, mask)[0], of(0 * scores)[1]),
         "the softmax runs over the queries; each query's weights must sum to 1": lambda: of(
             (scores * scale + hidden).softmax(-2)
         ),
@@ -199,7 +240,6 @@ def _kinds_of_attention(q, k, v, mask):
         "the mask came after the softmax: what is left no longer sums to 1": lambda: of(
             (scores * scale).softmax(-1).masked_fill(~mask, 0)
         ),
-        "the weights were returned before the softmax": lambda: (attention(q, k, v, mask)[0], scores * scale + hidden),
     }
 
 
@@ -284,6 +324,10 @@ def the_past_and_the_present(student, rng):
                 want,
                 mistakes={
                     "this lets each position see the future: [t, s] says whether t may look at s": want.T,
+                    "everything may be seen": torch.ones_like(want),
+                    "a position sees itself alone; those before it, too": torch.eye(size, dtype=torch.bool),
+                    "one position of the future may be seen": torch.ones_like(want).tril(1),
+                    "the table is reversed": want.flip(0),
                     "a position may look at itself, too": want & ~torch.eye(size, dtype=torch.bool),
                     "true and false are exchanged: True means may look": ~want,
                 },
@@ -320,7 +364,12 @@ def _heads_case(student, rng, n, t, s, d, heads):
     own = nn.MultiheadAttention(d, heads, bias=False, batch_first=True, dtype=float64)
     joined = torch.cat([w["query.weight"], w["key.weight"], w["value.weight"]])
     own.load_state_dict({"in_proj_weight": joined, "out_proj.weight": w["out.weight"]})
-    for name, given in ("without a mask", None), ("mask N×T×S", mask), ("mask T×S", mask[0]):
+    for name, given in (
+        ("without a mask", None),
+        ("mask N×T×S", mask),
+        ("mask T×S", mask[0]),
+        ("mask N×1×S", mask[:, :1]),
+    ):
         with case(name), torch.no_grad():
             blocked = None if given is None else ~given.expand(n, t, s).repeat_interleave(heads, 0)
             want = own(x, memory, memory, attn_mask=blocked, average_attn_weights=False)
@@ -347,6 +396,24 @@ def _expect_heads(got, want, w, x, memory, mask, heads):
             "the values are keys: value is not used": lambda: heads_at_once(
                 w | {"value.weight": w["key.weight"]}, x, memory, mask, heads, ""
             ),
+            "query is not used: the queries are x": lambda: heads_at_once(
+                w | {"query.weight": torch.eye(x.size(2), dtype=x.dtype)}, x, memory, mask, heads, ""
+            ),
+            "key is not used: the keys are the memory": lambda: heads_at_once(
+                w | {"key.weight": torch.eye(x.size(2), dtype=x.dtype)}, x, memory, mask, heads, ""
+            ),
+            "value is not used: the values are the memory": lambda: heads_at_once(
+                w | {"value.weight": torch.eye(x.size(2), dtype=x.dtype)}, x, memory, mask, heads, ""
+            ),
+            "query and key are exchanged": lambda: heads_at_once(
+                w | {"query.weight": w["key.weight"], "key.weight": w["query.weight"]}, x, memory, mask, heads, ""
+            ),
+            "the mask is used upside down: True means may look": lambda: heads_at_once(w, x, memory, ~mask, heads, ""),
+            "out comes before the values are put together: it is applied to the values": lambda: heads_at_once(
+                w | {"value.weight": w["out.weight"], "out.weight": w["value.weight"]}, x, memory, mask, heads, ""
+            ),
+            "queries come from memory; they come from x": lambda: heads_at_once(w, memory, memory, mask, heads, ""),
+            "x is added to the result; the block does that": lambda: (want[0] + x, want[1]),
             "the weights are averaged over the heads; wanted are those of each": lambda: (want[0], want[1].mean(1)),
         },
     )
@@ -355,14 +422,21 @@ def _expect_heads(got, want, w, x, memory, mask, heads):
 # The block
 
 
-def _table(length, dim, halves=False, exponent=2.0):
+def _table(length, dim, halves=False, exponent=2.0, base=10000, own=False):
     """Entry by entry, with mistakes to choose from."""
 
     def wave(t, place):
         pair, odd = (place % (dim // 2), place >= dim // 2) if halves else divmod(place, 2)
-        return (math.cos if odd else math.sin)(t * math.exp(-math.log(10000) * exponent * pair / dim))
+        power = place / dim if own else exponent * pair / dim
+        return (math.cos if odd else math.sin)(t * math.exp(-math.log(base) * power))
 
     return torch.tensor([[wave(t, place) for place in range(dim)] for t in range(length)])
+
+
+def _sines(length, dim):
+    return torch.tensor(
+        [[math.sin(t * 10000 ** (-(place // 2) * 2 / dim)) for place in range(dim)] for t in range(length)]
+    )
 
 
 @lab.check("sinusoidal_positions")
@@ -384,6 +458,11 @@ def _expect_table(got, want, length, dim):
             ),
             "the exponent is i/dim; it is 2i/dim": _table(length, dim, exponent=1.0),
             "the exponent is 4i/dim: the slice already counts in twos": _table(length, dim, exponent=4.0),
+            "sine and cosine of a pair have different angles; 2i/dim is that of both": _table(length, dim, own=True),
+            "the base is 1000, it should be 10000": _table(length, dim, base=1000),
+            "the division by dim is missing in the exponent": _table(length, dim, exponent=2.0 * dim),
+            "all pairs have the same period": _table(length, dim, exponent=0.0),
+            "all entries are sines": _sines(length, dim),
             "sine and cosine are exchanged": want.unflatten(1, (-1, 2)).flip(2).flatten(1),
             "the positions begin at 1; the first is 0": _table(length + 1, dim)[1:],
         },
@@ -452,13 +531,18 @@ def _block_wrong(w, heads, x, mask, memory, memory_mask, how):
         return norm("norm_mlp", x + mlp(x))
     y = x if how == "raw self" else norm("norm_self", x)
     first = heads_of("attend_self", y, x if how == "raw keys" else y, None if how == "no mask" else mask)
-    x = (y if how == "normed skip" else 0 if how == "no skip" else x) + first
+    x = (y if how == "normed skip" else 0 if how in ("no skip", "no skip self") else x) + first
     if memory is not None and how != "no cross":
         seen = {"no memory mask": None, "wrong mask": mask}.get(how, memory_mask)
         over = norm("norm_cross", memory) if how == "normed memory" else memory
-        z = x if how == "raw cross" else norm("norm_cross", x)
-        x = (0 if how == "no skip" else x) + heads_of("attend_cross", z, over, seen)
-    return (0 if how == "no skip" else x) + mlp(x if how == "raw mlp" else norm("norm_mlp", x))
+        z = x if how == "raw cross" else norm("norm_self" if how == "one norm" else "norm_cross", x)
+        keys = z if how == "self again" else over
+        step = heads_of("attend_self" if how == "one attention" else "attend_cross", z, keys, seen)
+        x = (0 if how in ("no skip", "no skip cross") else x) + step
+    if how == "no mlp":
+        return x
+    z = x if how == "raw mlp" else norm("norm_self" if how == "one norm" else "norm_mlp", x)
+    return (0 if how in ("no skip", "no skip mlp") else norm("norm_mlp", x) if how == "normed mlp" else x) + mlp(z)
 
 
 @lab.check("Block")
@@ -501,6 +585,13 @@ def _block_case(student, rng, n, t, s, d, heads, cross):
             "the memory was normalised; the caller has done that": wrong("normed memory"),
             "the queries of the cross-attention are missing their norm": wrong("raw cross"),
             "the mlp got x without its norm": wrong("raw mlp"),
+            "the way past self-attention is missing: x + step(norm(x))": wrong("no skip self"),
+            "the way past cross-attention is missing: x + step(norm(x))": wrong("no skip cross"),
+            "the way past the mlp is missing: x + step(norm(x))": wrong("no skip mlp"),
+            "the mlp's step was added to the normalised x; the sum goes to x itself": wrong("normed mlp"),
+            "norm_self was used for all steps; each has its own": wrong("one norm"),
+            "attend_self was used for the memory, too; that is for attend_cross": wrong("one attention"),
+            "the mlp is missing": wrong("no mlp"),
         },
     )
 
@@ -522,7 +613,7 @@ def the_future_has_no_influence(student, rng):
     reach = student.run(reach_of_gradients, 6, 2, rng.normal(2, 5, 6, dtype=float64))
     later = reach.triu(1).nonzero()
     where = " ".join(f"output {t} depends on input {s}" for t, s in later[:1].tolist())
-    require(not where, where, "the mask must reach the self-attention")
+    require(not where, f"{where}: the mask must reach the self-attention")
     require((reach + torch.ones_like(reach).triu(1) > 0).all(), "an output does not depend on an earlier input at all")
 
 
@@ -549,15 +640,16 @@ def decoded(student, source, start, stop, length, classes, training):
     return written, model.training, model.calls, written.requires_grad
 
 
-def _written(source, start, stop, length, classes, keep=True, first=False, together=False):
+def _written(source, start, stop, length, classes, keep=True, first=False, together=False, alone=False, fill=None):
     """Row after row, symbol after symbol."""
     rows = []
     for row in source:
         so_far = [start]
         for _count in range(length):
             position = 0 if first else len(so_far) - 1
-            following = int(row[0] + 3 * sum(so_far[: position + 1]) + position) % classes
-            so_far.append(stop if keep and stop in so_far[1:] else following)
+            seen = so_far[-1:] if alone else so_far[: position + 1]
+            following = int(row[0] + 3 * sum(seen) + (0 if alone else position)) % classes
+            so_far.append((stop if fill is None else fill) if keep and stop in so_far[1:] else following)
         rows.append(so_far[1:])
     found = torch.tensor(rows)
     if together and (found == stop).any():
@@ -572,13 +664,16 @@ def symbol_after_symbol(student, rng):
         with case(f"{n} rows, {length} symbols of {classes}"):
             source = rng.integers(0, 50, n, 3)
             start, stop = classes - 1, 1
+            source[0, 0] = (stop + 2 - 3 * start) % classes  # the first row does not begin with its stop
             got, mode, calls, alive = student.run(decoded, source, start, stop, length, classes, True)
             a = source, start, stop, length, classes
             _expect_written(got, a)
-            require(not any(grad for _, _, grad in calls), "the model ran with gradients on", "torch.no_grad")
+            require(
+                not any(grad for _, _, grad in calls), "the model ran with gradients on: torch.no_grad() is missing"
+            )
             trained = any(train for _, train, _ in calls)
-            require(not trained, "the model ran in training mode", "model.eval() comes first")
-            require(mode, "the model was in training mode and is no longer", "model.train(before) at the end")
+            require(not trained, "the model ran in training mode; model.eval() comes first")
+            require(mode, "the model was in training mode and is no longer")
             require(not alive, "the result hangs on its gradients")
     with case("a model that was in evaluation mode", look="model.train(before), not model.train()"):
         require(not student.run(decoded, rng.integers(0, 9, 2, 3), 4, 1, 3, 5, False)[1], "it is in training mode now")
@@ -594,6 +689,14 @@ def _expect_written(got, a):
                 *a, first=True
             ),
             "all rows stop when one does": lambda: _written(*a, together=True),
+            "the model sees the last symbol alone; it should see all that is written": lambda: _written(*a, alone=True),
+            "behind its stop a row has zeros, it should have stop": lambda: _written(*a, fill=0),
+            "behind its stop a row has −1, it should have stop": lambda: _written(*a, fill=-1),
+            "behind its stop a row has start, it should have stop": lambda: _written(*a, fill=a[1]),
+            "the first symbol is missing, and the last is there twice": lambda: torch.cat(
+                (_written(*a)[:, 1:], _written(*a)[:, -1:]), 1
+            ),
+            "the source of the first row answers for all rows": lambda: _written(a[0][:1].expand(len(a[0]), 3), *a[1:]),
             "the start symbol is part of the result": lambda: torch.cat(
                 (torch.full((len(a[0]), 1), a[1]), _written(*a)), 1
             ),

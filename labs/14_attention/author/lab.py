@@ -4,7 +4,8 @@
 # Words become vectors, vectors look at one another, and a small transformer learns to read French numbers. You write
 # its parts: skip-grams, attention with several heads, positions, the block, and the loop that writes an answer.
 #
-# Throughout: N × T × D is batch, position, dimension. A mask is boolean, and True means *may look*.
+# N × T × D is batch, position, dimension; what is looked at has S positions; σ(s) = 1 / (1 + e⁻ˢ). A mask is boolean,
+# and True means *may look*. It is broadcast from the right: T × S holds for each sample, N × 1 × S for each query.
 
 # %%
 import math
@@ -39,7 +40,8 @@ def skipgram_pairs(sentence: Tensor, window: int) -> Tensor:
 def skipgram_loss(u: Tensor, v: Tensor, negatives: Tensor) -> Tensor:
     """Negative sampling: the mean over the pairs of −log σ(u · v) − Σ_k log σ(−u · n_k).
 
-    u: N × D centres, v: N × D neighbours, negatives: N × K × D. Returns one number, finite also for products of ±1000.
+    u: N × D centres, v: N × D neighbours, negatives: N × K × D, K random words n_k for each pair. Returns one number,
+    finite also for products of ±1000.
 
     Hint: `F.logsigmoid`; the K products of each row are `torch.einsum` or a product with `u.unsqueeze(2)`. My version
     has 140 characters.
@@ -62,8 +64,9 @@ def skipgram_loss(u: Tensor, v: Tensor, negatives: Tensor) -> Tensor:
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Scaled dot-product attention.
 
-    q: … × T × D, k: … × S × D, v: … × S × E; mask: boolean, broadcast to … × T × S. Returns the output (… × T × E) and
-    the weights (… × T × S). A query that may look nowhere gets weights and output zero, not NaN.
+    q: … × T × D, k: … × S × D, v: … × S × E (E numbers for each value); mask: boolean, broadcast to … × T × S. Returns
+    the output (… × T × E) and the weights (… × T × S). q and k may be as large as ±1000. A query that may look nowhere
+    gets weights and output zero, and all gradients stay finite.
 
     Hint: `masked_fill` with −inf before the softmax; what becomes of a row of −inf? My version has 250 characters.
     """
@@ -185,9 +188,9 @@ class Block(nn.Module):
 def greedy_decode(model: nn.Module, source: Tensor, start: int, stop: int, length: int) -> Tensor:
     """The answer to each row of source, with the most likely symbol at each step.
 
-    model(source, written): the scores N × T × K of the symbol after each of the N × T written ones; what is written
-    begins with `start`. Returns N × length symbols (int64) without that `start`. After its first `stop` a row has only
-    `stop`. Without gradients, in evaluation mode; leave the model in the mode that it was in.
+    model(source, written): the scores N × T × K (K symbols) of the symbol after each of the N × T written ones; what is
+    written begins with `start`. Returns N × length symbols (int64) without that `start`. After its first `stop` a row
+    has only `stop`. Without gradients, in evaluation mode; leave the model in the mode that it was in.
 
     Hint: `model.training`, `torch.no_grad`, `torch.where`. My version has 440 characters.
     """

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 edit("skipgram_pairs", "(distance > 0) & ", "", says="every word is a neighbour of itself")
 edit("skipgram_pairs", "distance <= window", "distance < window", says="one too small")
-edit("skipgram_pairs", ".abs()", ".neg()", says="those before it count, too")
+edit("skipgram_pairs", ".abs()", ".neg()", says="words before and behind it count")
 edit("skipgram_pairs", "return sentence[((distance > 0) & (distance <= window)).nonzero()]",
      "return ((distance > 0) & (distance <= window)).nonzero()", says="places in the sentence")  # fmt: skip
 edit("skipgram_loss", ".mean()", ".sum()", says="here they are added")
@@ -161,7 +161,7 @@ edit(
     "(normed, normed, mask)",
     "(normed, normed)",
     says="the mask must reach the self-attention",
-    also=["the mask is not used"],
+    also=("the mask is not used",),
 )
 edit("Block", "memory, memory_mask)", "memory)", says="the memory mask is not used")
 edit("Block", "self.norm_cross(x), memory, memory_mask", "self.norm_cross(x), self.norm_cross(memory), memory_mask",
@@ -197,6 +197,111 @@ def ends_with_the_first(model, source, start, stop, length):
             written[:, t + 1] = best
     model.train(training)
     return written[:, 1:]
+
+
+# More of the classics.
+edit("skipgram_pairs", "distance <= window", "distance <= window + 1", says="one too large")
+edit("skipgram_pairs", "distance <= window", "distance <= window // 2", says="both sides together")
+edit("skipgram_pairs", "distance <= window)).nonzero()]", "distance <= window)).nonzero()].flip(1)",
+     says="are exchanged", also=())  # fmt: skip
+edit("skipgram_pairs", "distance <= window)).nonzero()]", "distance <= window)).nonzero()].flip(0)",
+     says="from the last to the first", also=("exchanged",))  # fmt: skip
+
+
+@mutant("skipgram_pairs", says="the window wraps around")
+def around_the_corner(sentence, window):
+    steps = [step for step in range(-window, window + 1) if step]
+    found = [
+        (int(word), int(sentence[(i + step) % len(sentence)])) for i, word in enumerate(sentence) for step in steps
+    ]
+    return torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
+
+
+@mutant("skipgram_pairs", says="only the same place is")
+def other_words_only(sentence, window):
+    words = sentence.tolist()
+    found = [(a, b) for i, a in enumerate(words) for j, b in enumerate(words) if a != b and abs(i - j) <= window]
+    return torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
+
+
+edit("skipgram_loss", "-(right + wrong).mean()", "-right.mean()", says="the negatives are missing")
+edit("skipgram_loss", "-(right + wrong).mean()", "-wrong.mean()", says="the neighbours are missing")
+edit("skipgram_loss", "-(right + wrong).mean()", "(right + wrong).mean()", says="the sign of the whole loss")
+edit("skipgram_loss", "-(right + wrong).mean()", "-(right - wrong).mean()", says="the negatives are subtracted")
+edit("skipgram_loss", "-(right + wrong).mean()", "-(right + wrong)", says="one number for each pair")
+edit("skipgram_loss", "(u * v).sum(1)", "(u * v).mean(1)", says="expected")
+edit("skipgram_loss", "F.logsigmoid((u * v)", "F.logsigmoid(-(u * v)", says="the neighbour is pushed away")
+edit("skipgram_loss", "(negatives @", "(negatives[:, :1] @", says="only the first negative")
+
+
+@mutant("skipgram_loss", says="there is no logarithm")
+def without_a_logarithm(u, v, negatives):
+    wrong = torch.sigmoid(-(negatives @ u.unsqueeze(2)).squeeze(2)).sum(1)
+    return -(torch.sigmoid((u * v).sum(1)) + wrong).mean()
+
+
+edit("attention", "/ math.sqrt(q.size(-1))", "* math.sqrt(q.size(-1))", says="multiplied by √D")
+edit("attention", "math.sqrt(q.size(-1))", "math.sqrt(v.size(-1))", says="dimension of the values")
+edit("attention", "scores = q @", "scores = -q @", says="the sign of the scores is wrong")
+edit("attention", "weights = scores.softmax(-1)", "weights = scores", says="there is no softmax")
+edit("attention", "weights = scores.softmax(-1)", "weights = scores.exp()", says="not divided by their sum")
+edit("attention", "return weights @ v, weights", "return weights @ v, scores", says="before the softmax")
+
+
+@mutant("attention", says="the mask is not used", also=("everything is",))
+def mask_forgotten(q, k, v, mask=None):
+    weights = (q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))).softmax(-1)
+    return weights @ v, weights
+
+
+@mutant("attention", says="as 0 and 1", also=("everything is",))
+def mask_added(q, k, v, mask=None):
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.size(-1))
+    weights = (scores if mask is None else scores + mask).softmax(-1)
+    return weights @ v, weights
+
+
+edit("causal_mask", ".tril()", "", says="everything may be seen")
+edit("causal_mask", ".tril()", ".tril(1)", says="one position of the future")
+edit("causal_mask", ", dtype=torch.bool", "", says="expected bool")
+edit("causal_mask", "torch.ones(size, size, dtype=torch.bool).tril()", "torch.eye(size, dtype=torch.bool)",
+     says="sees itself alone")  # fmt: skip
+edit("MultiHead", "self.query(x), ", "x, ", says="query is not used")
+edit("MultiHead", "self.key(memory), ", "memory, ", says="key is not used")
+edit("MultiHead", "self.value(memory)", "memory", says="value is not used: the values are the memory")
+edit("MultiHead", "self.query(x), self.key(memory)", "self.key(x), self.query(memory)", says="are exchanged")
+edit("MultiHead", "mask.unsqueeze(-3))", "~mask.unsqueeze(-3))", says="upside down")
+edit("MultiHead", "flatten(2)), weights", "flatten(2)), weights.mean(1)", says="averaged over the heads")
+edit("MultiHead", "return self.out(", "return x + self.out(", says="the block does that")
+edit("MultiHead", "q, k, v, None", "q / self.heads**0.5, k, v, None", says="only D/heads coordinates")
+edit("sinusoidal_positions", "10000.0", "1000.0", says="the base is 1000")
+edit("sinusoidal_positions", "(torch.arange(0, dim, 2) / dim)", "(0 * torch.arange(0, dim, 2) / dim)",
+     says="the same period")  # fmt: skip
+edit("sinusoidal_positions", "angle.sin(), angle.cos()", "angle.sin(), angle.sin()", says="all entries are sines",
+     check="waves_one_by_one")  # fmt: skip
+
+
+@mutant("sinusoidal_positions", says="have different angles", check="waves_one_by_one")
+def an_angle_for_each(length, dim):
+    table = torch.arange(length).unsqueeze(1) / 10000.0 ** (torch.arange(dim) / dim)
+    table[:, 0::2], table[:, 1::2] = table[:, 0::2].sin(), table[:, 1::2].cos()
+    return table
+
+
+edit("Block", "x = x + self.attend_self", "x = self.attend_self", says="the way past self-attention")
+edit("Block", "x = x + self.attend_cross", "x = self.attend_cross", says="the way past cross-attention")
+edit("Block", "return x + self.mlp", "return self.mlp", says="the way past the mlp")
+edit("Block", "return x + self.mlp(self.norm_mlp(x))", "return x", says="the mlp is missing")
+edit("Block", "self.mlp(self.norm_mlp(x))", "self.mlp(self.norm_self(x))", says="norm_self was used")
+edit("Block", "self.attend_cross(self", "self.attend_self(self", says="that is for attend_cross")
+edit("Block", "if memory is not None", "if False", says="the memory is not used")
+edit("greedy_decode", "model(source, written)", "model(source, written[:, -1:])", says="the last symbol alone")
+edit("greedy_decode", "best[done] = stop", "best[done] = 0", says="has zeros")
+edit("greedy_decode", "best[done] = stop", "best[done] = start", says="a row has start")
+edit("greedy_decode", "argmax(1)", "argmin(1)", says="expected")
+edit("greedy_decode", "range(length)", "range(length - 1)", says="expected shape")
+edit("greedy_decode", "return written[:, 1:]", "return written[:, :-1]", says="and the last symbol is missing")
+edit("greedy_decode", "(source, written)", "(source[:1].expand_as(source), written)", says="answers for all rows")
 
 
 @alternative("skipgram_pairs")
@@ -268,3 +373,106 @@ def with_a_table(model, source, start, stop, length):
             table[:, t] = torch.where(going, model(source, table[:, :t]).max(2).indices[:, t - 1], stop)
         model.train(before)
     return table[:, 1:].clone()
+
+
+@alternative("skipgram_pairs")
+def by_slices(sentence, window):
+    found = []
+    for i in range(len(sentence)):
+        around = torch.cat((sentence[max(i - window, 0) : i], sentence[i + 1 : i + 1 + window]))
+        found += [torch.stack((sentence[i], other)) for other in around]
+    return torch.stack(found) if found else torch.empty(0, 2, dtype=torch.long)
+
+
+@alternative("skipgram_loss")
+def row_by_row(u, v, negatives):
+    total = 0.0
+    for centre, neighbour, others in zip(u, v, negatives, strict=True):
+        total = total + F.softplus(-(centre @ neighbour)) + F.softplus(others @ centre).sum()
+    return total / u.shape[0]
+
+
+@alternative("attention")
+def by_torchs_functions(q, k, v, mask=None):
+    scores = torch.matmul(q, torch.swapaxes(k, -1, -2)).div(q.shape[-1] ** 0.5)
+    if mask is not None:
+        scores = torch.where(mask, scores, torch.tensor(float("-inf"), dtype=scores.dtype))
+    weights = torch.softmax(scores, dim=-1).nan_to_num(nan=0.0)
+    return torch.einsum("...ts,...se->...te", weights, v), weights
+
+
+@alternative("causal_mask")
+def by_two_loops_over_places(size):
+    return torch.tensor([[t >= s for s in range(size)] for t in range(size)])
+
+
+@alternative("causal_mask")
+def not_the_future(size):
+    return torch.triu(torch.ones((size, size)), diagonal=1) == 0
+
+
+@alternative("MultiHead")
+class ByEinsum(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value, self.out = (nn.Linear(dim, dim, bias=False) for _ in range(4))
+        self.size = dim // heads
+
+    def split(self, z):
+        return z.reshape(z.shape[0], z.shape[1], self.heads, self.size).permute(0, 2, 1, 3)
+
+    def forward(self, x, memory, mask=None):
+        if mask is not None and mask.dim() == 3:
+            mask = mask[:, None]
+        found, weights = attention(
+            q=self.split(self.query(x)), k=self.split(self.key(memory)), v=self.split(self.value(memory)), mask=mask
+        )
+        return self.out(found.permute(0, 2, 1, 3).reshape(x.shape)), weights
+
+
+@alternative("sinusoidal_positions")
+def entry_by_entry(length, dim):
+    table = torch.zeros(length, dim)
+    for t in range(length):
+        for i in range(dim // 2):
+            angle = t / 10000 ** (2 * i / dim)
+            table[t, 2 * i], table[t, 2 * i + 1] = math.sin(angle), math.cos(angle)
+    return table
+
+
+@alternative("Block")
+class WithResiduals(nn.Module):
+    def __init__(self, dim, heads, cross=False):
+        super().__init__()
+        self.norm_self, self.attend_self = nn.LayerNorm(dim), MultiHead(dim, heads)
+        if cross:
+            self.norm_cross, self.attend_cross = nn.LayerNorm(dim), MultiHead(dim, heads)
+        self.norm_mlp = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(nn.Linear(dim, 4 * dim), nn.ReLU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, x, mask, memory=None, memory_mask=None):
+        own = self.norm_self(x)
+        out, _ = self.attend_self(x=own, memory=own, mask=mask)
+        total = torch.add(x, out)
+        if memory is not None:
+            out, _ = self.attend_cross(self.norm_cross(total), memory, memory_mask)
+            total = total + out
+        return total + self.mlp(self.norm_mlp(total))
+
+
+@alternative("greedy_decode")
+def stops_when_all_have(model, source, start, stop, length):
+    was = model.training
+    model.eval()
+    rows = [[start] for _ in range(source.shape[0])]
+    with torch.no_grad():
+        while len(rows[0]) < length + 1:
+            if all(stop in row[1:] for row in rows):
+                rows = [row + [stop] * (length + 1 - len(row)) for row in rows]
+                break
+            scores = model(source, torch.tensor(rows))
+            for row, values in zip(rows, scores, strict=True):
+                row.append(stop if stop in row[1:] else int(values[-1].argmax()))
+    model.train(mode=was)
+    return torch.tensor([row[1:] for row in rows])
