@@ -201,3 +201,12 @@ def flow_nll(x: Tensor, masks: Sequence[Tensor], nets: Sequence[Callable]) -> Te
 # * A transposed convolution of stride 4 draws a comb with six equal weights, and none with four. Why?
 # * Which digits are neighbours on the map of the VAE, and what lies between them?
 # * The moons are two pieces, the noise is one, and a flow is continuous. Look for what gives it away in the picture.
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` trains the auto-encoders, the VAEs and the flow, and shows four pictures (30 s).
+#
+# Next is lab 12, adversarial networks: there, nobody writes down a likelihood; a second network judges what was made.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
