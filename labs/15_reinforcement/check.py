@@ -52,14 +52,14 @@ def random_world(rng, states: int, actions: int) -> tuple[Tensor, Tensor]:
 @lab.check("value_iteration")
 def values_of_random_worlds(student, rng):
     """against policy iteration, with exact values"""
-    for states, actions, gamma in (5, 3, 0.9), (7, 2, 0.5), (1, 4, 0.8), (4, 1, 0.95):
+    for states, actions, gamma in (5, 3, 0.1), (5, 3, 0.9), (7, 2, 0.5), (1, 4, 0.8), (4, 1, 0.95):
         transition, reward = random_world(rng, states, actions)
         want, best = value_iteration(transition, reward, gamma, 0.0)
 
-        def otherwise(best, t=transition, r=reward, gamma=gamma):
+        def otherwise(best, t=transition, r=reward, gamma=gamma, backwards=False):
             value = torch.zeros(len(r), dtype=float64)
             for _round in range(800):
-                value = best(r + gamma * t @ value)
+                value = best(r + gamma * (t.permute(2, 1, 0) if backwards else t) @ value)
             return value
 
         with case(f"{states} states, {actions} actions, gamma {gamma}"):
@@ -75,34 +75,53 @@ def values_of_random_worlds(student, rng):
                     "the smallest value, not the best": lambda f=otherwise: f(lambda quality: quality.amin(1)),
                     "gamma is missing at the reward's side: value = reward + gamma …, not gamma (reward + …)": gamma
                     * want,
-                    "transition is used backwards: from r to s": lambda f=otherwise, t=transition: f(
-                        lambda quality: quality.amax(1), t.permute(2, 1, 0)
+                    "transition is used backwards: from r to s": lambda f=otherwise: f(
+                        lambda quality: quality.amax(1), backwards=True
                     ),
+                    "gamma is missing": lambda f=otherwise: f(lambda quality: quality.amax(1), gamma=1.0),
+                    "gamma is used twice": lambda f=otherwise, g=gamma: f(lambda quality: quality.amax(1), gamma=g**2),
+                    "the sum over the actions, not the best": lambda f=otherwise: f(lambda quality: quality.sum(1)),
+                    "that is the largest reward alone, without what follows": reward.amax(1),
                 },
             )
-            expect(got[1], best, look="the actions are those that are best for the final values")
+            worth = reward + gamma * transition @ want
+            expect(
+                got[1],
+                best,
+                mistakes={
+                    "these are the worst actions": worth.argmin(1),
+                    "these are the actions with the largest reward now, whatever follows": reward.argmax(1),
+                    "these are the actions to the best states; the reward of the step counts, too": (
+                        (worth - reward).argmax(1)
+                    ),
+                },
+                look="the actions are those that are best for the final values",
+            )
 
 
 @lab.check("value_iteration")
 def all_values_at_once(student, rng):
     """one sweep, two sweeps: where it stops, and that all values change together"""
-    transition = torch.zeros(4, 1, 4, dtype=float64)
-    transition[torch.arange(4), 0, torch.tensor([1, 2, 3, 3])] = 1
-    reward = torch.tensor([[0.0], [0.0], [1.0], [0.0]], dtype=float64)
-    for tolerance, sweeps in ((0.9, 2), (0.4, 3), (0.1, 4)):
-        value = torch.zeros(4, dtype=float64)
-        for _round in range(sweeps):
-            value = reward[:, 0] + 0.5 * value[torch.tensor([1, 2, 3, 3])]
-        with case(f"a corridor of 4 states, gamma 0.5, tolerance {tolerance}: {sweeps} sweeps"):
+    after = torch.tensor([1, 2, 3, 4, 5, 5])
+    transition = torch.zeros(6, 1, 6, dtype=float64)
+    transition[torch.arange(6), 0, after] = 1
+    reward = torch.tensor([[0.0], [0.0], [0.0], [0.0], [1.0], [0.0]], dtype=float64)
+    values = [torch.zeros(6, dtype=float64)]
+    for _round in range(7):
+        values.append(reward[:, 0] + 0.5 * values[-1][after])
+    for tolerance, sweeps in ((0.9, 2), (0.4, 3), (0.2, 4), (0.5, 2)):
+        late = "a change of just the tolerance is not more than it" if tolerance == 0.5 else "it stops a sweep too late"
+        with case(f"a corridor of 6 states, gamma 0.5, tolerance {tolerance}: {sweeps} sweeps"):
             got, _ = student.value_iteration(transition, reward, 0.5, tolerance)
             expect(
                 got,
-                value,
+                values[sweeps],
                 mistakes={
-                    "values that are new already are used in the same sweep": torch.tensor(
-                        [0.25, 0.5, 1, 0], dtype=float64
-                    ),
-                    "it stops a sweep too early: the values that changed by less are returned": reward[:, 0],
+                    "values that are new already are used in the same sweep": values[-1],
+                    "it stops a sweep too early: the values that changed by less are returned": values[sweeps - 1],
+                    late: values[sweeps + 1],
+                    "gamma is missing": torch.tensor([1.0, 1, 1, 1, 1, 0], dtype=float64),
+                    "nothing is swept: the values are still zero": values[0],
                 },
                 look="stop after the sweep in which no value changed by more than the tolerance",
             )
@@ -133,11 +152,17 @@ def forgetting(reward: Tensor, done: Tensor, gamma: float, what: str) -> Tensor:
     for t in order:
         if what == "own end":
             later = (reward[t] + gamma * later) * (~done[t])
+        elif what in ("later", "scaled", "no gamma"):
+            later = reward[t] + (1.0 if what == "no gamma" else gamma) * later * (~done[t])
         elif what == "late end":
             later = reward[t] + gamma * later * (~done[t + 1] if t + 1 < len(reward) else True)
         else:
             later = reward[t] + gamma * (later if what == "no end" else later * (~done[t]))
         out[t] = later
+    if what == "later":
+        out = out - reward
+    if what == "scaled":
+        out = out * gamma
     if what == "absolute":
         out = out * gamma ** torch.arange(len(reward), dtype=reward.dtype)[:, None]
     return out
@@ -147,6 +172,9 @@ RETURN_MISTAKES = {
     "no end": "returns run on behind the end of an episode",
     "own end": "the reward of the step that ends an episode belongs to that episode",
     "late end": "an episode ends one step too early: done[t] cuts between t and t + 1",
+    "later": "the reward of the step itself is missing: k begins at 0",
+    "scaled": "one gamma too many: the reward of the step itself is not discounted",
+    "no gamma": "gamma is missing",
     "forward": "summed from the first row to the last: that is what was, not what comes",
     "absolute": "discounted from the beginning of the episode, not from the step itself",
 }
@@ -185,6 +213,14 @@ def expected(function, tensors: dict[str, Tensor], others: dict) -> tuple[Tensor
     return result.detach(), {k: g for k, g in zip(leaves, gradients, strict=True) if g is not None}
 
 
+def slope_of(function, tensors: dict[str, Tensor], others: dict, want: Tensor, key: str) -> Tensor:
+    """The gradient of a mistake that gives the right value; another mistake would have been named by its value."""
+    value, slopes = expected(function, tensors, others)
+    if not torch.allclose(value, want):
+        raise ValueError("not this mistake")
+    return slopes[key]
+
+
 def loss_and_gradient(student, function, tensors: dict[str, Tensor], others: dict, mistakes: dict) -> None:
     """Compare value and gradients; `mistakes`: sentence → a function with the arguments of the part."""
     want, slopes = expected(function, tensors, others)
@@ -195,10 +231,11 @@ def loss_and_gradient(student, function, tensors: dict[str, Tensor], others: dic
     for key, slope in slopes.items():
         require(gradients[key] is not None, f"no gradient arrives at {key}")
         with case(f"gradient with respect to {key}"):
-            expect(gradients[key], slope)
+            own = {text: lambda f=f, k=key: slope_of(f, tensors, others, want, k) for text, f in mistakes.items()}
+            expect(gradients[key], slope, mistakes=own)
     for key in tensors.keys() - slopes.keys():
         nothing = gradients[key] is None or bool((gradients[key] == 0).all())
-        require(nothing, f"{key} gets a gradient, but must not", likely="detach it")
+        require(nothing, f"{key} gets a gradient, but must not: detach it")
 
 
 @student_side
@@ -240,11 +277,24 @@ def loss_of_weighted_actions(student, rng):
                     "probabilities instead of their logarithms": lambda logits, action, weight: (
                         -(log_policy(logits, action).exp() * weight).mean()
                     ),
-                    "the mean of the logarithms times the mean of the weights": lambda logits, action, weight: (
-                        -log_policy(logits, action).mean() * weight.mean()
+                    "a table of B × B (a shape B × 1 met a shape B), or the product of two means": (
+                        lambda logits, action, weight: -log_policy(logits, action).mean() * weight.mean()
                     ),
-                    "a table of B × B: a shape B × 1 met a shape B": lambda logits, action, weight: (
-                        -(log_policy(logits, action)[:, None] * weight).mean()
+                    "the weights are missing": lambda logits, action, weight: -log_policy(logits, action).mean(),
+                    "divided by the sum of the weights, not by their number": lambda logits, action, weight: (
+                        -(log_policy(logits, action) * weight).sum() / weight.sum()
+                    ),
+                    "the softmax runs over the steps: dim=1 holds the actions": lambda logits, action, weight: (
+                        -(logits.log_softmax(0).gather(1, action[:, None])[:, 0] * weight).mean()
+                    ),
+                    "the logarithms of all actions, not of the chosen one": lambda logits, action, weight: (
+                        -(logits.log_softmax(1) * weight[:, None]).sum(1).mean()
+                    ),
+                    "the mean over the actions, too": lambda logits, action, weight: (
+                        -(log_policy(logits, action) * weight).mean() / logits.shape[1]
+                    ),
+                    "one action too far": lambda logits, action, weight: (
+                        -(log_policy(logits, (action + 1) % logits.shape[1]) * weight).mean()
                     ),
                     "the logits themselves, without log_softmax": lambda logits, action, weight: (
                         -(logits.gather(1, action[:, None])[:, 0] * weight).mean()
@@ -279,6 +329,28 @@ def others_one_by_one(student, rng):
                 student.leave_one_out(returns, alive),
                 leave_one_out(returns, alive),
                 mistakes={
+                    "one alone has nobody to be compared with: 0": torch.where(alive, returns - others, zero),
+                    "the own return is in the sum of the others": torch.where(
+                        alive & (count > 1), returns - held.sum(1, keepdim=True) / (count - 1).clamp(min=1), zero
+                    ),
+                    "episodes that are not alive are in the sum of the others": torch.where(
+                        alive & (count > 1),
+                        returns - (returns.sum(1, keepdim=True) - returns) / (count - 1).clamp(min=1),
+                        zero,
+                    ),
+                    "that is the mean of the others, not the difference from it": torch.where(
+                        alive & (count > 1), others, zero
+                    ),
+                    "the mean is subtracted from others: the sign is wrong": torch.where(
+                        alive & (count > 1), others - returns, zero
+                    ),
+                    "divided by the number of all alive ones, not of the others": torch.where(
+                        alive & (count > 1), returns - (held.sum(1, keepdim=True) - held) / count.clamp(min=1), zero
+                    ),
+                    "nothing is subtracted": torch.where(alive, returns, zero),
+                    "the sum of the others is subtracted, not their mean": torch.where(
+                        alive & (count > 1), returns - (held.sum(1, keepdim=True) - held), zero
+                    ),
                     "the own return is in the mean": torch.where(
                         alive, returns - held.sum(1, keepdim=True) / count, zero
                     ),
@@ -294,7 +366,6 @@ def others_one_by_one(student, rng):
                     "the mean over the steps of an episode: compare episodes at the same step": torch.where(
                         alive, returns - (held.sum(0) - held) / (alive.sum(0) - 1).clamp(min=1), zero
                     ),
-                    "one alone has nobody to be compared with: 0": torch.where(alive, returns - others, zero),
                     "episodes that are not alive get a number, too": returns - others,
                 },
             )
@@ -325,6 +396,13 @@ def entropy_row_by_row(student, rng):
                     "the sign: an entropy is never negative": lambda logits: -entropy_bonus(logits),
                     "the sum over the policies, not their mean": lambda logits: entropy_bonus(logits) * len(logits),
                     "the mean over the actions, too": lambda logits: entropy_bonus(logits) / logits.shape[1],
+                    "there is no logarithm: Σ p²": lambda logits: (logits.softmax(1) ** 2).sum(1).mean(),
+                    "the factor p is missing: Σ log p": lambda logits: -logits.log_softmax(1).sum(1).mean(),
+                    "the entropy of the mean policy, not the mean entropy": lambda logits: (
+                        -torch.xlogy(logits.softmax(1).mean(0), logits.softmax(1).mean(0)).sum()
+                    ),
+                    "the logits take the place of log p": lambda logits: -(logits.softmax(1) * logits).sum(1).mean(),
+                    "divided by log A": lambda logits: entropy_bonus(logits) / math.log(logits.shape[1]),
                     "in bits, not in nats": lambda logits: entropy_bonus(logits) / math.log(2),
                     "softmax over the rows: dim=1 holds the actions": lambda logits: (
                         -(logits.softmax(0) * logits.log_softmax(0)).sum(1).mean()
@@ -360,9 +438,17 @@ def gae_otherwise(reward, value, last, done, gamma, lam, what):
     behind = torch.cat([value[1:], (torch.zeros_like(last) if what == "last" else last)[None]])
     go_on = torch.ones_like(reward) if what == "bootstrap" else (~done).to(reward.dtype)
     delta = reward + gamma * behind * go_on - value
+    if what == "plus":
+        delta = delta + 2 * value
+    if what == "no gamma":
+        delta = reward + behind * go_on - value
+    if what == "no value":
+        delta = reward + gamma * behind * go_on
+    if what == "no next":
+        delta = reward - value
     if what == "value":
         delta = reward + gamma * value * go_on - value
-    factor = {"lam": lam, "gamma": gamma}.get(what, gamma * lam)
+    factor = {"lam": lam, "gamma": gamma, "undiscounted": 1.0, "twice": (gamma * lam) ** 2}.get(what, gamma * lam)
     out, later = torch.zeros_like(reward), torch.zeros_like(last)
     for t in range(len(reward) - 1, -1, -1):
         later = delta[t] + factor * later * (1.0 if what == "run on" else (~done[t]).to(reward.dtype))
@@ -375,6 +461,12 @@ GAE_MISTAKES = {
     "bootstrap": "behind the end of an episode V is 0: the value of the next episode has been used",
     "run on": "the sum runs on behind the end of an episode",
     "value": "δ has V of the next state in it, not of the same one",
+    "plus": "V(s) is added; δ subtracts it",
+    "no gamma": "gamma is missing in δ",
+    "no value": "V(s) is not subtracted in δ",
+    "no next": "V(s') is missing in δ",
+    "undiscounted": "the factor gamma · lam is missing",
+    "twice": "the factor is (gamma · lam)², it should be gamma · lam",
     "lam": "gamma is missing in the factor gamma · lam",
     "gamma": "lam is missing in the factor gamma · lam",
     "one step": "only δ: the sum of later ones is missing",
@@ -416,13 +508,20 @@ def actor_critic_loss(logits, action, advantage, value, returns, value_weight, e
     return actor + value_weight * critic - entropy_weight * entropy_bonus(logits)
 
 
-def composed(policy: float = 1, critic: float = 1, entropy: float = -1, half: float = 1):
+def composed(
+    policy: float = 1, critic: float = 1, entropy: float = -1, half: float = 1, swapped=False, goal="returns", cut=False
+):
     """An actor-critic loss with other signs or factors."""
 
     def loss(logits, action, advantage, value, returns, value_weight, entropy_weight):
-        parts = policy * -(log_policy(logits, action) * advantage.detach()).mean()
-        parts = parts + critic * half * value_weight * (value - returns.detach()).square().mean()
-        return parts + entropy * entropy_weight * entropy_bonus(logits)
+        if swapped:
+            value_weight, entropy_weight = entropy_weight, value_weight
+        weight = returns if goal == "weights" else advantage
+        parts = policy * -(log_policy(logits, action) * weight.detach()).mean()
+        error = value - (advantage if goal == "advantage" else returns).detach()
+        error = error.abs() if goal == "absolute" else error.square()
+        parts = parts + critic * half * value_weight * error.mean()
+        return parts + entropy * entropy_weight * entropy_bonus(logits.detach() if cut else logits)
 
     return loss
 
@@ -451,6 +550,15 @@ def losses_together(student, rng):
                     "the sign of the critic's loss": composed(critic=-1),
                     "the entropy is missing": composed(entropy=0),
                     "the critic is missing": composed(critic=0),
+                    "value_weight and entropy_weight are exchanged": composed(swapped=True),
+                    "the critic learns the advantages; it should learn the returns": composed(goal="advantage"),
+                    "the absolute error of the critic; the squared one is asked for": composed(goal="absolute"),
+                    "value_weight is not used": composed(critic=1 / value_weight),
+                    "entropy_weight is not used": composed(entropy=-1 / max(entropy_weight, 1e-9)),
+                    "the policy's loss is missing": composed(policy=0),
+                    "the policy's loss is a sum, the others are means": composed(policy=count),
+                    "no gradient arrives through the entropy: it is detached": composed(cut=True),
+                    "the returns are the weights of the policy; the advantages should be": composed(goal="weights"),
                     "half the squared error: the factor is value_weight alone": composed(half=0.5),
                     "the sum of the squared errors, not their mean": composed(half=count),
                 },
@@ -493,6 +601,13 @@ PPO_MISTAKES = {
     "old over new": "the ratio is upside down: new over old",
     "no exp": "a difference of logarithms is no ratio yet: exp",
     "outside": "the product is clipped, not the ratio",
+    "wrong log": "the sign of log π(action) is wrong in the ratio",
+    "sum": "the sum over the steps, not their mean",
+    "around 0": "the ratio is held between −clip and clip, it should be between 1 − clip and 1 + clip",
+    "above": "the ratio is clipped only above; 1 − clip is a bound, too",
+    "below": "the ratio is clipped only below; 1 + clip is a bound, too",
+    "no old": "old is not used: that is π(action), not the ratio",
+    "logs": "log π(action) in the place of the ratio",
 }
 
 
@@ -502,7 +617,17 @@ def ppo_otherwise(what: str):
     def loss(logits, action, old, advantage, clip):
         gap = log_policy(logits, action) - old
         ratio = gap if what == "no exp" else (-gap if what == "old over new" else gap).exp()
-        bounded = ratio.clamp(1 - clip, 1 + clip)
+        if what == "wrong log":
+            ratio = (-log_policy(logits, action) - old).exp()
+        if what == "no old":
+            ratio = log_policy(logits, action).exp()
+        if what == "logs":
+            ratio = log_policy(logits, action)
+        bounded = {
+            "around 0": lambda: ratio.clamp(-clip, clip),
+            "above": lambda: ratio.clamp(max=1 + clip),
+            "below": lambda: ratio.clamp(min=1 - clip),
+        }.get(what, lambda: ratio.clamp(1 - clip, 1 + clip))()
         free, held = ratio * advantage, bounded * advantage
         if what == "outside":
             held = free.clamp(1 - clip, 1 + clip)
@@ -511,7 +636,7 @@ def ppo_otherwise(what: str):
         )
         if what == "ratio":
             chosen = torch.minimum(ratio, bounded) * advantage
-        return chosen.mean() if what == "sign" else -chosen.mean()
+        return -chosen.sum() if what == "sum" else chosen.mean() if what == "sign" else -chosen.mean()
 
     return loss
 

@@ -12,10 +12,10 @@ from torch.nn import functional as F
 def value_iteration(transition: Tensor, reward: Tensor, gamma: float, tolerance: float) -> tuple[Tensor, Tensor]:
     """The best values and actions in a known world.
 
-    transition: S × A × S; transition[s, a, r] is the probability to get from s to r by a. reward: S × A, the mean
-    reward for a in s. Starting from zeros, all values become max over a of reward + gamma · Σ transition · value, at
-    once, until none changes by more than the tolerance. Returns the values (S, of the dtype of reward) and the best
-    actions for them (S int64).
+    transition: S × A × S; transition[s, a, r] is the probability to get from state s to state r by action a. reward: S
+    × A, the mean reward for a in s. Starting from zeros, all values become max over a of reward + gamma · Σ transition
+    · value, at once, until none changes by more than the tolerance. Returns the values (S, of the dtype of reward) and
+    the best actions for them (S int64).
 
     Not allowed: `solve`, `inv`. The sheet asks for iterations.
 
@@ -37,7 +37,7 @@ def discounted_returns(reward: Tensor, done: Tensor, gamma: float) -> Tensor:
 def reinforce_loss(logits: Tensor, action: Tensor, weight: Tensor) -> Tensor:
     """− the mean of log π(action) · weight.
 
-    logits: B × A, of any size. action: B int64. weight: B, how good each action was. Returns one number.
+    logits: B × A (A actions), of any size. action: B int64. weight: B, how good each action was. Returns one number.
 
     Not allowed: `distributions`. Log_softmax and one index are the exercise.
 

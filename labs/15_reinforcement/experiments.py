@@ -122,7 +122,8 @@ def draw_world(axes, plan: list[str], number: dict, value: Tensor, policy: Tenso
         picture[r, c] = value[s]
     spread = picture.numpy()
     lowest = float(value[:-1].min())
-    axes.imshow(spread, cmap="RdYlGn" if lowest < 0 else "viridis", vmin=-1 if lowest < 0 else None, vmax=1)
+    image = axes.imshow(spread, cmap="cividis" if lowest < 0 else "viridis", vmin=-1 if lowest < 0 else None, vmax=1)
+    axes.figure.colorbar(image, ax=axes, label="value", shrink=0.8)
     axes.set_facecolor("#2d3748")
     for (r, c), s in number.items():
         if plan[r][c] == ".":
@@ -140,6 +141,14 @@ def draw_world(axes, plan: list[str], number: dict, value: Tensor, policy: Tenso
                 },
             )
     axes.plot([c for _, c in path], [r for r, _ in path], color="#f6e05e" if lowest >= 0 else "#1a202c", linewidth=1.6)
+    words = {"start": [path[0]]}
+    for word, letter in ("goal", "G"), ("cliff", "P"):
+        words[word] = [(r, c) for r, row in enumerate(plan) for c, cell in enumerate(row) if cell == letter]
+    for word, places in words.items():
+        if places:
+            r, c = places[len(places) // 2]
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1}
+            axes.text(c, r, word, ha="center", va="center", fontsize=7, color="black", bbox=box)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
 

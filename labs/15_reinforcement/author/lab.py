@@ -21,10 +21,10 @@ from torch.nn import functional as F
 def value_iteration(transition: Tensor, reward: Tensor, gamma: float, tolerance: float) -> tuple[Tensor, Tensor]:
     """The best values and actions in a known world.
 
-    transition: S × A × S; transition[s, a, r] is the probability to get from s to r by a. reward: S × A, the mean
-    reward for a in s. Starting from zeros, all values become max over a of reward + gamma · Σ transition · value, at
-    once, until none changes by more than the tolerance. Returns the values (S, of the dtype of reward) and the best
-    actions for them (S int64).
+    transition: S × A × S; transition[s, a, r] is the probability to get from state s to state r by action a. reward: S
+    × A, the mean reward for a in s. Starting from zeros, all values become max over a of reward + gamma · Σ transition
+    · value, at once, until none changes by more than the tolerance. Returns the values (S, of the dtype of reward) and
+    the best actions for them (S int64).
 
     Hint: `@` of an S × A × S tensor with S values works as it is. My version has 275 characters.
     """
@@ -68,7 +68,7 @@ def discounted_returns(reward: Tensor, done: Tensor, gamma: float) -> Tensor:
 def reinforce_loss(logits: Tensor, action: Tensor, weight: Tensor) -> Tensor:
     """− the mean of log π(action) · weight.
 
-    logits: B × A, of any size. action: B int64. weight: B, how good each action was. Returns one number.
+    logits: B × A (A actions), of any size. action: B int64. weight: B, how good each action was. Returns one number.
 
     Hint: `log_softmax`, `gather`; or `F.cross_entropy` with its `reduction`. My version has 74 characters.
     """
@@ -193,3 +193,12 @@ def ppo_loss(logits: Tensor, action: Tensor, old: Tensor, advantage: Tensor, cli
 # Beside the cliff, the best move is straight into the wall or away from the edge. Why? With λ = 0.95 instead of 0.99
 # the actor-critic has better gradients, says theory, and it learns worse. What is wrong with the critic in the first
 # iterations? PPO uses each episode four times: what would happen without the clipping?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` walks through the maze and along the cliff, and balances the pole; look at its pictures (18 s).
+#
+# Next is lab 16, graphs: networks on data with neighbours, which are no longer pixels in a row.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
