@@ -51,6 +51,10 @@ def cross_entropy_of_both(student, rng):
                             (log_d(real), log_d(-fake))
                         ).mean(),
                         "the scores of the made samples are missing": of_real,
+                        "the second term has the wrong sign": of_real - of_fake,
+                        "the first term has the wrong sign": of_fake - of_real,
+                        "there is no logarithm: −mean D(real) − mean (1 − D(fake))": -real.sigmoid().mean()
+                        - (-fake).sigmoid().mean(),
                         "the scores of the real samples are missing": of_fake,
                         "the scores are no probabilities yet: the sigmoid is missing": lambda r=real, f=fake: (
                             -(r.clamp(1e-9, 1).log().mean() + (1 - f).clamp(1e-9, 1).log().mean())
@@ -65,10 +69,6 @@ def undecided(student, rng):
     expect(
         student.d_loss(torch.zeros(3), torch.zeros(5)),
         torch.tensor(math.log(4)),
-        mistakes={
-            "the mean of the two halves, it should be their sum": torch.tensor(math.log(2)),
-            "one mean over all scores, it should be one for each kind": torch.tensor(math.log(2)),
-        },
     )
 
 
@@ -105,6 +105,7 @@ def non_saturating(student, rng):
                     "that is mean log(1 − D), the loss that saturates": log_d(-fake).mean(),
                     "that is −mean log(1 − D): it helps the discriminator": -log_d(-fake).mean(),
                     "a sum over the samples, it should be a mean": -log_d(fake).sum(),
+                    "there is no logarithm: that is −mean D": -fake.sigmoid().mean(),
                     "that is the loss of Wasserstein's generator, the mean score": -fake.mean(),
                 },
             )
@@ -211,8 +212,8 @@ def check_moves(student, rng, name, player, other, remedy):
             losses, weights, others, left, records, hangs = student.run(moves, name, a, b, real, z)
             setting = name, a, b, real, z
             mistakes = {
-                f"the {player} has not changed: is optimizer.step() missing?": lambda s=setting: written_out(
-                    *s, lr=0.0
+                f"the {player} has not changed: no optimizer.step(), or no gradient arrives": lambda s=setting: (
+                    written_out(*s, lr=0.0)
                 ),
                 "what was in .grad before is added: optimizer.zero_grad() is missing": lambda s=setting: written_out(
                     *s, keep=True
@@ -234,8 +235,9 @@ def check_moves(student, rng, name, player, other, remedy):
                 mistakes=mistakes,
             )
             require(torch.equal(others, b if name == "critic_step" else a), f"the weights of the {other} have changed")
-            require(records, "some weights no longer require a gradient", f"give it back to the {other} at the end")
-            require(left.eq(1).all() and not hangs, f"the .grad of the {other} has changed", look=remedy)
+            require(records, f"some weights no longer require a gradient: give it back to the {other} at the end")
+            why = f": {remedy}" if hangs or name == "generator_step" else ""
+            require(left.eq(1).all(), f"the .grad of the {other} has changed{why}")
 
 
 @lab.check("critic_step")
@@ -359,7 +361,7 @@ def check_points(x, real, fake):
     require(
         t.min() > -1e-6 and t.max() < 1 + 1e-6,
         f"t goes from {t.min():.3g} to {t.max():.3g}, expected 0 to 1",
-        "torch.rand is uniform, torch.randn is not",
+        "torch.rand is uniform, torch.randn is not" if t.abs().max() > 2.5 else None,
     )
     if len(t) > 1:
         ends = {0.0: "the points are the made samples", 1.0: "the points are the real samples"}
@@ -492,13 +494,11 @@ def class_behind_the_features(student, rng):
                 wide = f"{k} columns or planes, even if the last classes do not occur; behind x, along dimension 1"
                 require(
                     not isinstance(got, torch.Tensor) or got.shape == want.shape,
-                    f"shape {tuple(getattr(got, 'shape', ()))}, expected {tuple(want.shape)}",
-                    wide,
+                    f"shape {tuple(getattr(got, 'shape', ()))}, expected {tuple(want.shape)}: {wide}",
                 )
                 require(
                     not isinstance(got, torch.Tensor) or got.dtype == dtype,
-                    f"type {getattr(got, 'dtype', None)}, expected {dtype}",
-                    "keep the type of x",
+                    f"type {getattr(got, 'dtype', None)}, expected {dtype}, the type of x",
                 )
                 expect(
                     got,

@@ -171,3 +171,13 @@ def condition(x: Tensor, classes: Tensor, k: int) -> Tensor:
 #
 # In the first picture the critic says a little *more* than θ. Let f have slope s: what does it minimise, and which s
 # is best? And why would the same experiment on a line, without the second coordinate, sometimes end at −θ?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` plays three games and shows their pictures (30 s). `check(gpu=True)` plays the game on whole
+# images, with convolutions, where there is a GPU.
+#
+# Next is lab 13, recurrent networks: from images to sequences, and why gradients get lost on their way through time.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.

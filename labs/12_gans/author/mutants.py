@@ -30,7 +30,7 @@ def value_of_the_game(real, fake):
     return F.logsigmoid(real).mean() + F.logsigmoid(-fake).mean()
 
 
-@mutant("g_loss", says="the loss that saturates", also=["that loss saturates"])
+@mutant("g_loss", says="the loss that saturates", also=("that loss saturates",))
 def saturating(fake):
     return F.logsigmoid(-fake).mean()
 
@@ -59,7 +59,7 @@ def steps_too_early(critic, generator, optimizer, real, z, loss):
 
 
 edit("generator_step", "inputs=list(generator.parameters())", "", says="name those that should get one")
-edit("generator_step", "optimizer.step()", "pass", says="optimizer.step() missing")
+edit("generator_step", "optimizer.step()", "pass", says="no optimizer.step()")
 
 
 @mutant("generator_step", says="no longer require a gradient", also=["give it back to the critic"])
@@ -125,6 +125,50 @@ def classes_that_occur(x, classes, k):
     code = F.one_hot(classes).to(x.dtype)
     code = code.view(*code.shape, *[1] * (x.dim() - 2))
     return torch.cat((x, code.expand(-1, -1, *x.shape[2:])), dim=1)
+
+
+# More of the classics.
+edit("d_loss", " + F.softplus(fake).mean()", "", says="made samples are missing")
+edit("d_loss", "F.softplus(-real).mean() + ", "", says="real samples are missing")
+edit("d_loss", ".mean() + F", ".mean() - F", says="the second term has the wrong sign")
+
+
+@mutant("d_loss", says="sums over the samples")
+def sums(real, fake):
+    return F.softplus(-real).sum() + F.softplus(fake).sum()
+
+
+@mutant("d_loss", says="there is no logarithm")
+def probabilities_themselves(real, fake):
+    return -real.sigmoid().mean() - (1 - fake.sigmoid()).mean()
+
+
+edit("g_loss", ".mean()", ".sum()", says="a sum over the samples")
+edit("g_loss", "F.softplus(-fake)", "(-fake)", says="Wasserstein's generator")
+edit("g_loss", "F.softplus(-fake)", "F.logsigmoid(fake)", says="the sign is wrong")
+edit("g_loss", "F.softplus(-fake)", "-fake.sigmoid()", says="there is no logarithm")
+edit("critic_step", "optimizer.step()", "pass", says="no optimizer.step()")
+edit("critic_step", "value.backward()", "(-value).backward()", says="the loss grows")
+edit("critic_step", "return value.item()", "return value.detach()", says="call .item()")
+edit("critic_step", "optimizer.step()", "optimizer.step()\n    generator.zero_grad()",
+     says="the .grad of the generator has changed")  # fmt: skip
+edit("generator_step", "optimizer.zero_grad()", "pass", says="zero_grad() is missing")
+edit("generator_step", "value.backward", "(-value).backward", says="the loss grows")
+edit("generator_step", "return value.item()", "return loss(critic(generator(z))).item()", says="after the update")
+edit("generator_step", "generator(z))", "generator(z).detach())", says="no gradient arrives")
+edit("gradient_penalty", "t * real + (1 - t) * fake", "0 * t + real", says="the points are the real samples")
+edit("gradient_penalty", ".square().mean()", ".square().sum()", says="a sum over the samples")
+edit("gradient_penalty", "dim=1) - 1)", "dim=1))", says="the length should be 1, not 0")
+edit("gradient_penalty", "dim=1) - 1).square()", "dim=1) - 1)", says="the square is missing")
+edit("gradient_penalty", ".square().mean()", ".mean().square()", says="the mean is outside of the square")
+edit("gradient_penalty", ".uniform_()", ".uniform_(-1, 1)", says="expected 0 to 1")
+edit("gradient_penalty", ".uniform_()", ".uniform_(0.4, 0.6)", says="t is not uniform")
+edit("critic_loss", "critic(real).mean() - critic(fake).mean()", "critic(real).sum() - critic(fake).sum()",
+     says="sums over the samples")  # fmt: skip
+edit("critic_loss", " - distance", "", says="expected")
+edit("condition", "F.one_hot(classes, k)", "F.one_hot((classes + 1) % k, k)", says="the class is off by one")
+edit("condition", "F.one_hot(classes, k)", "F.one_hot(classes[:1].expand_as(classes), k)", says="class of the first")
+edit("condition", "return torch.cat((x, code", "return torch.cat((x.double(), code", says="the type of x")
 
 
 @alternative("d_loss")
@@ -193,3 +237,55 @@ def by_indices(x, classes, k):
     result[:, : x.size(1)] = x
     result[torch.arange(len(x)), x.size(1) + classes] = 1
     return result
+
+
+@alternative("d_loss")
+def over_all_scores_by_hand(real, fake):
+    signs = torch.cat((torch.full_like(real, -1.0 / len(real)), torch.full_like(fake, 1.0 / len(fake))))
+    scores = torch.cat((real, fake))
+    return (signs.abs() * torch.logaddexp(torch.zeros_like(scores), signs.sign() * scores)).sum()
+
+
+@alternative("g_loss")
+def by_cross_entropy_with_ones(fake):
+    return torch.nn.BCEWithLogitsLoss()(fake, torch.ones_like(fake))
+
+
+@alternative("critic_step")
+def by_inputs(critic, generator, optimizer, real, z, loss):
+    value = loss(critic, real, generator(z))
+    optimizer.zero_grad(set_to_none=False)
+    value.backward(inputs=[p for p in critic.parameters()])
+    optimizer.step()
+    return float(value.detach())
+
+
+@alternative("gradient_penalty")
+def sample_by_sample(critic, real, fake):
+    t = torch.stack([torch.rand((), dtype=real.dtype) for _ in real])
+    x = torch.stack([a * s + b * (1 - s) for a, b, s in zip(real, fake, t, strict=True)]).detach().requires_grad_()
+    (slopes,) = torch.autograd.grad([critic(x).sum()], [x], create_graph=True)
+    return torch.stack([(torch.linalg.vector_norm(each) - 1) ** 2 for each in slopes]).mean()
+
+
+@alternative("critic_loss")
+def in_another_order(critic, real, fake, weight):
+    loss = torch.mean(critic(fake)) - torch.mean(critic(real))
+    loss += gradient_penalty(critic=critic, real=real, fake=fake) * weight
+    return loss
+
+
+@alternative("condition")
+def by_the_identity(x, classes, k):
+    code = torch.eye(k, dtype=x.dtype)[classes]
+    while code.dim() < x.dim():
+        code = code[..., None]
+    return torch.cat([x, code * torch.ones_like(x[:, :1])], dim=1)
+
+
+@alternative("condition")
+def by_scatter(x, classes, k):
+    code = torch.zeros(len(x), k, *x.shape[2:], dtype=x.dtype)
+    for n in range(len(x)):
+        code[n, classes[n]] = 1
+    return torch.hstack((x, code))
