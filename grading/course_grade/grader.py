@@ -66,11 +66,18 @@ class Report:
     def of_part(self, part: str, kinds: Sequence[str] = ("check", "experiment", "gpu")) -> tuple[int, int]:
         """The points of a part, and how many there could be; what was skipped does not count.
 
-        A rule on the form is a condition: a part that breaks it has no points.
+        A rule on the form is a condition: a part that breaks it has no points. A target counts when all checks of its
+        parts pass: what a stub claims is worth nothing.
         """
         mine = [one for one in self.results if one.parts[0] == part and one.kind in kinds and one.status != "skipped"]
         broken = any(one.status == "failed" for one in self.results if one.parts[0] == part and not one.counts)
-        passed = sum(one.status == "passed" for one in mine if one.counts)
+        failing = {name for one in self.results if one.kind == "check" and one.status not in ("passed", "skipped")
+                   for name in one.parts}  # fmt: skip
+        passed = sum(
+            one.status == "passed" and (one.kind == "check" or not failing & set(one.parts))
+            for one in mine
+            if one.counts
+        )
         return 0 if broken else passed, sum(one.counts for one in mine)
 
 
@@ -120,7 +127,7 @@ def grade(name: str, file: Path | None, task: Task, sandbox: ForkServer, scratch
         return failed_report(name, task, "There is no .py or .ipynb file of its own; links are not followed.")
     submission: Submission | CheckFailed
     try:
-        submission = replace(read(file), file=scratch / file.name)
+        submission = replace(read(file, task.lab.asked), file=scratch / file.name)
     except CheckFailed as failed:
         return failed_report(name, task, f"{failed.text} {failed.where}".strip(), time.monotonic() - begin)
     plan = Plan(
@@ -133,15 +140,15 @@ def grade(name: str, file: Path | None, task: Task, sandbox: ForkServer, scratch
         graded=True,
     )
     results: list[CheckResult] = []
-    remark = ""
+    remark = " ".join(f"{said[0].upper()}{said[1:]}." for said in submission.remarks)
     signal.setitimer(signal.ITIMER_PROF, _COMPUTING)
     for result in run(plan, submission, partial(Remote, sandbox)):
         signal.setitimer(signal.ITIMER_PROF, _COMPUTING)  # for the next check
         results.append(_check_result(result))
-        if result.failed is not None and result.failed.kind == "unusable" and not remark:
-            remark = result.failed.text
+        if result.failed is not None and result.failed.kind == "unusable" and result.failed.text not in remark:
+            remark = f"{remark} {result.failed.text}".strip()
         if time.monotonic() - begin > task.seconds:
-            remark = f"Stopped after {task.seconds:.0f} s; what was not reached counts as failed."
+            remark = f"{remark} Stopped after {task.seconds:.0f} s; what was not reached counts as failed.".strip()
             rest = plan.checks()[len(results) :]
             results += [_not_run(check, "not reached in time") for check in rest]
             break

@@ -86,6 +86,8 @@ def show(page: Page, plan: Plan, submission: Submission | CheckFailed, again: Ag
         if submission.where:
             page.line(f"    {submission.where}")
         return list(run(plan, submission, start))
+    for remark in submission.remarks:
+        page.line(f"  note: {remark}")
     hints = runner.hints(submission, lab.parts)
     results: list[Result] = []
     heading = ("", "")
@@ -135,7 +137,7 @@ def run_checks(lab: Lab, arguments: Sequence[str] | None = None) -> int:
     kinds += ("gpu",) if options.gpu else ()
     submission: Submission | CheckFailed
     try:
-        submission = read(options.file.resolve())
+        submission = read(options.file.resolve(), lab.asked)
         preload(submission.text, lab.program(experiments=len(kinds) > 1))
     except CheckFailed as failed:
         submission = failed

@@ -1,100 +1,100 @@
-"""The functions that a notebook's kernel has at this moment, as a script: the text of the cells that defined them.
+"""The cells that a notebook's kernel has run, and the submission that they make.
 
-Like a notebook that is handed in (see submission.py), it holds definitions, what they import, constants and
-names of types: what passes here passes there. A kernel has more, and no function should need it.
+Grading reads the cells of the file that is handed in. Both go through travel.py, so what passes here passes there, as
+long as the file holds the cells that have run. Where it does not, check() says so.
 """
 
 from __future__ import annotations
 
-import ast
-import inspect
-import linecache
-import sys
-import types
-import typing
-from collections.abc import Iterator
+from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .submission import Submission, parse, text_of
-
-_LARGEST = 10_000  # characters of a constant
-
-
-def kernel_submission(names: dict[str, Any], file: Path) -> Submission:
-    """The submission that the names of a kernel make up. Raises CheckFailed ("unusable") with a sentence."""
-    definitions = {name: text for name, value in list(names.items()) if (text := _definition(name, value, names))}
-    used = {node.id for node in ast.walk(ast.parse("\n".join(definitions.values()))) if isinstance(node, ast.Name)}
-    others = {name: text for name in sorted(used - set(definitions)) if (text := _other(name, names.get(name)))}
-    ordered: dict[str, str] = {}
-    for name in definitions:
-        _append(name, definitions, ordered)
-    return parse("\n\n".join([*others.values(), *ordered.values()]) + "\n", file, lines_count=False)
+from .cells import code_cells, parsed
+from .outcome import CheckFailed
+from .submission import Submission, of_cells
 
 
-def _append(name: str, definitions: dict[str, str], ordered: dict[str, str]) -> None:
-    """Append a definition behind those that it needs when it is made: a class behind its base, for instance."""
-    if name in ordered or name not in definitions:
-        return
-    waiting: list[ast.AST] = list(ast.parse(definitions[name]).body)
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Name) and node.id != name:
-            _append(node.id, definitions, ordered)
-        later = node.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) else []
-        waiting += [inner for inner in ast.iter_child_nodes(node) if inner not in later]
-    ordered.setdefault(name, definitions[name])
+class History:
+    """What the cells of a notebook held when they ran last.
+
+    IPython's own list `In` holds each run of each cell; this one knows which runs are of one cell, and which failed.
+    shell: IPython's shell, None where there is none; then `In` is all that is known.
+    """
+
+    def __init__(self, names: dict[str, Any], shell: Any = None) -> None:
+        self._names = names
+        self._ran: dict[str, str] = {}
+        self._now: tuple[str, str] | None = None
+        self.knows_cells = False
+        if shell is not None:
+            for number, text in enumerate(_typed(names)[:-1]):
+                self._ran[f"before {number}"] = text
+            self._begun = len(_typed(names)) - 1
+            self._now = ("this", _typed(names)[-1] if _typed(names) else "")
+            shell.events.register("pre_run_cell", self._begins)
+            shell.events.register("post_run_cell", self._ends)
+
+    def _begins(self, info: Any) -> None:
+        self._now = (self._identity(info), str(info.raw_cell))
+
+    def _ends(self, result: Any) -> None:
+        name = self._now[0] if self._now and self._now[0] == "this" else self._identity(result.info)
+        if result.success or name not in self._ran:
+            self._ran[name] = str(result.info.raw_cell)
+        self._now = None
+
+    def _identity(self, info: Any) -> str:
+        if name := getattr(info, "cell_id", None):
+            self.knows_cells = True
+            return f"cell {name}"
+        return f"run {len(self._ran)}"
+
+    def cells(self) -> list[str]:
+        """The text of each cell, in the order in which they ran first, with the one that runs now."""
+        if not self._ran and self._now is None:
+            return _typed(self._names)
+        return list((self._ran | ({self._now[0]: self._now[1]} if self._now else {})).values())
 
 
 def _typed(names: dict[str, Any]) -> list[str]:
-    """What was typed into the notebook, the latest first."""
-    return [cell for cell in reversed(names.get("In", [])) if isinstance(cell, str)]
+    return [cell for cell in names.get("In", []) if isinstance(cell, str) and cell]
 
 
-def _cells(value: Any, names: dict[str, Any]) -> Iterator[str]:
-    """The cells that may have defined a function or class: those of its code, then all, the latest first."""
-    members = [value] if inspect.isfunction(value) else [getattr(f, "__func__", f) for f in vars(value).values()]
-    for member in members:
-        if inspect.isfunction(member):
-            yield "".join(linecache.getlines(member.__code__.co_filename))
-    yield from _typed(names)
+def kernel_submission(
+    names: dict[str, Any], file: Path, parts: Collection[str] = (), history: History | None = None
+) -> Submission:
+    """The submission of these parts that the cells of a kernel make. Raises CheckFailed ("unusable") with a sentence.
+
+    names: of the kernel. file: the notebook, where it was saved.
+    """
+    history = history or History(names)
+    submission, _ = of_cells(parsed(history.cells()), file, parts)
+    remarks = [
+        f"{part} uses `{name}`, which this kernel has, but no cell defines it: grading will not find it"
+        for part, missing in submission.missing
+        for name in missing
+        if name in names
+    ]
+    if history.knows_cells:
+        remarks += _differences(history, file, parts)
+    return replace(submission, remarks=(*submission.remarks, *remarks))
 
 
-def _definition(name: str, value: Any, names: dict[str, Any]) -> str:
-    """The text of a function, a class or the name of a type of the notebook; "" for anything else."""
-    if typing.get_origin(value) is not None and not name.startswith("_"):
-        return next(filter(None, (_statement(name, cell, ast.Assign) for cell in _typed(names))), "")
-    if not callable(value) or getattr(value, "__module__", "") != "__main__":
-        return ""
-    value = inspect.unwrap(value)  # behind a decorator
-    if not inspect.isfunction(value) and not inspect.isclass(value):
-        return ""
-    kinds = (ast.Assign,) if value.__name__ == "<lambda>" else (ast.FunctionDef, ast.ClassDef)
-    return next(filter(None, (_statement(name, cell, *kinds) for cell in _cells(value, names))), "")
-
-
-def _statement(name: str, cell: str, *kinds: type[ast.stmt]) -> str:
-    """The last statement of these kinds in a cell that defines `name`; "" where there is none."""
+def _differences(history: History, file: Path, parts: Collection[str]) -> list[str]:
+    """A sentence for each part that stands in the saved notebook as it does here, but with other things around it."""
     try:
-        body = ast.parse(cell).body
-    except (SyntaxError, ValueError):
-        return ""
-    for node in reversed(body):
-        targets = [ast.unparse(target) for target in node.targets] if isinstance(node, ast.Assign) else []
-        if isinstance(node, kinds) and name in (getattr(node, "name", None), *targets):
-            return text_of(node, cell)
-    return ""
-
-
-def _other(name: str, value: Any) -> str:
-    """A line that brings back an imported name or a constant; "" where there is none."""
-    if isinstance(value, types.ModuleType):
-        return f"import {value.__name__} as {name}"
-    module, own = getattr(value, "__module__", None), getattr(value, "__name__", "")
-    if isinstance(module, str) and own and getattr(sys.modules.get(module), own, None) is value:
-        return f"from {module} import {own} as {name}" if module not in ("builtins", "__main__") else ""
-    text = repr(value) if isinstance(value, (bool, int, float, str, bytes, tuple, list, dict, set)) else ""
-    try:
-        return f"{name} = {text}" if text and len(text) <= _LARGEST and ast.literal_eval(text) == value else ""
-    except (ValueError, SyntaxError):
-        return ""
+        saved = parsed(code_cells(file.read_text(encoding="utf-8"), file))
+        here = parsed(history.cells())
+        found = []
+        for part in parts:
+            one, other = of_cells(here, file, [part])[0], of_cells(saved, file, [part])[0]
+            if one.source(part) and one.source(part) == other.source(part) and one.text != other.text:
+                found.append(
+                    f"what {part} uses is not the same in the saved notebook, which is what will be graded: "
+                    "Run ▸ Restart Kernel and Run All Cells, then save"
+                )
+    except (OSError, UnicodeDecodeError, CheckFailed):
+        return []  # not saved here, or just being saved
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -158,6 +159,12 @@ class Lab:
         self.references[function.__name__] = function
         function.changes_arguments = False  # type: ignore[attr-defined]
         return function
+
+    @cached_property
+    def asked(self) -> tuple[str, ...]:
+        """The names of a submission that the checks use: the parts, and what else they call `student.…`."""
+        given = re.findall(r"\bstudent\.([A-Za-z_]\w*)", self.program())
+        return (*self.parts, *sorted(set(given) - {*self.parts, "run", "changing", "source"}))
 
     def of_kind(self, kind: Kind) -> list[Check]:
         """The checks of one kind, part after part."""

@@ -14,7 +14,7 @@ import torch
 
 from .cli import chosen, gpu_missing, show
 from .forkserver import ForkServer
-from .kernel import kernel_submission
+from .kernel import History, kernel_submission
 from .lab import Kind, Lab
 from .loading import load_lab
 from .outcome import CheckFailed
@@ -66,6 +66,7 @@ def notebook(name: str, names: dict[str, Any] | None = None) -> Callable[..., No
     if not _servers:
         _launch(lab)  # now, so that it is ready when it is needed
     found = sys.modules["__main__"].__dict__ if names is None else names
+    history = History(found, found["get_ipython"]() if names is None and "get_ipython" in found else None)
 
     def check(*parts: str, targets: bool = False, gpu: bool = False, seed: int = 0, patience: float = 1.0) -> None:
         try:
@@ -79,7 +80,7 @@ def notebook(name: str, names: dict[str, Any] | None = None) -> Callable[..., No
         plan = Plan(lab, seed, only, kinds, patience, lab.folder / "results", gpu_missing=gpu_missing() if gpu else "")
         submission: Submission | CheckFailed
         try:
-            submission = kernel_submission(found, lab.folder / "exercise.ipynb")
+            submission = kernel_submission(found, lab.folder / "exercise.ipynb", lab.asked, history)
         except CheckFailed as failed:
             submission = failed
         options = [f"{name}=True" for name, asked in (("targets", targets), ("gpu", gpu)) if asked]

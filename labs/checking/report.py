@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .lab import Check, Lab
-from .results import Result, summary
+from .results import Result, broken_parts, counts, summary
 from .session import Tick
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
@@ -167,6 +167,7 @@ def plain(result: Result) -> str:
 def gradescope(lab: Lab, results: Sequence[Result], seconds: float) -> dict[str, Any]:
     """The results in the form of Gradescope's results.json (its autograder documentation), which otter reads, too."""
     status = {"passed": "passed", "failed": "failed", "not yet": "failed"}
+    broken = broken_parts(results)
     tests = []
     for number, result in enumerate((r for r in results if r.status != "skipped"), start=1):
         tests.append(
@@ -174,8 +175,8 @@ def gradescope(lab: Lab, results: Sequence[Result], seconds: float) -> dict[str,
                 "name": f"{' + '.join(lab.tag(part) for part in result.check.parts)}: {result.check.title}",
                 "number": str(number),
                 "status": status[result.status],
-                "score": float(result.status == "passed"),
-                "max_score": 1.0,
+                "score": float(result.status == "passed" and counts(result) and result.check.parts[0] not in broken),
+                "max_score": float(counts(result)),
                 "output": "not yet" if result.status == "not yet" else plain(result),
                 "visibility": "visible",
                 "tags": [result.check.kind, *result.check.parts],

@@ -3,37 +3,74 @@
 from __future__ import annotations
 
 import ast
-import builtins
-import json
 import re
-from collections.abc import Iterable, Iterator, Set
-from dataclasses import dataclass
+import tokenize
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 
+from .cells import Parsed, code_cells, lines_of, parsed
 from .outcome import CheckFailed
+from .travel import Script, travelling
 
-LARGEST = 2_000_000  # bytes; longer than any honest answer
+LARGEST = 2_000_000  # bytes of code; longer than any honest answer
+_LARGEST_NOTEBOOK = 100_000_000  # with its pictures, which do not count
+_FILES_BESIDE = 100
 _TAG = re.compile(r"\d\d\.\d+ ")
-Definition = ast.FunctionDef | ast.ClassDef
+Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What is checked: the text, the file that it came from, and whether its lines are those of that file."""
+    """What is checked: the text, the file that it came from, and whether its lines are those of that file.
+
+    remarks: sentences on what could not be read. missing: part → names that it needs and nothing defines. beside: the
+    modules of the submission that it may import, by name; of a folder all of its files together.
+    """
 
     text: str
     file: Path
     tree: ast.Module
     lines_count: bool = True
+    remarks: tuple[str, ...] = ()
+    missing: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    beside: Mapping[str, ast.Module] = field(default_factory=dict)
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The lines of the text, as Python counts them."""
+        return lines_of(self.text)
 
     def definitions(self) -> dict[str, Definition]:
-        """Top-level functions and classes; of several with one name the last counts, as in Python."""
-        return {node.name: node for node in self.tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        """Functions and classes outside of others, also those in `if` and `try`; of one name the last counts.
+
+        A name that is bound in another way, as by a lambda, stands for that statement.
+        """
+        found: dict[str, Definition] = {}
+        for node in _statements(self.tree.body):
+            if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+                found[node.name] = node
+            elif isinstance(node, ast.Assign):
+                found |= {target.id: node for target in node.targets if isinstance(target, ast.Name)}
+        return found
 
     def source(self, name: str) -> str:
         """The text of a function or class; "" where there is none."""
         node = self.definitions().get(name)
         return (ast.get_source_segment(self.text, node) or "") if node else ""
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """The statements of a module, also those within `if`, `try` and `with`."""
+    for node in body:
+        yield node
+        if isinstance(node, (ast.If, ast.Try, ast.With)):
+            yield from _statements(node.body)
+            yield from _statements(getattr(node, "orelse", []))
+            for handler in getattr(node, "handlers", []):
+                yield from _statements(handler.body)
 
 
 def _unusable(text: str) -> CheckFailed:
@@ -55,88 +92,74 @@ def parse(text: str, file: Path, lines_count: bool = True) -> Submission:
     return Submission(text, file, tree, lines_count)
 
 
-def _names_a_type(node: ast.expr, known: Set[str]) -> bool:
-    """Whether an expression is a type such as `list[torch.Tensor | None]`, made of names in `known` only."""
-    match node:
-        case ast.Constant(value=None):
-            return True
-        case ast.Name():
-            return node.id in known
-        case ast.Attribute():
-            return _names_a_type(node.value, known)
-        case ast.Subscript():
-            return _names_a_type(node.value, known) and _names_a_type(node.slice, known)
-        case ast.BinOp(op=ast.BitOr()):
-            return _names_a_type(node.left, known) and _names_a_type(node.right, known)
-        case ast.Tuple() | ast.List():
-            return all(_names_a_type(element, known) for element in node.elts)
-    return False
-
-
-def _types(bodies: Iterable[list[ast.stmt]]) -> Set[str]:
-    """The names that stand for types or modules: Python's own, and what the cells import."""
-    imports = [node for body in bodies for node in body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    imported = {(alias.asname or alias.name).split(".")[0] for node in imports for alias in node.names}
-    return imported | {name for name, value in vars(builtins).items() if isinstance(value, type)}
-
-
-def _keeps(node: ast.stmt, types: Set[str]) -> bool:
-    """Whether a statement of a notebook belongs to its definitions: what computes, prints or draws does not."""
-    if isinstance(node, (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef)):
-        return True
-    if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
-        if isinstance(node.value, (ast.Subscript, ast.BinOp)) and _names_a_type(node.value, types):
-            return True
-        try:
-            ast.literal_eval(node.value)
-        except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
-            return False
-        return True
-    return False
+def of_cells(cells: Parsed, file: Path, parts: Collection[str] = ()) -> tuple[Submission, Script]:
+    """The submission that these cells of a notebook make, with what travels along. Raises CheckFailed ("unusable")."""
+    try:
+        script = travelling(cells, parts)
+    except (RecursionError, MemoryError, SyntaxError, ValueError):
+        raise _unusable(f"{file.name} has code that is nested too deeply.") from None
+    made = parse(script.text, file, lines_count=False)
+    return replace(made, remarks=script.remarks, missing=tuple(script.missing.items())), script
 
 
 def definitions_of_notebook(text: str, file: Path) -> str:
-    """The imports, functions, classes, constants and names of types in a notebook's cells of code, as a script."""
+    """All functions and classes in a notebook's cells of code, with what they need, as a script."""
+    return of_cells(parsed(code_cells(text, file)), file)[0].text
+
+
+def read(file: Path, parts: Collection[str] = ()) -> Submission:
+    """The submission in a .py or .ipynb file. Raises CheckFailed ("unusable") with a sentence.
+
+    parts: the functions that are to be checked; of a notebook these are read, with what they need.
+    """
+    notebook = file.suffix.lower() == ".ipynb"
     try:
-        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
-        sources = ["".join(cell["source"]) for cell in cells]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise _unusable(f"{file.name} is not a notebook.") from None
-    parsed: list[tuple[str, list[ast.stmt]]] = []
-    for number, source in enumerate(sources, start=1):
-        lines = [f"# {line}" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
-        cell = "\n".join(lines)
-        try:
-            parsed.append((cell, ast.parse(cell).body))
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            where = f", line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else ""
-            raise _unusable(f"{file.name} is not Python yet: code cell {number}{where}") from None
-    types = _types(body for _, body in parsed)
-    nodes = [(node, cell) for cell, body in parsed for node in body if _keeps(node, types)]
-    kept = [text_of(node, cell) for node, cell in nodes if "checking" not in ast.unparse(node).split()]
-    return "\n\n".join(kept) + "\n"
-
-
-def text_of(node: ast.stmt, text: str) -> str:
-    """A statement as it is written in `text`, with its decorators."""
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    first = min([node.lineno, *(decorator.lineno for decorator in decorators)])
-    return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
-
-
-def read(file: Path) -> Submission:
-    """The submission in a .py or .ipynb file. Raises CheckFailed ("unusable") with a sentence."""
-    try:
-        if file.stat().st_size > LARGEST:
+        if file.stat().st_size > (_LARGEST_NOTEBOOK if notebook else LARGEST):
             raise _unusable(f"{file.name} is larger than {LARGEST // 1_000_000} MB.")
-        text = file.read_text(encoding="utf-8-sig")
+        content = file.read_bytes()
     except OSError as error:
         raise _unusable(f"{file} cannot be read: {error.strerror}.") from None
+    if not notebook:
+        made = parse(_decoded(content, file), file)
+        return replace(made, beside=_beside(file, made.tree))
+    try:
+        cells = code_cells(content.decode("utf-8-sig"), file)
     except UnicodeDecodeError:
         raise _unusable(f"{file.name} is not text in UTF-8.") from None
-    if file.suffix == ".ipynb":
-        return parse(definitions_of_notebook(text, file), file, lines_count=False)
-    return parse(text, file)
+    if sum(map(len, cells)) > LARGEST:
+        raise _unusable(f"{file.name} has more than {LARGEST // 1_000_000} MB of code.")
+    made = of_cells(parsed(cells), file, parts)[0]
+    return replace(made, beside=_beside(file, made.tree))
+
+
+def _beside(file: Path, tree: ast.Module) -> dict[str, ast.Module]:
+    """The modules that a submission imports from its own folder."""
+    wanted = {a.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    wanted |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    found: dict[str, ast.Module] = {}
+    for name in sorted(wanted - {""}):
+        files = [file.with_name(f"{name}.py"), *sorted((file.parent / name).rglob("*.py"))[:_FILES_BESIDE]]
+        body: list[ast.stmt] = []
+        for other in files:
+            try:
+                if other.is_file() and other.stat().st_size <= LARGEST:
+                    body += ast.parse(_decoded(other.read_bytes(), other)).body
+            except (OSError, SyntaxError, ValueError, RecursionError, MemoryError, CheckFailed):
+                continue  # whoever imports it gets that error
+        if body:
+            found[name] = ast.Module(body, [])
+    return found
+
+
+def _decoded(content: bytes, file: Path) -> str:
+    """The text of a script: UTF-8, or what its coding line says (PEP 263)."""
+    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise _unusable(f"{file.name} is text in UTF-16: save it in UTF-8.")
+    try:
+        encoding, _ = tokenize.detect_encoding(BytesIO(content).readline)
+        return "\n".join(lines_of(content.decode(encoding)))
+    except (UnicodeDecodeError, SyntaxError, LookupError):
+        raise _unusable(f"{file.name} is not text in UTF-8.") from None
 
 
 def is_stub(node: ast.AST) -> bool:
@@ -154,6 +177,8 @@ def _tags(node: ast.AST) -> Iterator[str]:
 
 def hint(node: Definition) -> str:
     """The paragraph of the docstring that begins with "Hint:", as one line without that word; "" if there is none."""
+    if isinstance(node, ast.Assign):
+        return ""
     for paragraph in (ast.get_docstring(node) or "").split("\n\n"):
         if paragraph.startswith("Hint:"):
             return " ".join(paragraph.removeprefix("Hint:").split())

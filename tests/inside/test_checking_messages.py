@@ -332,12 +332,9 @@ def test_notebooks_are_read_for_their_definitions() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("text", "said"), [
-    ("{}", "a.ipynb is not a notebook."), ("no", "a.ipynb is not a notebook."),
-    ('{"cells": [{"cell_type": "code", "source": ["def f("]}]}', "code cell 1, line 1"),
-])  # fmt: skip
-def test_broken_notebooks(text: str, said: str) -> None:
-    with pytest.raises(CheckFailed, match=said):
+@pytest.mark.parametrize("text", ["{}", "no", "[]", '{"cells": [{}]}', '{"worksheets": [{}]}', '{"cells": 3}'])
+def test_broken_notebooks(text: str) -> None:
+    with pytest.raises(CheckFailed, match=r"a\.ipynb is not a notebook\."):
         definitions_of_notebook(text, Path("a.ipynb"))
 
 

@@ -1,0 +1,121 @@
+"""Rules on how a part is written: no way around them by other words, and no right answer refused for its names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lab_cases as cases  # noqa: F401  # the path to `checking`
+import pytest
+from checking import rules
+from checking.outcome import CheckFailed
+from checking.submission import parse, read
+
+LOOPS = rules.Rule("f", True, (), "")
+CDIST = rules.Rule("f", False, ("cdist", "optim.SGD"), "")
+
+
+def broken(rule: rules.Rule, text: str, tmp_path: Path, beside: str = "") -> str:
+    (tmp_path / "exercise.py").write_text(text)
+    if beside:
+        (tmp_path / "helper").mkdir()
+        (tmp_path / "helper" / "__init__.py").write_text(beside)
+        (tmp_path / "other.py").write_text(beside)
+    try:
+        rules.check(rule, read(tmp_path / "exercise.py"), ["f", "g"], "01.1 f")
+    except CheckFailed as failed:
+        assert failed.kind == "wrong"
+        return failed.text
+    return ""
+
+
+SLOW = "def slow(x):\n    for y in x:\n        pass\n    return x\n"
+AROUND_LOOPS = {
+    "comprehension": "def f(x):\n    return {y: 1 for y in x}",
+    "map": "def f(x):\n    return list(map(abs, x))",
+    "reduce": "import functools\ndef f(x):\n    return functools.reduce(max, x)",
+    "reduce by name": "from functools import reduce as r\ndef f(x):\n    return r(max, x)",
+    "vectorize": "import numpy as np\ndef f(x):\n    return np.vectorize(abs)(x)",
+    "helper": f"{SLOW}\ndef f(x):\n    return slow(x)",
+    "helper of a helper": f"{SLOW}\ndef h(x):\n    return slow(x)\ndef f(x):\n    return h(x)",
+    "class": "class H:\n    def go(self, x):\n        while x: x -= 1\ndef f(x):\n    return H().go(x)",
+    "lambda": "h = lambda x: [y for y in x]\ndef f(x):\n    return h(x)",
+    "lambda as the part": "f = lambda x: [y for y in x]",
+    "rebinding": f"{SLOW}\ndef f(x):\n    return x\nf = slow",
+    "guarded": "if True:\n    def f(x):\n        return [y for y in x]",
+    "inner": "def f(x):\n    def g2(x):\n        for y in x: pass\n    return g2(x)",
+    "recursion": "def f(x, n=9):\n    return x if n == 0 else f(x, n - 1)",
+    "recursion in two": "def a(x):\n    return b(x)\ndef b(x):\n    return a(x)\ndef f(x):\n    return a(x)",
+    "recursion of a lambda": "h = lambda n: n and h(n - 1)\ndef f(x):\n    return h(x)",
+    "exec": "def f(x):\n    exec('for y in x: pass')",
+    "eval": "def f(x):\n    return eval('[y for y in x]')",
+    "compile": "def f(x):\n    return compile('1', '', 'eval')",
+    "import": "def f(x):\n    return __import__('functools').reduce(max, x)",
+    "importlib": "import importlib\ndef f(x):\n    return importlib.import_module('functools')",
+    "globals": f"{SLOW}\ndef f(x):\n    return globals()['slow'](x)",
+    "computed getattr": "import functools\ndef f(x):\n    return getattr(functools, 're' + 'duce')(max, x)",
+    "decorator": f"{SLOW}\ndef d(g):\n    return slow\n@d\ndef f(x):\n    return x",
+    "default": f"{SLOW}\ndef f(x, h=slow):\n    return h(x)",
+    "file": "import other\ndef f(x):\n    return other.slow(x)",
+    "name of a file": "from other import slow as s\ndef f(x):\n    return s(x)",
+    "folder": "import helper\ndef f(x):\n    return helper.slow(x)",
+}
+
+
+@pytest.mark.parametrize("name", AROUND_LOOPS)
+def test_no_way_around_a_rule_on_loops(name: str, tmp_path: Path) -> None:
+    assert broken(LOOPS, AROUND_LOOPS[name], tmp_path, beside=SLOW) != ""
+
+
+AROUND_NAMES = {
+    "attribute": "import torch\ndef f(x):\n    return torch.cdist(x, x)",
+    "import": "from torch import cdist\ndef f(x):\n    return cdist(x, x)",
+    "import as": "from torch import cdist as c\ndef f(x):\n    return c(x, x)",
+    "import within": "def f(x):\n    from torch import cdist as c\n    return c(x, x)",
+    "rebinding": "import torch\nc = torch.cdist\ndef f(x):\n    return c(x, x)",
+    "local": "import torch\ndef f(x):\n    c = torch.cdist\n    return c(x, x)",
+    "getattr": "import torch\ndef f(x):\n    return getattr(torch, 'cdist')(x, x)",
+    "dict": "import torch\ndef f(x):\n    return vars(torch)['cdist'](x, x)",
+    "module as": "import torch.optim as o\ndef f(x):\n    return o.SGD(x)",
+    "method": "def f(x):\n    return x.cdist(x)",
+    "lambda": "import torch\nc = lambda a: torch.cdist(a, a)\ndef f(x):\n    return c(x)",
+    "partial": "import torch, functools\nc = functools.partial(torch.cdist, p=2)\ndef f(x):\n    return c(x, x)",
+    "base class": "import torch\nclass f(torch.optim.SGD):\n    pass",
+    "the part itself": "import torch\nf = torch.cdist",
+}
+
+
+@pytest.mark.parametrize("name", AROUND_NAMES)
+def test_no_way_around_a_rule_on_names(name: str, tmp_path: Path) -> None:
+    assert broken(CDIST, AROUND_NAMES[name], tmp_path) != ""
+
+
+FINE = {
+    "string": "def f(x):\n    'no cdist, no for loop'\n    return 'cdist'",
+    "comment": "def f(x):\n    # for y in cdist: exec\n    return x",
+    "longer name": "def f(x):\n    cdistance = 1\n    return cdistance",
+    "variable": "def f(x):\n    cdist = x\n    return cdist",
+    "argument": "def f(cdist):\n    return cdist",
+    "own attribute": "class f:\n    def __init__(self):\n        self.cdist = 1\n    def go(self):\n"
+    "        return self.cdist",
+    "getattr of a constant": "def f(x):\n    return getattr(x, 'shape')",
+    "names like loops": "def f(x):\n    mapping = {1: 2}\n    filtered = x\n    return mapping, filtered",
+    "another part": "def g(x):\n    return [torch.cdist(y, y) for y in x]\ndef f(x):\n    return g(x)",
+    "not reached": f"{SLOW}\nimport torch\nc = torch.cdist\ndef f(x):\n    return x",
+    "regular expression": "import re\ndef f(x):\n    return re.compile('x')",
+    "a helper": "def h(x):\n    return 2 * x\ndef f(x):\n    return h(h(x))",
+    "method of the same name": "class f:\n    def f(self):\n        return 1",
+    "torch.compile": "import torch\ndef f(x):\n    return torch.exp(x)",
+    "a file": "import other\ndef f(x):\n    return other.twice(x)",
+}
+
+
+@pytest.mark.parametrize("rule", [LOOPS, CDIST], ids=["loops", "names"])
+@pytest.mark.parametrize("name", FINE)
+def test_right_answers_are_not_refused_for_their_names(name: str, rule: rules.Rule, tmp_path: Path) -> None:
+    assert broken(rule, FINE[name], tmp_path, beside="def twice(x):\n    return 2 * x\n") == ""
+
+
+def test_a_rule_names_the_line() -> None:
+    with pytest.raises(CheckFailed) as failed:
+        rules.check(LOOPS, parse("x = '\x0c'\ndef f(x):\n    return [y for y in x]\n", Path("a.py")), ["f"], "01.1 f")
+    assert failed.value.where == "line 3: return [y for y in x]"
