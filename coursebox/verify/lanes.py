@@ -99,7 +99,8 @@ OF_LABS = (
     "test_selftest_cpu.py", "test_grading_handed_in.py", "test_grading_attacks.py", "test_grading.py",
     "test_selftest_fast.py", "test_checking_notebook.py", "test_new_lab.py", "test_examples.py",
     "test_selftest_gpu_rows.py", "test_checking_runs.py", "test_checking_messages.py", "test_checking_kit.py",
-    "test_pictures.py", "test_rules.py", "test_same_verdict.py", "test_prologue.py", "test_prologue_data.py", "test_grading_modes.py",
+    "test_pictures.py", "test_rules.py", "test_same_verdict.py", "test_prologue.py", "test_prologue_data.py",
+    "test_grading_modes.py",
 )  # fmt: skip
 NEW_LAB = ("tools/new_lab.py", "tools/lab_template")  # test_new_lab.py tests what they write as any lab is tested
 # What a wrong or half-done exercise is told follows from the checks and from torch, not from the tree. So it is tried
