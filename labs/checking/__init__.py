@@ -9,9 +9,10 @@ forkserver.py a process that makes processes    preload.py     what they all imp
 compare.py    type, shape, numbers, values      mistakes.py    what a wrong result looks like
 rng.py        random inputs from one seed       metrics.py     measured results and pictures
 rules.py      how a part must be written        submission.py  scripts and notebooks as text
-notebook.py   `check()` in a notebook           kernel.py      the functions of a running kernel
+cells.py      the cells of a notebook, as Python travel.py     what travels with the functions of a notebook
+notebook.py   `check()` in a notebook           kernel.py      the cells that a running kernel has run
 kit.py        helpers for both sides            datasets.py    MNIST and CIFAR-10
-outcome.py    what a check can find
+outcome.py    what a check can find             timeup.py      where a function was when its time was used up
 
 Trust. Checks and references run on one side, the student's code on the other, in another process; between them go
 plain data only. So a submission can change what its own functions return, and nothing else: not the references, not
