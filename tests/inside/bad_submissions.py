@@ -170,7 +170,7 @@ def bad_submissions(canary: Path, protection: Protection) -> dict[str, Bad]:
         "syntax_error": Bad("def f(:\n", 0, "is not Python yet: line 1"),
         "empty": Bad("", 0, "there is no"),
         "zero_bytes": Bad(b"import torch\0\n", 0, "null bytes"),
-        "not_text": Bad(b"\xff\xfe\x00x", 0, "is not text in UTF-8"),
+        "not_text": Bad(b"\xff\xfe\x00x", 0, "is text in UTF-16"),
         "deeply_nested": Bad("x = " + "(" * 5000 + ")" * 5000, 0, "Python"),
         "huge": Bad("x = 1\n" * 400_000, 0, "is larger than"),
         "endless_import": Bad(at_import(ENDLESS), RULES, "not done after"),
