@@ -1,4 +1,4 @@
-"""A class of lab 02 as students really hand in: 24 right solutions all get full points, and every other thing a line.
+"""A class of lab 02 as students really hand in: 30 right solutions all get full points, and every other thing a line.
 
 The environment is that of test_grading.py.
 """
@@ -116,6 +116,34 @@ def _moodle_with_helper(c: Path) -> None:
     write(c / "Uwe Voss_777_assignsubmission_file_mine.py", "")
 
 
+def _notebook(*before: str, edit: tuple[str, str] = ("", ""), picture: int = 0) -> str:
+    """The solved notebook with cells before its own, a change in one of them, and a picture of so many bytes."""
+    document = json.loads(NOTEBOOK)
+    for cell in document["cells"]:
+        if cell["cell_type"] == "code":
+            cell["source"] = "".join(cell["source"]).replace(*edit, 1) if edit[0] else cell["source"]
+            if picture:
+                data = {"image/png": "A" * picture}
+                cell["outputs"] = [{"output_type": "display_data", "data": data, "metadata": {}}]
+                picture = 0
+    code = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+    document["cells"][1:1] = [{**code, "id": f"more-{n}", "source": text} for n, text in enumerate(before)]
+    return json.dumps(document)
+
+
+MAGICS = (
+    "%matplotlib inline\n!pip list",
+    "torch.cdist?",
+    "files = !ls",
+    "%%bash\nls |",
+    "x = (7\n% 5)",
+    "no Python here",
+)
+COMPUTED = ("try:\n    import torch\nexcept ImportError:\n    torch = None", "power = len([0, 0])")
+USES = ("square()", "pow(power)")
+DOCSTRING = ('"""', '"""checking is done elsewhere. ')
+assert USES[0] in NOTEBOOK
+
 # The student's name in the table → how the work is handed in.
 FORMS: dict[str, Callable[[Path], object]] = {
     "eva": lambda c: write(c / "eva.py", SOLVED),
@@ -143,9 +171,15 @@ FORMS: dict[str, Callable[[Path], object]] = {
     ),
     "Uwe Voss": _moodle_with_helper,
     "Zoë": lambda c: write(c / unicodedata.normalize("NFD", "Zoë") / "exercise.py", SOLVED),
+    "n magics": lambda c: write(c / "n magics.ipynb", _notebook(*MAGICS)),
+    "n values": lambda c: write(c / "n values.ipynb", _notebook(*COMPUTED, edit=USES)),
+    "n pictures": lambda c: write(c / "n pictures.ipynb", _notebook(picture=2_500_000)),
+    "n words": lambda c: write(c / "n words.ipynb", _notebook(edit=DOCSTRING)),
+    "n endings": lambda c: write(c / "n endings.ipynb", _notebook("x = '\x0c'\r\ny = '\u2028'\r\n")),
+    "l latin": lambda c: write(c / "l latin.py", f"# coding: latin-1\n# süß\n{SOLVED}".encode("latin-1", "replace")),
     "xenia": lambda c: write(c / "xenia.py", b"\xef\xbb\xbf" + SOLVED.replace("\n", "\r\n").encode()),
 }  # fmt: skip
-assert len(FORMS) == 24
+assert len(FORMS) == 30
 
 
 def _socket(place: Path) -> None:
