@@ -17,10 +17,10 @@ def output_size(size: int, kernel: int, stride: int = 1, padding: int = 0, dilat
 def conv2d_naive(x: Tensor, w: Tensor, b: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
     """The convolution by its definition.
 
-    x: N × C × H × W, w: D × C × kh × kw, b: D, all float32 or all float64. Returns N × D × h × w of that type, where h
-    and w are the `output_size` of H and W. No `F.conv2d`, no `F.unfold`; loops are welcome.
+    x: N × C × H × W, w: D × C × kh × kw, b: D, all float32 or all float64. Returns N × D × h × v of that type. Loops
+    are welcome.
 
-    Not allowed: `conv2d`, `functional.unfold`. It is what you are writing.
+    Not allowed: `conv2d`, `nn.Conv2d`, `functional.unfold`, `nn.Unfold`. It is what you are writing.
 
     Hint: `F.pad`, then loop over the output's rows and columns; a slice with a step cuts the window out of all images
     at once. My version has 550 characters.
@@ -31,10 +31,10 @@ def conv2d_naive(x: Tensor, w: Tensor, b: Tensor, stride: int = 1, padding: int 
 def im2col(x: Tensor, kernel_size: tuple[int, int], stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
     """Every window of every image as a column.
 
-    x: N × C × H × W. Returns N × (C·kh·kw) × L of x's type: L = h·w windows, from left to right, then downwards; in a
-    column the first channel's pixels, row after row, then the second's, and so on. No `F.unfold`.
+    x: N × C × H × W. Returns N × (C·kh·kw) × L of x's type: L = h·v windows, from left to right, then downwards; in a
+    column the first channel's pixels, row after row, then the second's, and so on.
 
-    Not allowed: `conv2d`, `functional.unfold`. It is what you are writing.
+    Not allowed: `conv2d`, `nn.Conv2d`, `functional.unfold`, `nn.Unfold`. It is what you are writing.
 
     Hint: one pixel of the window, in all windows, is a slice of the padded images with step `stride`; loop over the
     window's pixels. `torch.stack`, `reshape`. My version has 460 characters.
@@ -43,9 +43,10 @@ def im2col(x: Tensor, kernel_size: tuple[int, int], stride: int = 1, padding: in
 
 
 def conv2d_im2col(x: Tensor, w: Tensor, b: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
-    """The convolution as one matrix product. Arguments and result as for `conv2d_naive`; no loop.
+    """The convolution as one matrix product. Arguments and result as for `conv2d_naive`.
 
-    Not allowed: loops, comprehensions, `conv2d`, `functional.unfold`. Im2col and one matrix product do all of it.
+    Not allowed: loops, comprehensions, `conv2d`, `nn.Conv2d`, `functional.unfold`, `nn.Unfold`. Im2col and one matrix
+    product do all of it.
 
     Hint: `im2col`, `flatten`, `@`, `reshape`. My version has 220 characters.
     """
@@ -57,10 +58,11 @@ def conv2d_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The derivatives of a loss with respect to the arguments of y = conv2d(x, w, b, stride, padding).
 
-    dl_dy: N × D × h × w, the derivatives with respect to y. Returns (dl_dx, dl_dw, dl_db), of the shapes of x, w, b;
-    dl_dw and dl_db add up the samples. No autograd, no `F.conv2d`.
+    dl_dy: N × D × h × v, the derivatives with respect to y. Returns (dl_dx, dl_dw, dl_db), of the shapes of x, w, b;
+    dl_dw and dl_db add up the samples.
 
-    Not allowed: `conv2d`, `functional.unfold`, `autograd`. The derivatives are to be written by hand.
+    Not allowed: `conv2d`, `nn.Conv2d`, `functional.unfold`, `nn.Unfold`, `autograd`. The derivatives are to be written
+    by hand.
 
     Hint: `im2col`, `flatten`, `torch.einsum` (or `@` and `mT`), `F.fold`. My version has 340 characters.
     """
@@ -71,9 +73,9 @@ def max_pool2d_with_grad(x: Tensor, k: int, dl_dy: Tensor) -> tuple[Tensor, Tens
     """Max-pooling over blocks of k × k pixels, and its derivative.
 
     x: N × C × H × W, dl_dy: N × C × (H // k) × (W // k). Returns (y, dl_dx), of the shapes of dl_dy and x. Of several
-    largest pixels in a block, one gets all of dl_dy. No loop, no `F.max_pool2d`, no autograd.
+    largest pixels in a block, one gets all of dl_dy.
 
-    Not allowed: loops, comprehensions, `max_pool2d`, `autograd`. It is what you are writing.
+    Not allowed: loops, comprehensions, `max_pool2d`, `nn.MaxPool2d`, `autograd`. It is what you are writing.
 
     Hint: bring the k·k pixels of a block into the last dimension (`reshape`, `transpose`); `max` gives values and
     indices, `scatter_` puts dl_dy there. Then the same way back. My version has 430 characters.
@@ -84,8 +86,8 @@ def max_pool2d_with_grad(x: Tensor, k: int, dl_dy: Tensor) -> tuple[Tensor, Tens
 class Net(nn.Module):
     """The network of the table.
 
-    Hint: `nn.Conv2d`, `nn.Linear`, with the names of the table; `F.max_pool2d`, `F.relu`, `flatten`. My methods have
-    180 and 140 characters.
+    Hint: `super().__init__()` comes first. `nn.Conv2d`, `nn.Linear`, with the names of the table; `F.max_pool2d`,
+    `F.relu`, `flatten`. My methods have 180 and 140 characters.
     """
 
     def __init__(self, nb_hidden: int = 200) -> None:
@@ -110,7 +112,7 @@ def train_model(
 
     criterion: a loss, called with the model's output and the targets. An epoch takes the samples in their order,
     mini_batch_size at a time; the last batch may be shorter. After each batch every parameter moves by −lr times its
-    derivative. No `torch.optim`.
+    derivative.
 
     Not allowed: `optim`. The sheet asks for steps made by hand.
 
