@@ -116,6 +116,9 @@ def laplacian_of_random_graphs(student, rng):
                     "D + A: the sign of the edges is wrong": degrees.diag() + a,
                     "the degrees are added to whole rows or columns: D is a diagonal matrix": degrees - a,
                     "the degrees are added to whole rows: D is a diagonal matrix": degrees[:, None] - a,
+                    "this is I − A: the diagonal holds the degrees": torch.eye(n) - a,
+                    "this is the normalised Laplacian": torch.eye(n)
+                    - a * (degrees[:, None] * degrees).clamp(min=1e-12).rsqrt(),
                     "neighbours are counted: the degree is the sum of their weights": (a > 0).sum(1).float().diag() - a,
                 },
             )
@@ -168,6 +171,10 @@ def normalisation_of_random_graphs(student, rng):
                     "columns are divided by the degree: each side gets the power −1/2": (a + eye) / with_self,
                     "divided by the degrees of both ends: the power is −1/2": (a + eye)
                     / (with_self[:, None] * with_self),
+                    "only the rows are scaled: the columns are scaled, too": (a + eye) * with_self[:, None].rsqrt(),
+                    "only the columns are scaled: the rows are scaled, too": (a + eye) * with_self.rsqrt(),
+                    "multiplied by the roots of the degrees: the power is −1/2": (a + eye)
+                    * (with_self[:, None] * with_self).sqrt(),
                     "I is added after the normalisation": a * (degree[:, None] * degree).rsqrt() + eye,
                 },
             )
@@ -320,6 +327,10 @@ def messages_one_by_one(student, rng):
                         f() / c()
                     ),
                     "out[receiver] = … keeps one message of each receiver": last,
+                    "divided by the number of nodes, not by that of the messages": lambda f=added, n=n: f() / n,
+                    "divided by the number of all edges, not of those into the node": lambda f=added, e=edges: (
+                        f() / e.shape[1]
+                    ),
                     "an edge that is listed twice sends once": once,
                     "divided by count + 1: the node itself is not among its senders": lambda f=added, e=edges, n=n: (
                         f() / (e[1].bincount(minlength=n) + 1)[:, None]
@@ -429,6 +440,7 @@ def layer_of_random_graphs(student, rng):
                     mistakes={
                         "the bias is added before p mixes the nodes": p @ (x @ weight + bias),
                         "the weight is used transposed": lambda p=p, x=x, w=weight, b=bias: p @ x @ w.T + b,
+                        "p is applied twice": p @ p @ x @ weight + bias,
                         "p is missing": x @ weight + bias,
                         "the bias is missing": p @ x @ weight,
                         "a ReLU is applied: the layer is linear": (p @ x @ weight + bias).relu(),
@@ -498,6 +510,8 @@ def labels_step_by_step(student, rng):
                     "divided by the degree of the sender: columns instead of rows": lambda f=spread, a=a, d=degree: f(
                         a / d.T, True
                     ),
+                    "one step too few": lambda f=spread, a=a, d=degree, s=steps: f(a / d, True, steps=s - 1),
+                    "one step too many": lambda f=spread, a=a, d=degree, s=steps: f(a / d, True, steps=s + 1),
                     "the sum over the neighbours, not their average": lambda f=spread, a=a: f(a, True),
                     "divided by √ of both degrees: here it is the average": lambda f=spread, m=by_both: f(m, True),
                     "the weights of the edges are ignored": lambda f=spread, m=counted: f(m, True),

@@ -157,3 +157,68 @@ def labels_by_a_matrix_power(a: Tensor, label: Tensor, steps: int) -> Tensor:
     walk = torch.nan_to_num(a.double() / a.double().sum(1, keepdim=True))
     walk = torch.where(known, torch.eye(len(a), dtype=torch.float64), walk)
     return torch.linalg.matrix_power(walk, steps) @ start
+
+
+# More of the classics.
+edit("adjacency", "a[edges[:, 0], edges[:, 1]] = 1", "pass", says="the other of the two places")
+edit("laplacian", "a.sum(1).diag() - a", "a.sum(1).diag() + a", says="the sign of the edges is wrong")
+edit("laplacian", "a.sum(1).diag() - a", "torch.eye(len(a), dtype=a.dtype) - a", says="I − A")
+edit("laplacian", "a.sum(1).diag() - a", "a.sum(1)[:, None] - a", says="added to whole rows")
+edit("normalised_adjacency", "scale[:, None] * a * scale", "scale[:, None] * a", says="only the rows are scaled")
+edit("normalised_adjacency", "scale[:, None] * a * scale", "a * scale", says="only the columns are scaled")
+edit("normalised_adjacency", "scale[:, None] * a * scale", "a * scale**2", says="columns are divided by the degree")
+edit("normalised_adjacency", ".rsqrt()", ".sqrt()", says="multiplied by the roots")
+edit("chebyshev_filter", "2 / largest * (lap @ v) - v", "lap @ v", says="not shifted")
+edit("chebyshev_filter", "2 / largest * (lap @ v) - v", "2 / largest * (lap @ v)", says="without − I")
+edit("chebyshev_filter", "before, now = x, shifted(x)", "before, now = shifted(x), 2 * shifted(shifted(x)) - x",
+     says="belongs to T₀")  # fmt: skip
+edit(
+    "message_passing",
+    "total / count[:, None].to(x.dtype)",
+    "total / (count[:, None] + 1).to(x.dtype)",
+    says="count + 1",
+)
+edit("message_passing", "total / count[:, None].to(x.dtype)", "total / len(x)", says="by the number of nodes")
+edit("message_passing", "total / count[:, None].to(x.dtype)", "total / len(sender)", says="number of all edges")
+edit("message_passing", "sender, receiver = edges", "sender, receiver = edges.unique(dim=1)", says="sends once")
+edit("gcn_layer", "p @ (x @ weight) + bias", "x @ weight + bias", says="p is missing")
+edit("gcn_layer", "p @ (x @ weight) + bias", "p @ (p @ (x @ weight)) + bias", says="p is applied twice")
+edit("label_propagation", "range(steps)", "range(steps - 1)", says="one step too few")
+edit("label_propagation", "range(steps)", "range(steps + 1)", says="one step too many")
+edit("label_propagation", "a / a.sum(1, keepdim=True).clamp(min=1e-12)", "a", says="the sum over the neighbours")
+
+
+@mutant("message_passing", says="keeps one message of each receiver")
+def messages_stored(edges: Tensor, x: Tensor) -> Tensor:
+    out = torch.zeros_like(x)
+    out[edges[1]] = x[edges[0]]
+    return out
+
+
+@alternative("laplacian")
+def laplacian_by_embedding(a: Tensor) -> Tensor:
+    return torch.diag_embed(torch.einsum("ij->i", a)) - a
+
+
+@alternative("message_passing")
+def messages_by_scatter(edges: Tensor, x: Tensor) -> Tensor:
+    index = edges[1][:, None].expand(-1, x.shape[1])
+    return torch.zeros_like(x).scatter_reduce(0, index, x[edges[0]], "mean", include_self=False)
+
+
+@alternative("gcn_layer")
+def layer_the_other_way_round(p: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return torch.nn.functional.linear(p @ x, weight.T, bias)
+
+
+@alternative("label_propagation")
+def labels_written_back(a: Tensor, label: Tensor, steps: int) -> Tensor:
+    start = torch.zeros(len(a), int(label.max()) + 1)
+    for node, c in enumerate(label.tolist()):
+        if c >= 0:
+            start[node, c] = 1
+    score, degree = start.clone(), a.sum(dim=1)
+    for _ in range(steps):
+        score = torch.nan_to_num(torch.matmul(a, score) / degree.unsqueeze(1))
+        score[label >= 0] = start[label >= 0]
+    return score
