@@ -64,6 +64,10 @@ def edges_become_ones(student, rng):
                 mistakes={
                     "only one of the two places of each edge is set": lambda e=edges, n=n: one_way(e, n),
                     "the other of the two places of each edge is missing": lambda e=edges, n=n: one_way(e, n).T,
+                    "every node is its own neighbour: the diagonal must be 0": want + torch.eye(n),
+                    "the first two rows of the table are taken for its two columns": lambda e=edges, n=n: adjacency(
+                        e[:2].T, n
+                    ),
                 },
             )
 
@@ -79,12 +83,21 @@ def edges_listed_twice_count_once(student, rng):
     counted = torch.zeros(6, 6).index_put((edges[:, 0], edges[:, 1]), torch.ones(6), accumulate=True)
     loops = adjacency(edges, 6)
     loops[2, 2] = 1
+    once = one_way(edges, 6)
     expect(
         student.adjacency(edges, 6),
         adjacency(edges, 6),
         mistakes={
             "an edge that is listed twice is counted twice": (counted + counted.T).fill_diagonal_(0),
             "an edge that is listed twice is counted twice, and a node is its own neighbour": counted + counted.T,
+            "an edge that is listed in both directions is counted twice": (once + once.T).fill_diagonal_(0),
+            "an edge in both directions is counted twice, and a node is its own neighbour": once + once.T,
+            "an edge that is listed again removes what the first one set": ((counted + counted.T) % 2).fill_diagonal_(
+                0
+            ),
+            "edges that are listed twice or in both directions are lost": (
+                (counted + counted.T == 1).float().fill_diagonal_(0)
+            ),
             "a node is its own neighbour: the diagonal must be 0": loops,
         },
     )
@@ -107,6 +120,8 @@ def laplacian_of_random_graphs(student, rng):
     for n, weighted in (5, False), (9, True), (1, False):
         a = random_graph(rng, n, 0.4, weighted)
         degrees = a.sum(1)
+        roots = degrees.clamp(min=1e-30).rsqrt()
+        by_roots = roots[:, None] * roots
         with case(f"{n} nodes, {'random weights' if weighted else 'weights of 1'}"):
             expect(
                 student.laplacian(a),
@@ -114,11 +129,14 @@ def laplacian_of_random_graphs(student, rng):
                 mistakes={
                     "A − D instead of D − A": a - degrees.diag(),
                     "D + A: the sign of the edges is wrong": degrees.diag() + a,
+                    "D alone: − A is missing": degrees.diag(),
+                    "the normalised Laplacian I − D^(−1/2) A D^(−1/2)": torch.eye(n) - a * by_roots,
+                    "the Laplacian of a random walk, I − D⁻¹ A": torch.eye(n) - a / degrees.clamp(min=1e-30)[:, None],
+                    "the degrees count the node itself: D holds the sums of A, not of A + I": (
+                        (degrees + 1).diag() - a
+                    ),
                     "the degrees are added to whole rows or columns: D is a diagonal matrix": degrees - a,
                     "the degrees are added to whole rows: D is a diagonal matrix": degrees[:, None] - a,
-                    "this is I − A: the diagonal holds the degrees": torch.eye(n) - a,
-                    "this is the normalised Laplacian": torch.eye(n)
-                    - a * (degrees[:, None] * degrees).clamp(min=1e-12).rsqrt(),
                     "neighbours are counted: the degree is the sum of their weights": (a > 0).sum(1).float().diag() - a,
                 },
             )
@@ -171,11 +189,14 @@ def normalisation_of_random_graphs(student, rng):
                     "columns are divided by the degree: each side gets the power −1/2": (a + eye) / with_self,
                     "divided by the degrees of both ends: the power is −1/2": (a + eye)
                     / (with_self[:, None] * with_self),
-                    "only the rows are scaled: the columns are scaled, too": (a + eye) * with_self[:, None].rsqrt(),
-                    "only the columns are scaled: the rows are scaled, too": (a + eye) * with_self.rsqrt(),
+                    "I is added after the normalisation": a * (degree[:, None] * degree).rsqrt() + eye,
                     "multiplied by the roots of the degrees: the power is −1/2": (a + eye)
                     * (with_self[:, None] * with_self).sqrt(),
-                    "I is added after the normalisation": a * (degree[:, None] * degree).rsqrt() + eye,
+                    "only the rows are scaled: D̃^(−1/2) stands on both sides": (a + eye) * with_self.rsqrt()[:, None],
+                    "only the columns are scaled: D̃^(−1/2) stands on both sides": (a + eye) * with_self.rsqrt(),
+                    "I minus it: a Laplacian, not the propagation matrix": eye
+                    - (a + eye) * (with_self[:, None] * with_self).rsqrt(),
+                    "A − I instead of A + I": (a - eye) * ((a - eye).sum(1)[:, None] * (a - eye).sum(1)).rsqrt(),
                 },
             )
 
@@ -215,40 +236,47 @@ def filter_is_a_product_of_spectra(student, rng):
         x, theta = rng.normal(n, d, dtype=torch.float64), rng.normal(count, dtype=torch.float64)
         largest = 1.1 * torch.linalg.eigvalsh(lap)[-1].item() + 0.1
 
-        def powers(s, lap=lap, x=x, theta=theta):
-            shift = s * lap - torch.eye(len(lap), dtype=lap.dtype)
-            return sum(c * torch.linalg.matrix_power(shift, k) @ x for k, c in enumerate(theta))
+        eye, highest = torch.eye(n, dtype=lap.dtype), torch.linalg.eigvalsh(lap)[-1].item()
+        s = 2 / largest * lap - eye
 
-        def recursion(scale, identity, factor, lap=lap, x=x, theta=theta):
-            shift = scale * lap - identity * torch.eye(len(lap), dtype=lap.dtype)
-            terms = [x, shift @ x]
+        def powers(s=s, x=x, theta=theta):
+            return sum(c * torch.linalg.matrix_power(s, k) @ x for k, c in enumerate(theta))
+
+        def recursion(s, first=1, factor=2, sign=-1, x=x, theta=theta):
+            terms = [x, first * s @ x]
             while len(terms) < len(theta):
-                terms.append(factor * shift @ terms[-1] - terms[-2])
+                terms.append(factor * s @ terms[-1] + sign * terms[-2])
             return sum(c * term for c, term in zip(theta, terms, strict=False))
 
+        mistakes = {
+            "powers of S instead of Chebyshev polynomials": powers,
+            "the factor 2 of the recursion is missing": lambda f=recursion, s=s: f(s, factor=1),
+            "+ Tₖ₋₂ in the recursion: it is subtracted": lambda f=recursion, s=s: f(s, sign=1),
+            "T₁ is S, not 2 S: those are polynomials of the second kind": lambda f=recursion, s=s: f(s, first=2),
+            "L / λ_max − I: the factor 2 of the shift is missing": lambda f=recursion, s=s, eye=eye: f((s - eye) / 2),
+            "L is not shifted to [−1, 1]": lambda f=recursion, lap=lap: f(lap),
+            "2 L / λ_max without − I": lambda f=recursion, s=s, eye=eye: f(s + eye),
+            "I − 2 L / λ_max: S has the other sign": lambda f=recursion, s=s: f(-s),
+            "`largest` is not used: it may be a bound above the largest eigenvalue": (
+                lambda f=recursion, lap=lap, eye=eye, top=highest: f(2 / top * lap - eye)
+            ),
+            "T₀ is missing: the sum begins with theta[0] x": lambda x=x, c=theta, f=recursion, s=s: f(s) - c[0] * x,
+            "the last coefficient is not used": lambda f=recursion, s=s, c=theta: f(s, theta=c[:-1]),
+            "the coefficients are used in reverse: the first is that of T₀": lambda f=recursion, s=s, c=theta: f(
+                s, theta=c.flip(0)
+            ),
+            "the first coefficient belongs to T₀, not to T₁": lambda f=recursion, s=s, c=theta: f(
+                s, theta=torch.cat([c[:1] * 0, c])
+            ),
+            "the sum of the coefficients times the last polynomial": lambda f=recursion, s=s, c=theta: (
+                c.sum() * f(s, theta=torch.eye(len(c), dtype=c.dtype)[-1])
+            ),
+        }
         with case(f"{n} nodes, {d} signals, {count} coefficients"):
             got = student.chebyshev_filter(lap, x, theta, largest)
-            expect(
-                got,
-                chebyshev_filter(lap, x, theta, largest),
-                rtol=1e-7,
-                atol=1e-8,
-                mistakes={
-                    "powers of S instead of Chebyshev polynomials": lambda largest=largest, f=powers: f(2 / largest),
-                    "the factor 2 of the recursion is missing": lambda b=largest, f=recursion: f(2 / b, 1, 1),
-                    "L / λ_max − I: the factor 2 of the shift is missing": lambda b=largest, f=recursion: f(
-                        1 / b, 1, 2
-                    ),
-                    "L is not shifted to [−1, 1]": lambda f=recursion: f(1, 0, 2),
-                    "2 L / λ_max without − I": lambda b=largest, f=recursion: f(2 / b, 0, 2),
-                    "T₀ is missing: the sum begins with theta[0] x": lambda x=x, theta=theta, b=largest, f=recursion: (
-                        f(2 / b, 1, 2) - theta[0] * x
-                    ),
-                    "the first coefficient belongs to T₀, not to T₁": lambda lap=lap, x=x, c=theta, largest=largest: (
-                        chebyshev_filter(lap, x, torch.cat([c[:1] * 0, c]), largest)
-                    ),
-                },
-            )
+            # with one or two coefficients, many mistakes give the same, or nothing wrong
+            told = mistakes if count > 2 else {}
+            expect(got, chebyshev_filter(lap, x, theta, largest), rtol=1e-7, atol=1e-8, mistakes=told)
 
 
 @lab.check("chebyshev_filter")
@@ -259,16 +287,15 @@ def filter_of_a_sparse_laplacian(student, rng):
     ring[torch.arange(n), torch.arange(n).roll(1)] = 1
     lap = laplacian(ring + ring.T)
     x, theta = rng.normal(n, 2), rng.normal(5)
-    with case("a sparse tensor", look="no identity matrix is needed: S v is 2/largest · (lap @ v) − v"):
-        expect(student.chebyshev_filter(lap.to_sparse(), x, theta, 4.0), chebyshev_filter(lap, x, theta, 4.0))
     impulse = torch.zeros(n, 1)
     impulse[6] = 1
     reached = student.chebyshev_filter(lap, impulse, torch.ones(4), 4.0)[:, 0].abs() > 1e-6
     require(
         bool(reached[3:10].all()) and int(reached.sum()) == 7,
         f"4 coefficients: an impulse reaches {int(reached.sum())} nodes of a ring, not itself and 3 on each side",
-        likely="one product with lap too many or too few",
     )
+    with case("a sparse tensor", look="no identity matrix is needed: S v is 2/largest · (lap @ v) − v"):
+        expect(student.chebyshev_filter(lap.to_sparse(), x, theta, 4.0), chebyshev_filter(lap, x, theta, 4.0))
 
 
 # ---- messages
@@ -327,9 +354,23 @@ def messages_one_by_one(student, rng):
                         f() / c()
                     ),
                     "out[receiver] = … keeps one message of each receiver": last,
-                    "divided by the number of nodes, not by that of the messages": lambda f=added, n=n: f() / n,
-                    "divided by the number of all edges, not of those into the node": lambda f=added, e=edges: (
-                        f() / e.shape[1]
+                    "edges are used in both directions: they are directed here": lambda e=edges, x=x: message_passing(
+                        torch.cat([e, e.flip(0)], 1), x
+                    ),
+                    "the node itself is not among its senders": lambda f=added, e=edges, x=x, n=n: (
+                        (f() + x) / (e[1].bincount(minlength=n) + 1)[:, None]
+                    ),
+                    "the largest, not the mean": lambda e=edges, x=x: torch.zeros_like(x).scatter_reduce_(
+                        0, e[1][:, None].expand(-1, x.shape[1]), x[e[0]], "amax", include_self=False
+                    ),
+                    "divided by the number of all nodes": lambda f=added, n=n: f() / n,
+                    "divided by the number of all edges": lambda f=added, e=edges: f() / e.shape[1],
+                    "divided by the number of edges that leave each sender": lambda e=edges, x=x, n=n: torch.zeros_like(
+                        x
+                    ).index_add_(0, e[1], (x / e[0].bincount(minlength=n).clamp(min=1)[:, None])[e[0]]),
+                    "divided by √ of the number of edges": lambda f=added, c=counted: f() / c().sqrt(),
+                    "a node that receives nothing keeps its features: it gets zeros": lambda e=edges, x=x: torch.where(
+                        (e[1].bincount(minlength=len(x)) > 0)[:, None], message_passing(e, x), x
                     ),
                     "an edge that is listed twice sends once": once,
                     "divided by count + 1: the node itself is not among its senders": lambda f=added, e=edges, n=n: (
@@ -345,7 +386,15 @@ def nobody_sends(student, rng):
     x = rng.normal(5, 3, dtype=torch.float64)
     edges = torch.tensor([[0, 1, 4], [2, 2, 1]])
     with case("three of five nodes receive nothing", look="0 / 0: divide by at least 1"):
-        expect(student.message_passing(edges, x), message_passing(edges, x))
+        expect(
+            student.message_passing(edges, x),
+            message_passing(edges, x),
+            mistakes={
+                "a node that receives nothing keeps its features: it gets zeros": torch.where(
+                    edges[1].bincount(minlength=5)[:, None] > 0, message_passing(edges, x), x
+                )
+            },
+        )
     with case("no edges"):
         expect(student.message_passing(torch.zeros(2, 0, dtype=torch.int64), x), torch.zeros_like(x))
     order = rng.permutation(5)
@@ -388,6 +437,22 @@ def attention_node_by_node(student, rng):
                     "divided by the sum over all edges, not those into one node": lambda s=score, r=receiver, n=n: (
                         sum_of_all(s, r, n)
                     ),
+                    "exp without a division: the weights into one node sum to 1": score.exp(),
+                    "exp of the score below the largest one, without a division": lambda s=score, r=receiver, n=n: (
+                        s - torch.full((n,), -math.inf, dtype=s.dtype).scatter_reduce_(0, r, s, "amax")[r]
+                    ).exp(),
+                    "divided by the sum of the scores: exp is missing": lambda s=score, r=receiver, n=n: (
+                        s / torch.zeros(n, dtype=s.dtype).index_add_(0, r, s)[r]
+                    ),
+                    "the logarithm of the softmax": lambda s=score, r=receiver, n=n: edge_softmax(s, r, n).log(),
+                    "a softmax of −score": lambda s=score, r=receiver, n=n: edge_softmax(-s, r, n),
+                    "in the order of the receivers: an answer stands where its edge stands": (
+                        lambda s=score, r=receiver, n=n: edge_softmax(s, r, n)[r.argsort(stable=True)]
+                    ),
+                    "the receivers must be sorted for this": lambda s=score, r=receiver, n=n: edge_softmax(
+                        s, r.sort().values, n
+                    ),
+                    "2 in the place of e": lambda s=score, r=receiver, n=n: edge_softmax(s * math.log(2), r, n),
                 },
             )
 
@@ -440,10 +505,18 @@ def layer_of_random_graphs(student, rng):
                     mistakes={
                         "the bias is added before p mixes the nodes": p @ (x @ weight + bias),
                         "the weight is used transposed": lambda p=p, x=x, w=weight, b=bias: p @ x @ w.T + b,
-                        "p is applied twice": p @ p @ x @ weight + bias,
                         "p is missing": x @ weight + bias,
+                        "the weight is missing": lambda p=p, x=x, b=bias: p @ x + b,
+                        "the bias is subtracted": p @ x @ weight - bias,
+                        "the bias is multiplied, not added": p @ x @ weight * bias,
+                        "p is used twice": p @ (p @ x @ weight) + bias,
+                        "x weight is added again: p already holds the node itself": p @ x @ weight + x @ weight + bias,
                         "the bias is missing": p @ x @ weight,
                         "a ReLU is applied: the layer is linear": (p @ x @ weight + bias).relu(),
+                        "a sigmoid is applied: the layer is linear": (p @ x @ weight + bias).sigmoid(),
+                        "a tanh is applied: the layer is linear": (p @ x @ weight + bias).tanh(),
+                        "a softmax is applied: the layer is linear": (p @ x @ weight + bias).softmax(1),
+                        "rows of p are divided by their sums": p / p.sum(1, keepdim=True) @ x @ weight + bias,
                     },
                 )
 
@@ -510,11 +583,32 @@ def labels_step_by_step(student, rng):
                     "divided by the degree of the sender: columns instead of rows": lambda f=spread, a=a, d=degree: f(
                         a / d.T, True
                     ),
-                    "one step too few": lambda f=spread, a=a, d=degree, s=steps: f(a / d, True, steps=s - 1),
-                    "one step too many": lambda f=spread, a=a, d=degree, s=steps: f(a / d, True, steps=s + 1),
                     "the sum over the neighbours, not their average": lambda f=spread, a=a: f(a, True),
                     "divided by √ of both degrees: here it is the average": lambda f=spread, m=by_both: f(m, True),
                     "the weights of the edges are ignored": lambda f=spread, m=counted: f(m, True),
+                    "one step too many": lambda a=a, c=label, k=steps: label_propagation(a, c, k + 1),
+                    "one step too few": lambda a=a, c=label, k=steps: label_propagation(a, c, k - 1),
+                    "only one step, whatever `steps` says": lambda a=a, c=label: label_propagation(a, c, 1),
+                    "known nodes get their label back at the end only": (
+                        lambda f=spread, a=a, d=degree, k=known, s=start: torch.where(k[:, None], s, f(a / d, False))
+                    ),
+                    "each node is among its own neighbours": lambda f=spread, a=a: f(
+                        (a + torch.eye(len(a))) / (a + torch.eye(len(a))).sum(1, keepdim=True), True
+                    ),
+                    "unknown nodes start with 1/C for each class: they start at 0": (
+                        lambda s=start, k=known, a=a, d=degree, steps=steps: averaged(
+                            a / d, torch.where(k[:, None], s, torch.full_like(s, 1 / 3)), k, steps
+                        )
+                    ),
+                    "nodes see what others became in the same step: all change at once": (
+                        lambda a=a, d=degree, s=start, k=known, steps=steps: one_after_another(a / d, s, k, steps)
+                    ),
+                    "rows are divided by their sums": lambda a=a, d=degree, s=start, k=known, steps=steps: (
+                        divided_by_sums(a / d, s, k, steps)
+                    ),
+                    "each row is reduced to its best class": lambda a=a, c=label, k=steps: torch.eye(3)[
+                        label_propagation(a, c, k).argmax(1)
+                    ],
                 },
             )
 
@@ -523,6 +617,23 @@ def averaged(walk: Tensor, start: Tensor, fixed: Tensor, steps: int) -> Tensor:
     score = start
     for _ in [None] * steps:
         score = walk @ score
+        score[fixed] = start[fixed]
+    return score
+
+
+def one_after_another(walk: Tensor, start: Tensor, fixed: Tensor, steps: int) -> Tensor:
+    score = start.clone()
+    for _ in [None] * steps:
+        for node in (~fixed).nonzero()[:, 0]:
+            score[node] = walk[node] @ score
+    return score
+
+
+def divided_by_sums(walk: Tensor, start: Tensor, fixed: Tensor, steps: int) -> Tensor:
+    score = start
+    for _ in [None] * steps:
+        score = walk @ score
+        score = score / score.sum(1, keepdim=True).clamp(min=1e-12)
         score[fixed] = start[fixed]
     return score
 

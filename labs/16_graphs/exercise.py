@@ -12,11 +12,11 @@ def adjacency(edges: Tensor, n: int) -> Tensor:
     """The adjacency matrix of an undirected graph whose edges all have the weight 1.
 
     edges: E × 2 int64, two nodes in each row. An edge may be listed more than once and in both directions, and counts
-    once; a row with twice the same node is ignored. n: number of nodes. Returns n × n float32.
+    once; a row with twice the same node is ignored. Returns n × n float32, where n is the number of nodes.
 
     Not allowed: loops, comprehensions. Index with all edges at once.
 
-    Hint: index a matrix of zeros with two columns at once. No loop. My version has 112 characters.
+    Hint: index a matrix of zeros with two columns at once. My version has 112 characters.
     """
     raise NotImplementedError("16.1 adjacency")
 
@@ -24,8 +24,9 @@ def adjacency(edges: Tensor, n: int) -> Tensor:
 def laplacian(a: Tensor) -> Tensor:
     """The Laplacian L = D − A, where D is the diagonal matrix of the degrees.
 
-    a: n × n, symmetric, weights ≥ 0. Returns n × n of the dtype of a. xᵀ L x = ½ Σᵢⱼ A[i, j] (xᵢ − xⱼ)² says how much x
-    varies along the edges.
+    a: n × n, symmetric, weights ≥ 0. Returns n × n of the dtype of a.
+
+    The number xᵀ L x = ½ Σᵢⱼ A[i, j] (xᵢ − xⱼ)² says how much x varies along the edges.
 
     Hint: `torch.diag`. My version has 26 characters.
     """
@@ -52,7 +53,7 @@ def chebyshev_filter(lap: Tensor, x: Tensor, theta: Tensor, largest: float) -> T
     Not allowed: `eigh`, `eig`, `matrix_power`, `inv`. Products of lap with vectors suffice.
 
     Hint: keep the last two Tₖ(S) x. Multiply `lap` by n × d matrices only, without S itself, and a sparse `lap` works,
-    too. A loop over k is fine. My version has 223 characters.
+    too. My version has 223 characters.
     """
 
     raise NotImplementedError("16.4 chebyshev_filter")
@@ -66,8 +67,8 @@ def message_passing(edges: Tensor, x: Tensor) -> Tensor:
 
     Not allowed: loops, comprehensions. The sheet asks for all edges at once.
 
-    Hint: `Tensor.index_add_` adds up repeated indices, `out[index] += …` does not. Count with `torch.bincount`. No
-    loop, nothing of size n × n. My version has 186 characters.
+    Hint: `Tensor.index_add_` adds up repeated indices, `out[index] += …` does not. Count with `torch.bincount`;
+    nothing of size n × n is needed. My version has 186 characters.
     """
     raise NotImplementedError("16.5 message_passing")
 
@@ -75,13 +76,13 @@ def message_passing(edges: Tensor, x: Tensor) -> Tensor:
 def edge_softmax(score: Tensor, receiver: Tensor, n: int) -> Tensor:
     """Attention over neighbourhoods: a softmax over all edges that arrive at the same node.
 
-    score: E float, of any size (±1000 included). receiver: E int64, where each edge arrives. n: number of nodes.
+    score: E float, ±1000 included. receiver: E int64, where each edge arrives; n: number of nodes.
     Returns E weights of the dtype of score; those of the edges into one node sum to 1.
 
     Not allowed: loops, comprehensions. The sheet asks for all edges at once.
 
     Hint: subtract the largest score *of the same node* before `exp`: `Tensor.scatter_reduce_` with "amax", then
-    `index_add_`. No loop. My version has 242 characters.
+    `index_add_`. My version has 242 characters.
     """
     raise NotImplementedError("16.6 edge_softmax")
 
@@ -107,6 +108,6 @@ def label_propagation(a: Tensor, label: Tensor, steps: int) -> Tensor:
 
     Not allowed: `inv`, `solve`. The sheet asks for steps.
 
-    Hint: `F.one_hot` refuses −1; clamp, then blank. A loop over the steps is fine. My version has 261 characters.
+    Hint: `F.one_hot` refuses −1; clamp, then blank. My version has 261 characters.
     """
     raise NotImplementedError("16.8 label_propagation")

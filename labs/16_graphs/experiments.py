@@ -189,17 +189,24 @@ def groups_by_their_edges(student, metrics, data, rng):
     with metrics.picture("groups.png", size=(10, 3.6)) as figure:
         plain, graph, curve = figure.subplots(1, 3)
         place = spectral_layout(edges, target)
-        colours = ["#2b6cb0", "#c2571a", "#2f855a", "#805ad5"]
+        looks = (("o", "#0072B2"), ("^", "#D55E00"), ("s", "#009E73"), ("x", "#000000"))  # of Okabe and Ito
         for axes, name in (plain, names[0]), (graph, names[1]):
             guess = scores[name].argmax(1)
             draw_edges(axes, place, edges, 0.1)
-            axes.scatter(*place.T.numpy(), s=12, c=[colours[c] for c in guess], zorder=3)
-            axes.scatter(*place[known].T.numpy(), s=60, facecolors="none", edgecolors="black", linewidths=1, zorder=4)
+            for group, (marker, colour) in enumerate(looks):
+                axes.scatter(*place[guess == group].T.numpy(), s=14, marker=marker, c=colour, linewidths=1, zorder=3)
+            axes.scatter(*place[known].T.numpy(), s=70, facecolors="none", edgecolors="black", linewidths=1, zorder=4)
+            axes.text(0.5, -0.02, "marker: the group it is given; ring: its label is known", size=7, ha="center",
+                      va="top", transform=axes.transAxes)  # fmt: skip
             axes.set_title(f"{name}: {right[name][-1]:.0f} % right")
             bare(axes)
-        for values in curves:
-            curve.plot(range(len(counts)), values, color="#a0aec0", linewidth=1)
-        curve.plot(range(len(counts)), torch.tensor(curves).mean(0).numpy(), marker="o", markersize=4)
+        for number, values in enumerate(curves):
+            curve.plot(
+                range(len(counts)), values, ":", color="#4a5568", linewidth=1, label="" if number else "one graph"
+            )
+        mean = torch.tensor(curves).mean(0).numpy()
+        curve.plot(range(len(counts)), mean, "-o", color="#0072B2", markersize=4, label="mean of 3 graphs")
+        curve.legend()
         curve.set_xticks(range(len(counts)), labels=[str(k) for k in counts])
         curve.set(
             xlabel="smoothing steps $k$ of a linear classifier of $p^k x$",
@@ -275,7 +282,7 @@ def digits_from_twenty_labels(student, metrics, data, rng):
         left, right = figure.subfigures(1, 2, width_ratios=[1, 1.5])
         axes = left.subplots()
         for name, values in curves.items():
-            axes.plot(counts, values, marker="o", markersize=4, label=name)
+            axes.plot(counts, values, "-o" if "nearest" in name else "--s", markersize=4, label=name)
         axes.set(xscale="log", xlabel="labels for each digit", ylabel="errors (%)", ylim=(0, 60))
         axes.set_xticks(counts, labels=[str(c) for c in counts])
         axes.minorticks_off()
@@ -302,9 +309,10 @@ def draw_walks(
         return
     longest = max(len(path) for _, path in rows)
     grid = figure.subplots(len(rows), longest + 1, squeeze=False)
-    figure.suptitle("nearest label (left), and the walk from a digit to a label over its neighbours", fontsize=9)
+    title = "nearest label (left), and the walk from a digit to a label over its neighbours; white on black: labelled"
+    figure.suptitle(title, fontsize=8)
     for line, (node, path) in zip(grid, rows, strict=True):
         for axes, number in zip(line, [int(nearest[node]), *path, *[None] * (longest - len(path))], strict=True):
             axes.axis("off")
             if number is not None:
-                axes.imshow(images[number].view(28, 28).numpy(), cmap="Reds" if number in known.tolist() else "gray_r")
+                axes.imshow(images[number].view(28, 28).numpy(), cmap="gray" if number in known.tolist() else "gray_r")
