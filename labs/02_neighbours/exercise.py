@@ -12,7 +12,6 @@ def nearest_classification(train_input: Tensor, train_target: Tensor, x: Tensor)
     """The class of the training sample that is nearest to x, in Euclidean distance.
 
     `train_input`: N × D float32, `train_target`: N int64, `x`: D float32. Returns one int64 number (shape `()`).
-    Use no loop.
 
     Not allowed: loops, comprehensions. Compare with all rows in one expression.
 
@@ -44,7 +43,7 @@ def PCA(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The principal components of the rows of x.
 
     `x`: N × D float32. Returns the mean (D), the basis (D × D, orthonormal, **one axis per row**) and the variance of x
-    along each axis (D; the sum of squares divided by N − 1), all float32. The variances decrease. Use no loop.
+    along each axis (D; the sum of squares divided by N − 1), all float32. The variances decrease.
 
     Not allowed: loops, comprehensions, `pca_lowrank`. The eigenvectors give all axes at once.
 
@@ -73,7 +72,7 @@ def knn_classification(train_input: Tensor, train_target: Tensor, x: Tensor, k: 
     """The vote of the k nearest training samples, for many samples at once.
 
     `train_input`: N × D float32, `train_target`: N int64, `x`: M × D float32. Returns M int64. Where classes have the
-    same number of votes, the smallest class number wins. Use no loop.
+    same number of votes, the smallest class number wins.
 
     Not allowed: loops, comprehensions. All test samples at once.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 # %%
 def frame_matrix() -> Tensor:
-    """A 13 × 13 float32 matrix of ones, twos and threes, made without a loop.
+    """A 13 × 13 float32 matrix of ones, twos and threes.
 
     Rows 1, 6, 11 and columns 1, 6, 11 hold 2 (counted from 0). The four 2 × 2 blocks where rows 3, 4 or 8, 9 meet
     columns 3, 4 or 8, 9 hold 3. Everything else is 1.
@@ -57,7 +57,7 @@ def mul_row(m: Tensor) -> Tensor:
 
 # %%
 def mul_row_fast(m: Tensor) -> Tensor:
-    """What `mul_row` does, without a loop.
+    """What `mul_row` does, in operations on whole tensors.
 
     `m`: N × D of any type of numbers. Returns a new tensor of the same shape and type.
 

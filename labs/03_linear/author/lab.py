@@ -2,7 +2,7 @@
 # # 03 · Linear models
 #
 # A linear model has a row of weights and a bias for each class; the class with the largest score w_k · x + b_k
-# wins. You fit it in four ways and judge the result by more than "8 % errors".
+# wins. You fit it in four ways.
 #
 # Throughout: `x` is N × D, one sample per row; `w` is K × D, one class per row; `b` has K numbers; `t` has N
 # classes (int64). The scores of all samples are `x @ w.T + b`.
