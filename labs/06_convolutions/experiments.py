@@ -62,12 +62,12 @@ def digits(student, metrics, data, rng):
             (
                 grid[0, 1],
                 mosaic(filters, 8),
-                "the 32 filters of conv1: red adds, blue subtracts",
-                "RdBu_r",
+                "the 32 filters of conv1: bright adds, dark subtracts",
+                "gray",
                 -high,
                 high,
             ),
-            (grid[1, 1], mosaic(maps, 8), f"what each of them sees in a {classes[0]}", "magma", 0, 1),
+            (grid[1, 1], mosaic(maps, 8), f"what each of them sees in a {classes[0]}", "gray", 0, 1),
             (grid[:, 2], mosaic(images[wrong, 0], 4), "wrong answers of the second network", "gray_r", 0, 255),
         ):
             axes = figure.add_subplot(place)

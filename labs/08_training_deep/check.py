@@ -28,16 +28,22 @@ lab.forbid("BatchNorm", names=["batch_norm", "BatchNorm1d", "autograd"], why=HER
 @lab.check("generate_disc_set")
 def inside_is_one(student, rng):
     """the class of every point, from its distance"""
-    for nb in 1, 7, 500:
+    for nb in 500, 7, 1:
         with case(f"{nb} points" if nb > 1 else "one point"):
             points, classes = student.generate_disc_set(nb)
             expect(points * 0, torch.zeros(nb, 2))
+            require(points.dtype == torch.float32, f"the points should be float32, they are {str(points.dtype)[6:]}")
             squares = points.double().square().sum(1)
             sure = (squares - 2 / math.pi).abs() > 1e-6  # on the circle itself a rounding may decide
             expect(
                 classes * sure,
                 (squares < 2 / math.pi).long() * sure,
                 mistakes={
+                    "that is a square of half the area, not a disc": (points.abs().amax(1) < 0.5**0.5) * sure,
+                    "the distance is |x| + |y| here, it should be √(x² + y²)": (
+                        points.abs().sum(1) < math.sqrt(2 / math.pi)
+                    )
+                    * sure,
                     "class 1 should be inside of the disc, not outside": (squares > 2 / math.pi).long() * sure,
                     "the radius is √(2/π): compare the squared distance with 2/π": (squares < (2 / math.pi) ** 2)
                     * sure,
@@ -47,12 +53,24 @@ def inside_is_one(student, rng):
             )
 
 
+@student_side
+def two_sets(student, nb):
+    return student.generate_disc_set(nb)[0], student.generate_disc_set(nb)[0]
+
+
 @lab.check("generate_disc_set")
 def points_fill_the_square(student, rng):
     """points uniform in the square, half of them inside"""
     points, classes = student.generate_disc_set(4000)
     require(points.abs().max() <= 1, "there are points outside of the square")
-    require(points.min() < -0.9, "there are no points near −1", likely="torch.rand gives numbers in [0, 1]")
+    require(
+        points.min() < -0.9,
+        "there are no points near −1",
+        likely="torch.rand gives numbers in [0, 1]" if points.min() >= 0 else None,
+    )
+    require(points.max() > 0.9, "there are no points near 1")
+    one, other = student.run(two_sets, 50)
+    require(not torch.equal(one, other), "two calls give the same points", likely="a seed is set in the function")
     spread = points.var(0)
     require((spread - 1 / 3).abs().max() < 0.03, f"the variance is {spread.mean():.2f}; that of uniform points is 0.33")
     correlation = float((points[:, 0] * points[:, 1]).mean())
@@ -72,7 +90,13 @@ def check_scale(student, name, rng, variance):
         with case("a weight of " + " × ".join(map(str, shape))):
             w = 7 * rng.normal(*shape) + 1
             result, (after,) = student.changing(name, w, may=[0])
-            require(not torch.equal(after, w), "the weight is as it was", likely="a new tensor was filled, not w")
+            require(
+                not torch.equal(after, w),
+                "the weight is as it was",
+                likely="a new tensor was filled, not w"
+                if isinstance(result, torch.Tensor) and not torch.equal(result, w)
+                else None,
+            )
             expect(result, after, look="what is returned should be w itself")
             d, c, kernel = shape[0], shape[1], math.prod(shape[2:])
             right = variance(c * kernel, d * kernel)
@@ -82,6 +106,15 @@ def check_scale(student, name, rng, variance):
                 rtol=0.03,
                 mistakes={
                     "normal_ wants a standard deviation, that is a variance": right,
+                    "numbers that are uniform up to the standard deviation have a third of the variance": math.sqrt(
+                        right / 3
+                    ),
+                    "√(6 / …) is the bound of the uniform version, √3 times the standard deviation": math.sqrt(
+                        3 * right
+                    ),
+                    "the standard deviation is 1: the numbers are not scaled": 1.0,
+                    "that is 1 / fan_in": math.sqrt(1 / (c * kernel)),
+                    "kh·kw belongs to both fans, one of them lacks it": math.sqrt(variance(c * kernel, d)),
                     "fan_in and fan_out are exchanged": math.sqrt(variance(d * kernel, c * kernel)),
                     "a convolution adds up kh·kw pixels of each channel": math.sqrt(variance(c, d)),
                     "the variance has 1 instead of 2 above": math.sqrt(right / 2),
@@ -169,6 +202,14 @@ def dropped(student, p, training, x, dl_dy):
     return y, dl_dx, layer.forward(x)
 
 
+@student_side
+def dropped_after_training(student, p, x, dl_dy):
+    layer = student.Dropout(p)
+    layer.forward(x)
+    layer.training = False
+    return layer.forward(x), layer.backward(dl_dy)
+
+
 @lab.check("Dropout")
 def zeros_in_training(student, rng):
     """zeros with probability p, the rest scaled; another mask each time"""
@@ -178,15 +219,6 @@ def zeros_in_training(student, rng):
             x = rng.uniform(n, d, low=1, high=2, dtype=dtype) * (2 * rng.integers(0, 2, n, d) - 1)
             y, _, again = student.run(dropped, p, True, x, x)
             kept = (y != 0).to(dtype)
-            expect(
-                y,
-                x * kept / (1 - p),
-                mistakes={
-                    "what is kept should be divided by 1 − p": x * kept,
-                    "what is kept is multiplied by 1 − p, it should be divided": x * kept * (1 - p),
-                    "what is kept is divided by p": lambda x=x, kept=kept, p=p: x * kept / p,
-                },
-            )
             if p > 0:
                 for dim, what in (1, "whole samples"), (0, "the same values of all samples"):
                     usual = p * (1 - p) / kept.shape[dim]
@@ -195,21 +227,36 @@ def zeros_in_training(student, rng):
                         f"{what} become zero together",
                         likely="each value needs a random number of its own",
                     )
+            share = 1 - kept.mean().item()
+            near = 5 * math.sqrt(p * (1 - p) / (n * d)) + 1e-9
+            expect(
+                share,
+                p,
+                atol=near,
+                rtol=0.0,
+                mistakes={
+                    "p is the probability of a zero, not of being kept": 1 - p,
+                    "nothing becomes zero: in training some values must": 0.0 if near < 0.05 < p else math.nan,
+                },
+            )
+            expect(
+                y,
+                x * kept / (1 - p),
+                mistakes={
+                    "what is kept is divided by its share in this batch, it should be 1 − p": lambda x=x, kept=kept: (
+                        x * kept / kept.mean()
+                    ),
+                    "what is kept should be divided by 1 − p": x * kept,
+                    "what is kept is multiplied by 1 − p, it should be divided": x * kept * (1 - p),
+                    "what is kept is divided by p": lambda x=x, kept=kept, p=p: x * kept / p,
+                },
+            )
+            if p > 0:
                 require(
                     not torch.equal(again, y),
                     "two passes have the same zeros",
                     likely="the mask must be drawn in forward",
                 )
-            share = 1 - kept.mean().item()
-            expect(
-                share,
-                p,
-                atol=5 * math.sqrt(p * (1 - p) / (n * d)) + 1e-9,
-                rtol=0.0,
-                mistakes={
-                    "p is the probability of a zero, not of being kept": 1 - p,
-                },
-            )
 
 
 @lab.check("Dropout")
@@ -228,8 +275,14 @@ def same_mask_backward(student, rng):
                     "the mask is missing": dl_dy,
                     "the mask is the other way round": dl_dy * (1 - kept) / (1 - p),
                     "the derivative is multiplied with y": dl_dy * y,
+                    "backward draws zeros of its own; it needs the mask of the last forward pass, not a new one": dl_dy
+                    * (dl_dx != 0)
+                    / (1 - p)
+                    if dl_dx.shape == dl_dy.shape and ((dl_dx != 0) & (kept == 0)).any()
+                    else math.nan,
+                    "the scale 1 / (1 − p) is there twice": dl_dy * kept / (1 - p) ** 2,
+                    "the derivative is multiplied by 1 − p, it should be divided": dl_dy * kept * (1 - p),
                 },
-                look="backward needs the mask of the last forward pass, not a new one",
             )
 
 
@@ -241,12 +294,26 @@ def nothing_outside_training(student, rng):
     expect(
         y,
         x,
-        look="without training there are no zeros",
         mistakes={
             "without training there is nothing to scale: training does it": 0.6 * x,
+            "without training, too, x is divided by 1 − p": x / 0.6,
+            "without training there are zeros, too": x * (y != 0) / 0.6 if (y == 0).any() else math.nan,
+            "without training there are zeros, and nothing is divided": x * (y != 0) if (y == 0).any() else math.nan,
         },
     )
-    expect(dl_dx, dl_dy, look="without training the derivative passes as it is")
+    derivative = {
+        "without training the derivative passes as it is, it is scaled": 0.6 * dl_dy,
+        "without training the derivative passes as it is, it is divided by 1 − p": dl_dy / 0.6,
+    }
+    expect(dl_dx, dl_dy, mistakes=derivative, look="without training the derivative passes as it is")
+    with case("a pass in training, then one outside of it"):
+        y, dl_dx = student.run(dropped_after_training, 0.4, x, dl_dy)
+        expect(y, x)
+        stale = dl_dx.shape == dl_dy.shape and bool((dl_dx == 0).any())
+        derivative["backward uses the mask of an older pass, it belongs to the last one"] = (
+            dl_dy * (dl_dx != 0) / 0.6 if stale else math.nan
+        )
+        expect(dl_dx, dl_dy, mistakes=derivative)
 
 
 # ---- 5 BatchNorm
@@ -269,12 +336,27 @@ def batch_norm(x, weight, bias, eps, correction=0, dim=0):
     return weight * (x - x.mean(dim, keepdim=True)) / (variance + eps).sqrt() + bias
 
 
-def running(batches, momentum, correction=1):
+def running(batches, momentum, correction=1, keep=None):
+    keep = 1 - momentum if keep is None else keep
     mean, variance = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
     for x in batches:
-        mean = (1 - momentum) * mean + momentum * x.mean(0)
-        variance = (1 - momentum) * variance + momentum * x.var(0, correction=correction)
+        mean = keep * mean + momentum * x.mean(0)
+        variance = keep * variance + momentum * x.var(0, correction=correction)
     return mean, variance
+
+
+def by_running(batches, momentum, weight, bias, eps):
+    """The last batch, normalised by the running values that it has moved already."""
+    mean, variance = running(batches, momentum)
+    return weight * (batches[-1] - mean) / (variance + eps).sqrt() + bias
+
+
+def roots(batches, momentum):
+    """running_var, made of standard deviations."""
+    found = torch.ones(1, dtype=torch.float64)
+    for x in batches:
+        found = (1 - momentum) * found + momentum * x.std(0)
+    return found
 
 
 NORMS = (("", 7, 5, {}), ("eps = 0.5, momentum = 0.3", 4, 3, {"eps": 0.5, "momentum": 0.3}), ("", 2, 1, {}))
@@ -293,11 +375,26 @@ def output_in_training(student, rng):
         with case(f"{n} samples with {d} features{', ' if text else ''}{text}"):
             batches, later, weight, bias = norm_problem(rng, n, d)
             eps = options.get("eps", 1e-5)
-            for x, y in zip(batches, student.run(normalised, batches, later, weight, bias, options)[0], strict=True):
+            momentum = options.get("momentum", 0.1)
+            outputs = student.run(normalised, batches, later, weight, bias, options)[0]
+            for count, (x, y) in enumerate(zip(batches, outputs, strict=True), 1):
                 expect(
                     y,
                     F.batch_norm(x, None, None, weight, bias, True, 0.1, eps),
                     mistakes={
+                        "the running values are moved and used, in training it is the batch's own": by_running(
+                            batches[:count], momentum, weight, bias, eps
+                        ),
+                        "eps is missing": batch_norm(x, weight, bias, 0),
+                        "eps is ignored, it is always 1e-5": batch_norm(x, weight, bias, 1e-5),
+                        "the mean is not subtracted": batch_norm(x, weight, bias, eps)
+                        + weight * x.mean(0) / (x.var(0, correction=0) + eps).sqrt(),
+                        "the weight is missing": batch_norm(x, 1, bias, eps),
+                        "the bias is missing": batch_norm(x, weight, 0, eps),
+                        "one mean and one variance for all columns; each has its own": weight
+                        * (x - x.mean())
+                        / (x.var(correction=0) + eps).sqrt()
+                        + bias,
                         "the normalisation divides by N, not by N − 1": batch_norm(x, weight, bias, eps, 1),
                         "eps belongs under the root": weight * (x - x.mean(0)) / (x.std(0, correction=0) + eps) + bias,
                         "the root is missing": weight * (x - x.mean(0)) / (x.var(0, correction=0) + eps) + bias,
@@ -327,9 +424,20 @@ def running_values(student, rng):
                 names=("running_mean", "running_var"),
                 mistakes={
                     "running_var takes the variance with N − 1": running(batches, momentum, 0),
+                    "mean and variance are those of the result, not of x": running(
+                        [batch_norm(x, weight, bias, options.get("eps", 1e-5)) for x in batches], momentum
+                    ),
+                    "running_var holds standard deviations": {1: roots(batches, momentum)},
+                    "the old running values do not fade: they are to be multiplied by 1 − momentum": running(
+                        batches, momentum, keep=1.0
+                    ),
+                    "momentum is ignored, it is always 0.1": running(batches, 0.1),
                     "momentum and 1 − momentum are exchanged": running(batches, 1 - momentum),
                     "only the last batch counts: the old running values are lost": running(batches[1:], momentum),
                     "the running values are not updated": running([], momentum),
+                    "mean and variance are taken again, after the normalisation": running(
+                        [batch_norm(x, 1, 0, options.get("eps", 1e-5)) for x in batches], momentum
+                    ),
                     "they are the last batch's mean and variance": running(batches[1:], 1),
                 },
             )
@@ -350,6 +458,13 @@ def outside_training(student, rng):
                 mistakes={
                     "the batch's own mean and variance are used": batch_norm(later, weight, bias, eps),
                     "running_var is a variance: its root is missing": weight * (later - mean) / (variance + eps) + bias,
+                    "running_mean is not subtracted": weight * later / (variance + eps).sqrt() + bias,
+                    "eps is missing": weight * (later - mean) / variance.sqrt() + bias,
+                    "weight and bias are missing": (later - mean) / (variance + eps).sqrt(),
+                    "outside of training nothing is normalised": later,
+                    "the running values move first, and then they are used": by_running(
+                        [*batches, later], momentum, weight, bias, eps
+                    ),
                 },
             )
             expect(
@@ -369,7 +484,9 @@ def norm_derivatives(student, x, dl_dy, weight, bias):
     layer.weight, layer.bias = weight, bias
     layer.running_mean, layer.running_var = layer.running_mean.double(), layer.running_var.double()
     layer.forward(x)
-    return layer.backward(dl_dy), layer.dl_dweight, layer.dl_dbias
+    first = layer.backward(dl_dy), layer.dl_dweight.clone(), layer.dl_dbias.clone()
+    layer.forward(x)
+    return first, [layer.backward(dl_dy), layer.dl_dweight, layer.dl_dbias]
 
 
 @lab.check("BatchNorm")
@@ -384,8 +501,9 @@ def derivatives(student, rng):
             want = torch.autograd.grad(y, leaves, dl_dy)
             factor = 1 / (x.var(0, correction=0) + 1e-5).sqrt()
             z, g = (x - x.mean(0)) * factor, weight * dl_dy
+            first, again = student.run(norm_derivatives, x, dl_dy, weight, bias)
             expect(
-                student.run(norm_derivatives, x, dl_dy, weight, bias),
+                first,
                 want,
                 names=("dl_dx", "dl_dweight", "dl_dbias"),
                 rtol=1e-6,
@@ -396,6 +514,21 @@ def derivatives(student, rng):
                     "the mean depends on x, too: only the variance is differentiated": {
                         0: factor * (g - z * (g * z).mean(0))
                     },
+                    "that is divided by the variance, it should be its root": {
+                        0: factor**2 * (g - g.mean(0) - z * (g * z).mean(0))
+                    },
+                    "mean and sum are exchanged: these are means over the batch": {
+                        0: factor * (g - g.sum(0) - z * (g * z).sum(0))
+                    },
+                    "the component along z is added, it should be removed": {
+                        0: factor * (g - g.mean(0) + z * (g * z).mean(0))
+                    },
+                    "dl_dy is multiplied with the weight, which concerns dl_dx only": {
+                        1: (g * z).sum(0),
+                        2: g.sum(0),
+                    },
+                    "weight and bias have one derivative for each column: add up the samples": {1: dl_dy * z, 2: dl_dy},
+                    "the derivatives of weight and bias are exchanged": {1: dl_dy.sum(0), 2: (dl_dy * z).sum(0)},
                     "the weight is missing": {0: factor * (dl_dy - dl_dy.mean(0) - z * (dl_dy * z).mean(0))},
                     "the division by the standard deviation is missing": {0: g - g.mean(0) - z * (g * z).mean(0)},
                     "dl_dweight goes with the normalised x, not with x": {1: (dl_dy * x).sum(0)},
@@ -405,6 +538,17 @@ def derivatives(student, rng):
                     },
                 },
             )
+            with case("forward and backward a second time"):
+                expect(
+                    again,
+                    list(want),
+                    names=("dl_dx", "dl_dweight", "dl_dbias"),
+                    rtol=1e-6,
+                    atol=1e-8,
+                    mistakes={
+                        "the derivatives of the passes add up: backward sets them": {1: 2 * want[1], 2: 2 * want[2]}
+                    },
+                )
 
 
 # ---- 6 and 7, residual networks
@@ -427,11 +571,19 @@ class ResNetBlock(nn.Module):
         return (self.bn2(inner) + self.skip * x).clamp(min=0)
 
 
-def block(x, w, skip, norm, first_relu=True, last_relu=True, added="before"):
-    """A block with the weights w, or one with a mistake."""
+def block(x, w, skip, norm, first_relu=True, last_relu=True, added="before", evaluated=False, without=()):
+    """A block with the weights w, or one with a mistake.
+
+    evaluated: batch normalisation as a new one does it outside of training. without: the names of missing layers.
+    """
 
     def bn(t, name):
-        return F.batch_norm(t, None, None, w[f"{name}.weight"], w[f"{name}.bias"], True) if norm else t
+        if not norm or name in without:
+            return t
+        scale, shift = w[f"{name}.weight"], w[f"{name}.bias"]
+        if evaluated:
+            return F.batch_norm(t, torch.zeros_like(scale), torch.ones_like(scale), scale, shift, False)
+        return F.batch_norm(t, None, None, scale, shift, True)
 
     def conv(t, name):
         return F.conv2d(t, w[f"{name}.weight"], w[f"{name}.bias"], padding=w["conv1.weight"].shape[-1] // 2)
@@ -441,7 +593,8 @@ def block(x, w, skip, norm, first_relu=True, last_relu=True, added="before"):
     if skip and added == "inside":
         y = y + x
     y = bn(y, "bn2")
-    if skip and added == "before":
+    y = y.relu() if added == "relu" else y
+    if skip and added in ("before", "relu"):
         y = y + x
     y = y.relu() if last_relu else y
     return y + x if skip and added == "after" else y
@@ -482,11 +635,23 @@ def flags_make_layers(student, rng):
             expect(student.run(block_sizes, 4, 5, skip, norm), want)
 
 
+def renamed(weights, layer, other):
+    """The weights, those of `layer` also in the place of `other`."""
+    return weights | {name.replace(layer, other): t for name, t in weights.items() if layer in name}
+
+
 def block_mistakes(x, weights, skip, norm):
     return {
         "the input is added after the last ReLU, it should be before": lambda: block(
             x, weights, skip, norm, added="after"
         ),
+        "there is a ReLU before the input is added, too": lambda: block(x, weights, skip, norm, added="relu"),
+        "bn1 is not used": lambda: block(x, weights, skip, norm, without=("bn1",)),
+        "bn2 is not used": lambda: block(x, weights, skip, norm, without=("bn2",)),
+        "bn1 is used twice": lambda: block(x, renamed(weights, "bn1", "bn2"), skip, norm),
+        "conv1 is used twice": lambda: block(x, renamed(weights, "conv1", "conv2"), skip, norm),
+        "the two flags are exchanged": lambda: block(x, weights, norm, skip),
+        "the batch normalisation is in evaluation mode": lambda: block(x, weights, skip, norm, evaluated=True),
         "the input is added before bn2, it should be after": lambda: block(x, weights, skip, norm, added="inside"),
         "the first ReLU is missing": lambda: block(x, weights, skip, norm, first_relu=False),
         "the last ReLU is missing": lambda: block(x, weights, skip, norm, last_relu=False),
@@ -551,27 +716,33 @@ def stats_with(student, weights, *arguments):
         names["ResNet"] = given
 
 
-def network(x, weights, skip, norm, nb_blocks):
+def network(x, weights, skip, norm, nb_blocks, evaluated=False):
     x = F.conv2d(x, weights["conv0.weight"], weights["conv0.bias"]).relu()
     for b in range(nb_blocks):
         prefix = f"blocks.{b}."
-        x = block(x, {k.removeprefix(prefix): t for k, t in weights.items() if k.startswith(prefix)}, skip, norm)
+        x = block(
+            x,
+            {k.removeprefix(prefix): t for k, t in weights.items() if k.startswith(prefix)},
+            skip,
+            norm,
+            evaluated=evaluated,
+        )
     return F.linear(x.mean((2, 3)), weights["fc.weight"], weights["fc.bias"])
 
 
-def gradients(images, labels, weights, skip, norm, nb_blocks, layer="conv1.weight"):
+def gradients(images, labels, weights, skip, norm, nb_blocks, layer="conv1.weight", evaluated=False):
     """For each block: the derivatives of the mean cross-entropy."""
     w = {name: t.clone().requires_grad_() for name, t in weights.items()}
-    loss = F.cross_entropy(network(images, w, skip, norm, nb_blocks), labels)
+    loss = F.cross_entropy(network(images, w, skip, norm, nb_blocks, evaluated), labels)
     return torch.autograd.grad(loss, [w[f"blocks.{b}.{layer}"] for b in range(nb_blocks)])
 
 
-def norms(images, labels, weights, skip, norm, nb_blocks, layer="conv1.weight", add_up=False):
+def norms(images, labels, weights, skip, norm, nb_blocks, layer="conv1.weight", add_up=False, evaluated=False, order=2):
     columns, total = [], [0.0] * nb_blocks
     for image, label in zip(images.split(1), labels.split(1), strict=True):
-        found = gradients(image, label, weights, skip, norm, nb_blocks, layer)
+        found = gradients(image, label, weights, skip, norm, nb_blocks, layer, evaluated)
         total = [old + new for old, new in zip(total, found, strict=True)] if add_up else found
-        columns.append(torch.stack([g.norm() for g in total]))
+        columns.append(torch.stack([g.flatten().norm(order) for g in total]))
     return torch.stack(columns, 1)
 
 
@@ -589,6 +760,17 @@ def stats_mistakes(images, labels, weights, skip, norm, nb_blocks):
             -1, len(images)
         ),
         "the square of the norm": want**2,
+        "the sum of the absolute values, the Euclidean norm is the root of the sum of squares": lambda: norms(
+            *problem, skip, norm, nb_blocks, order=1
+        ),
+        "the largest absolute value, not the Euclidean norm": lambda: norms(
+            *problem, skip, norm, nb_blocks, order=math.inf
+        ),
+        "the root of the mean of the squares, the Euclidean norm has their sum": want / math.sqrt(900),
+        "the network is in evaluation mode": lambda: norms(*problem, skip, norm, nb_blocks, evaluated=True),
+        "nb_blocks is ignored: there are always 30": torch.empty(30, len(images)),
+        "the batch normalisation is missing": lambda: norms(*problem, skip, False, nb_blocks),
+        "skip_connections is ignored": lambda: norms(*problem, True, norm, nb_blocks),
         "that is the derivative of conv1.bias": lambda: norms(*problem, skip, norm, nb_blocks, "conv1.bias"),
         "that is the derivative of conv2.weight": lambda: norms(*problem, skip, norm, nb_blocks, "conv2.weight"),
         "a row is a block, a column is an image": want.T,

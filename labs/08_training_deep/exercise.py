@@ -26,7 +26,7 @@ def xavier_(w: Tensor) -> Tensor:
     """Fill a weight with normal random numbers, mean 0 and variance 2 / (fan_in + fan_out).
 
     w: D × C of a linear layer or D × C × kh × kw of a convolution, from C to D channels; it may be a parameter that
-    records. It is changed in place and returned. No `nn.init`.
+    records. It is changed in place and returned.
 
     Not allowed: `init`. It is what you are writing.
 
@@ -98,7 +98,8 @@ class BatchNorm:
 class ResNetBlock(nn.Module):
     """conv1, bn1, ReLU, conv2, bn2, add the block's input, ReLU.
 
-    Hint: `nn.Conv2d` with a padding that keeps the size, `nn.BatchNorm2d`. My methods have 390 and 200 characters.
+    Hint: `super().__init__()` comes first. `nn.Conv2d` with a padding that keeps the size, `nn.BatchNorm2d`. My methods
+    have 390 and 200 characters.
     """
 
     def __init__(
