@@ -25,7 +25,7 @@ def neighbours_on_mnist(student, metrics, data, rng):
         shown = [("mean", mean)] + [(f"axis {n + 1}", basis[n]) for n in range(8)]
         for (title, image), place in zip(shown, axes[0], strict=True):
             scale = float(image.abs().max())
-            low, colours = (0, "gray_r") if title == "mean" else (-scale, "RdBu")
+            low, colours = (0, "gray_r") if title == "mean" else (-scale, "cividis")
             place.imshow(image.view(28, 28), cmap=colours, vmin=low, vmax=scale)
             place.set_title(title)
         for c, place in zip((1, 3, 10, 30, 50, 100, 200, 400, 784), axes[1], strict=True):
@@ -33,6 +33,7 @@ def neighbours_on_mnist(student, metrics, data, rng):
             place.set_title(f"{c} {'axis' if c == 1 else 'axes'}")
         for place in axes.flat:
             place.axis("off")
+        figure.supxlabel("of an axis: dark is negative, bright is positive", fontsize=8)
 
 
 @lab.experiment("kmeans", seconds=1)

@@ -35,8 +35,8 @@ def more_samples_more_errors(student, metrics, data, rng):
     metrics.at_most("… with 550 samples and penalty 10", tamed[SIZES.index(550)], 25, unit="%")
     with metrics.picture("more_samples.png", size=(7, 4)) as figure:
         axes = figure.subplots()
-        axes.plot(SIZES, free, "o-", color="firebrick", label="no penalty")
-        axes.plot(SIZES, tamed, "o-", color="steelblue", label="penalty 10")
+        axes.plot(SIZES, free, "o-", color="#D55E00", label="no penalty")
+        axes.plot(SIZES, tamed, "s--", color="#0072B2", label="penalty 10")
         axes.axvline(784, color="grey", linestyle=":")
         axes.text(810, 80, "784 unknowns", color="grey")
         axes.set(
@@ -119,9 +119,10 @@ def draw_templates(figure, w, w_hinge, mixed, curves):
     for name, rows, line in ("cross-entropy", w, grid[0]), ("margin", w_hinge, grid[1]):
         for axes, row in zip(line, rows, strict=True):
             reach = row.abs().quantile(0.995).item()
-            axes.imshow(row.view(28, 28).numpy(), cmap="RdBu", vmin=-reach, vmax=reach)
+            axes.imshow(row.view(28, 28).numpy(), cmap="cividis", vmin=-reach, vmax=reach)
             axes.set(xticks=[], yticks=[])
         line[0].set_ylabel(name)
+    top.supxlabel("weights: dark is negative, bright is positive", fontsize=8)
     left, right = bottom.subplots(1, 2)
     left.imshow(mixed.numpy(), cmap="magma_r")
     left.grid(False)

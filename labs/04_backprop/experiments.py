@@ -84,8 +84,8 @@ def draw_digits(figure, losses, stuck, errors, w1):
         top, side = 30 * (place // 10), 30 * (place % 10)
         mosaic[top + 1 : top + 29, side + 1 : side + 29] = (row / row.abs().max()).view(28, 28)
     tiles = right.subplots()
-    tiles.imshow(mosaic.numpy(), cmap="RdBu", vmin=-1, vmax=1)
-    tiles.set(title="what the 50 hidden units look at, largest weights first")
+    tiles.imshow(mosaic.numpy(), cmap="cividis", vmin=-1, vmax=1)
+    tiles.set(title="what the 50 hidden units look at, largest weights first\n(dark: negative, bright: positive)")
     tiles.axis("off")
 
 
@@ -131,12 +131,13 @@ def disc_with_blocks(student, metrics, data, rng):
         axes = figure.subplots(1, 3)
         for plot, (block, (wrong, surface, losses, points, sign)) in zip(axes, seen.items(), strict=False):
             shown = surface.clamp(-1.2, 1.2).numpy()
-            plot.imshow(shown, origin="lower", extent=(0, 1, 0, 1), cmap="RdBu", vmin=-1.6, vmax=1.6)
+            plot.imshow(shown, origin="lower", extent=(0, 1, 0, 1), cmap="cividis", vmin=-1.6, vmax=1.6)
             plot.contour(surface.numpy(), levels=[0.0], extent=(0, 1, 0, 1), colors="black", linewidths=1)
-            for side, colour in (1, "#0b3c7a"), (-1, "#8c1a11"):
+            for side, mark, colour in (1, ".", "black"), (-1, "x", "white"):
                 x, y = points[sign[:, 0] == side].T.numpy()
-                plot.plot(x, y, ".", markersize=2, color=colour)
+                plot.plot(x, y, mark, markersize=2, markeredgewidth=0.6, color=colour)
             plot.set(xticks=[], yticks=[], title=f"{block}: {wrong:.1f} % errors")
+            plot.set_xlabel("dots: inside, crosses: outside; bright: taken for inside", fontsize=7)
             axes[2].plot(losses, label=block)
         axes[2].set(xlabel="epoch", ylim=(0, 1.1), title="loss per sample")
         axes[2].legend()

@@ -155,11 +155,12 @@ def draw_graph(axes, nodes):
 def draw_disc(axes, weights, points, sign, wrong):
     line = torch.linspace(-1, 1, 121, dtype=float64)
     surface = network(torch.cartesian_prod(line, line), weights).view(121, 121).T.numpy()
-    axes.imshow(surface.clip(-1.2, 1.2), origin="lower", extent=(-1, 1, -1, 1), cmap="RdBu", vmin=-1.6, vmax=1.6)
+    axes.imshow(surface.clip(-1.2, 1.2), origin="lower", extent=(-1, 1, -1, 1), cmap="cividis", vmin=-1.6, vmax=1.6)
     axes.contour(surface, levels=[0.0], extent=(-1, 1, -1, 1), colors="black", linewidths=1)
-    for side, colour in (1, "#0b3c7a"), (-1, "#8c1a11"):
+    for side, mark, colour in (1, ".", "black"), (-1, "x", "white"):
         x, y = points[sign[:, 0] == side].T.numpy()
-        axes.plot(x, y, ".", markersize=2, color=colour)
+        axes.plot(x, y, mark, markersize=2, markeredgewidth=0.6, color=colour)
+    axes.set_xlabel("dots: inside, crosses: outside; bright: taken for inside", fontsize=7)
     axes.set(xticks=[], yticks=[], title=f"learned by your engine: {wrong:.1f} % errors")
 
 

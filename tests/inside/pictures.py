@@ -25,7 +25,7 @@ EYES = {
     "no colour": ((0.2126, 0.7152, 0.0722), (0.2126, 0.7152, 0.0722), (0.2126, 0.7152, 0.0722)),
 }
 APART = 12.0  # of CIELAB, in which 2.3 is just noticeable
-ORDERED_MAPS = ("gray", "viridis", "cividis", "magma", "inferno", "plasma", "Greys", "Blues")
+ORDERED_MAPS = ("gray", "viridis", "cividis", "magma", "inferno", "plasma", "Greys", "Blues", "YlGnBu", "bone")
 FOUND = "pictures.jsonl"
 
 Rgb = tuple[float, float, float]
