@@ -43,6 +43,20 @@ def median_of_all_pairs(student, rng):
                     "distances between x and y only: put both together first": table[:n, n:].quantile(0.5).item(),
                     "the mean instead of the median": pairs.mean().item(),
                     "the median of squared distances": pairs.square().quantile(0.5).item(),
+                    "the upper of the two middle distances; take the mean of both": -(-pairs).median().item(),
+                    "rows with themselves are among the pairs": (
+                        torch.cat([pairs, torch.zeros(n + m, dtype=float64)]).quantile(0.5).item()
+                    ),
+                    "distances within x only: put both together first": lambda x=x: torch.pdist(x).quantile(0.5).item(),
+                    "distances within y only: put both together first": lambda y=y: torch.pdist(y).quantile(0.5).item(),
+                    "no pair of a row of x and a row of y is among them": lambda x=x, y=y: (
+                        torch.cat([torch.pdist(x), torch.pdist(y)]).quantile(0.5).item()
+                    ),
+                    "divided by √2: the distance itself is asked for": pairs.quantile(0.5).item() / math.sqrt(2),
+                    "half of it: the distance itself is asked for": pairs.quantile(0.5).item() / 2,
+                    "sums of absolute differences, not the roots of sums of squares": (
+                        torch.pdist(both, 1).quantile(0.5).item()
+                    ),
                 },
             )
 
@@ -101,6 +115,24 @@ def discrepancy_pair_by_pair(student, rng):
                     "pairs of a row with itself are left out": lambda f=apart, k=k, xx=xx, yy=yy, xy=xy: (
                         f(xx) + f(yy) - 2 * k(xy).mean()
                     ),
+                    "the mixed pairs are added: they are subtracted": lambda f=with_kernel, k=k, xy=xy: (
+                        f(k) + 4 * k(xy).mean()
+                    ),
+                    "the squared distance is averaged over the D features, not added": lambda f=with_kernel, k=k, d=d: (
+                        f(lambda s: k(s / d))
+                    ),
+                    "multiplied by 2 bandwidth², not divided": lambda f=with_kernel, h=bandwidth: f(
+                        lambda s: (-s * (2 * h**2)).exp()
+                    ),
+                    "multiplied by the bandwidth, not divided by 2 bandwidth²": lambda f=with_kernel, h=bandwidth: f(
+                        lambda s: (-s * h).exp()
+                    ),
+                    "the minus in the exponent is missing": lambda f=with_kernel, k=k: f(lambda s: k(-s)),
+                    "the squared distance of the two means: no kernel": (x.mean(0) - y.mean(0)).square().sum(),
+                    "only the mixed pairs: those within x and within y are missing": lambda k=k, xy=xy: (
+                        -2 * k(xy).mean()
+                    ),
+                    "the sign is turned: the mixed pairs are subtracted": lambda want=want: -want,
                     "sums instead of means": lambda k=k, xx=xx, yy=yy, xy=xy: (
                         k(xx).sum() + k(yy).sum() - 2 * k(xy).sum()
                     ),
@@ -153,6 +185,16 @@ def coral_align(source, target):
     return (moved + target.double().mean(0)).to(source.dtype)
 
 
+def power_of(matrix: Tensor, power: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ (values**power).diag() @ vectors.T
+
+
+def turned_power(x: Tensor, power: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(torch.cov(x.T).reshape(x.shape[1], -1))
+    return vectors.T @ (values**power).diag() @ vectors
+
+
 @lab.check("coral_align")
 def aligned_samples(student, rng):
     """against roots by singular values; mean and covariance are those of the target"""
@@ -162,8 +204,7 @@ def aligned_samples(student, rng):
         got = student.coral_align(source, target)
 
         def root(x, power, low=False):
-            values, vectors = torch.linalg.eigh(torch.cov(x.T, correction=0 if low else 1).reshape(x.shape[1], -1))
-            return vectors @ (values**power).diag() @ vectors.T
+            return power_of(torch.cov(x.T, correction=0 if low else 1).reshape(x.shape[1], -1), power)
 
         s, t = source - source.mean(0), target.mean(0)
         white, colour = root(source, -0.5), root(target, 0.5)
@@ -181,6 +222,28 @@ def aligned_samples(student, rng):
                     "Cs itself is inverted, not its root": s @ root(source, -1.0) @ colour + t,
                     "the covariance of the target is used, not its root": s @ white @ root(target, 1.0) + t,
                     "the source is whitened and not coloured": s @ white + t,
+                    "the source is coloured and not whitened": s @ colour + t,
+                    "only the mean is aligned": s + t,
+                    "the source is centred with the mean of the target": (source - t) @ white @ colour + t,
+                    "covariances are divided by N and M, not by N − 1 and M − 1": (
+                        s @ root(source, -0.5, True) @ root(target, 0.5, True) + t
+                    ),
+                    "only the standard deviations are aligned, not the correlations": s / source.std(0) * target.std(0)
+                    + t,
+                    "multiplied by the root of Cs: it is inverted": s @ root(source, 0.5) @ colour + t,
+                    "divided by the roots of both: Ct has the power +1/2": s @ white @ root(target, -0.5) + t,
+                    "I is added to both covariances": lambda s=s, a=source, b=target, t=t, f=power_of: (
+                        s
+                        @ f(torch.cov(a.T).reshape(len(t), -1) + torch.eye(len(t)), -0.5)
+                        @ f(torch.cov(b.T).reshape(len(t), -1) + torch.eye(len(t)), 0.5)
+                        + t
+                    ),
+                    "means are not subtracted in the covariances": lambda s=s, a=source, b=target, t=t, f=power_of: (
+                        s @ f(a.T @ a / (len(a) - 1), -0.5) @ f(b.T @ b / (len(b) - 1), 0.5) + t
+                    ),
+                    "Uᵀ Λᵖ U: a symmetric matrix is U Λ Uᵀ": lambda s=s, a=source, b=target, t=t: (
+                        s @ turned_power(a, -0.5) @ turned_power(b, 0.5) + t
+                    ),
                     "Cholesky factors instead of symmetric roots": lambda s=s, source=source, target=target, t=t: (
                         s
                         @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(source.T))).T
@@ -253,11 +316,18 @@ def after_adabn(student, layers, x, batch_size, training):
     model = torch.nn.Sequential(*modules)
     model.training = training
     model[6].momentum = 0.3
+    kept = torch.full_like(model[9].weight, 0.5)
+    model[9].weight.grad = kept.clone()
+    seen = []
+    hook = model[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].detach().clone()))
     result = student.adabn(model, x, batch_size)
-    gradients = sum(p.grad is not None for p in model.parameters())
+    hook.remove()
+    gradients = [name for name, p in model.named_parameters() if p.grad is not None]
+    if model[9].weight.grad is not None and not torch.equal(model[9].weight.grad, kept):
+        gradients = ["changed"]
     flags = [bool(model.training), *[bool(module.training) for module in modules]]
     states = [dict(module.state_dict()) for module in modules]
-    return states, flags, [model[1].momentum, model[6].momentum], gradients, result is None
+    return states, flags, [model[1].momentum, model[6].momentum], gradients, result is None, seen
 
 
 def described(model: nn.Sequential, modes: list[bool]) -> list[tuple]:
@@ -308,6 +378,16 @@ def new_statistics(
             for m, v in pairs:
                 mean = (1 - layer.momentum) * mean + layer.momentum * m.detach()
                 var = (1 - layer.momentum) * var + layer.momentum * v.detach()
+        if what == "old":
+            mean, var = layer.running_mean.clone(), layer.running_var.clone()
+        if what == "reset only":
+            mean, var = torch.zeros_like(mean), torch.ones_like(var)
+        if what in ("last", "first"):
+            mean, var = (part.detach() for part in pairs[0 if what == "first" else -1])
+        if what == "sum":
+            mean, var = mean * len(pairs), var * len(pairs)
+        if what == "deviation":
+            var = var.sqrt()
         if what == "no reset":
             mean, var = layer.running_mean.clone(), layer.running_var.clone()
             for count, (m, v) in enumerate(pairs, start=8):
@@ -322,6 +402,12 @@ ADABN_MISTAKES = {
     "no reset": "the statistics of the source are averaged in: reset them first",
     "whole": "all of x in one batch: go through it in batches",
     "biased": "the variance is divided by N; running_var holds the unbiased one, as in training",
+    "old": "the statistics are those of the source, as before: were the layers in train mode?",
+    "reset only": "means of 0 and variances of 1: they are reset, and nothing is measured",
+    "last": "the statistics of the last batch alone: take the average over the batches",
+    "first": "the statistics of the first batch alone: take the average over the batches",
+    "sum": "the sum over the batches, not their average",
+    "deviation": "running_var holds variances, not standard deviations",
     "frozen": "later layers saw features normalised with the old statistics",
 }
 
@@ -331,7 +417,7 @@ def statistics_of_the_target(student, rng):
     """running means and variances, layer by layer and batch by batch"""
     for n, batch_size in (12, 4), (6, 6), (10, 2):
         model, x = small_network(rng.seed()), 2 + 3 * rng.normal(n, 2, 4, 4, dtype=float64)
-        states, _, _, _, _ = student.run(after_adabn, described(model, [False] * 10), x, batch_size, False)
+        states, _, _, _, _, _ = student.run(after_adabn, described(model, [False] * 10), x, batch_size, False)
         want = new_statistics(model, x, batch_size)
         wrong = {text: new_statistics(model, x, batch_size, what) for what, text in ADABN_MISTAKES.items()}
         for number in (1, 6):
@@ -344,10 +430,62 @@ def statistics_of_the_target(student, rng):
                 mistakes = {
                     text: value[number]
                     for text, value in wrong.items()
-                    if not (number == 1 and text == ADABN_MISTAKES["frozen"])
-                    and not (n == batch_size and text == ADABN_MISTAKES["whole"])
+                    if not (number == 1 and text == ADABN_MISTAKES["frozen"]) and n > batch_size
                 }
                 expect(got, want[number], names=names, mistakes=mistakes)
+
+
+@lab.check("adabn")
+def one_pass_in_order(student, rng):
+    """every row of x goes through the model once, batch after batch, in the order of x"""
+    model, x = small_network(rng.seed()), rng.normal(12, 2, 4, 4, dtype=float64)
+    *_, seen = student.run(after_adabn, described(model, [False] * 10), x, 4, False)
+    sizes = [len(batch) for batch in seen]
+    require(bool(sizes), "the model was never called")
+    require(set(sizes) == {4}, f"12 rows with batch_size 4: the model got batches of {sizes}")
+    require(len(seen) == 3, f"the model was called {len(seen)} times: 12 rows are 3 batches of 4, one pass")
+    require(torch.equal(torch.cat(seen), x), "the rows do not come in the order of x")
+
+
+@student_side
+def adabn_of_other_models(student, x, batch_size):
+    """Statistics after adabn of a lone layer, and of a layer deep inside of a module with its own forward."""
+
+    class Outer(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.ModuleDict({"deep": torch.nn.Sequential(torch.nn.BatchNorm1d(3, affine=False))})
+
+        def forward(self, x):
+            return x + 2 * self.inner["deep"](x)
+
+    found = []
+    for model in (torch.nn.BatchNorm1d(3).double(), Outer().double()):
+        student.adabn(model, x, batch_size)
+        found += [(name, value) for name, value in model.named_buffers() if "running" in name]
+    volume = torch.nn.BatchNorm3d(3).double()
+    student.adabn(volume, x[:, :, None, None, None], batch_size)
+    return [*found, ("running_mean", volume.running_mean), ("running_var", volume.running_var)]
+
+
+@lab.check("adabn")
+def statistics_of_any_module(student, rng):
+    """a model that is itself a batch normalisation, one deep inside of a module, and one of volumes"""
+    x = 1 + 2 * rng.normal(9, 3, dtype=float64)
+    batches = x.split(3)
+    mean, var = torch.stack([b.mean(0) for b in batches]).mean(0), torch.stack([b.var(0) for b in batches]).mean(0)
+    found = student.run(adabn_of_other_models, x, 3)
+    models = ("a lone BatchNorm1d", "a BatchNorm1d in a Sequential in a ModuleDict", "a lone BatchNorm3d")
+    for number, text in enumerate(models):
+        with case(text):
+            pair = found[2 * number : 2 * number + 2]
+            untouched = (torch.zeros(3, dtype=float64), torch.ones(3, dtype=float64))
+            expect(
+                tuple(value for _, value in pair),
+                (mean, var),
+                names=("running_mean", "running_var"),
+                mistakes={"nothing is measured in this layer: modules() has all, whatever their class": untouched},
+            )
 
 
 @lab.check("adabn")
@@ -361,7 +499,7 @@ def nothing_else_changes(student, rng):
     ):
         with case(text):
             before = described(model, modes)
-            states, flags, momenta, gradients, none = student.run(after_adabn, before, x, 4, whole)
+            states, flags, momenta, gradients, none, _ = student.run(after_adabn, before, x, 4, whole)
             require(none, "adabn returned something: it changes the model and returns nothing")
             require(
                 flags == [whole, *modes],
@@ -373,7 +511,9 @@ def nothing_else_changes(student, rng):
                 f"the momenta were 0.1 and 0.3, afterwards they are {momenta}",
                 likely="momentum = None was left in the layers",
             )
-            require(gradients == 0, f"{gradients} parameters have gradients now")
+            require(gradients != ["changed"], "the gradient of the last weight is another one now")
+            require("9.weight" in gradients, "the gradient of the last weight is gone: gradients stay as they are")
+            require(gradients == ["9.weight"], f"{len(gradients) - 1} parameters have gradients that had none before")
             for number, (_, _, old, _) in enumerate(before):
                 for name, value in old.items():
                     if "running" not in name and "tracked" not in name:
@@ -424,6 +564,47 @@ def gradient_turned_round(student, rng):
                     "the gradient keeps its sign": strength * weight,
                     "strength is ignored": -weight,
                     "the gradient passes as it is": weight,
+                    "the gradient is divided by −strength": lambda w=weight, s=strength: -w / s,
+                    "strength is subtracted, not multiplied": weight - strength,
+                    "1 − strength in the place of −strength": (1 - strength) * weight,
+                    "the gradient is multiplied by x, too": -strength * weight * x,
+                    "the gradient is multiplied by strength twice": -(strength**2) * weight,
+                    "no gradient goes through: it is 0": torch.zeros_like(weight),
+                },
+            )
+
+
+@student_side
+def two_strengths(student, x, weights, strengths):
+    x = x.clone().requires_grad_()
+    turned = [student.GradReverse.apply(x, strength) for strength in strengths]
+    found = []
+    for y, weight in zip(turned, weights, strict=True):
+        x.grad = None
+        (y * weight).sum().backward()
+        found.append(x.grad)
+    return found
+
+
+@lab.check("GradReverse")
+def each_call_keeps_its_strength(student, rng):
+    """two calls with different strengths, then the backward passes of both"""
+    x, weights, strengths = rng.normal(4, 3), [rng.normal(4, 3), rng.normal(4, 3)], [0.5, 3.0]
+    found = student.run(two_strengths, x, weights, strengths)
+    for number in (0, 1):
+        require(isinstance(found[number], Tensor), "no gradient arrives at x")
+        other = strengths[1 - number]
+        with case(f"strength {strengths[number]:g}, beside a call with {other:g}"):
+            expect(
+                found[number],
+                -strengths[number] * weights[number],
+                mistakes={
+                    "the strength of the other call: keep it in ctx, which belongs to one call": (
+                        -other * weights[number]
+                    ),
+                    "the gradient keeps its sign": strengths[number] * weights[number],
+                    "strength is ignored": -weights[number],
+                    "the gradient passes as it is": weights[number],
                 },
             )
 
@@ -483,9 +664,12 @@ def dann_by_parts(weights, source, label, target, strength, rate, steps, what=""
     losses, kept = [], None
     for _step in range(steps):
         flat = [p.requires_grad_() for pair in weights for p in pair]
+        before = [[p.detach() for p in pair] for pair in weights]
         hidden = [(x @ weights[0][0].T + weights[0][1]).tanh() for x in (source, target)]
         scores = hidden[0] @ weights[1][0].T + weights[1][1]
         odds = [h @ weights[2][0].T + weights[2][1] for h in hidden]
+        if what == "sigmoid":
+            odds = [o.sigmoid() for o in odds]
         is_target = (1.0, 0.0) if what == "labels" else (0.0, 1.0)
         losses_of = [bce(o, torch.full_like(o, t)) for o, t in zip(odds, is_target, strict=True)]
         counts = [len(source), len(target)]
@@ -496,21 +680,40 @@ def dann_by_parts(weights, source, label, target, strength, rate, steps, what=""
             domain = (losses_of[0] + losses_of[1]) / 2
         if what == "source only":
             domain = losses_of[0]
+        if what == "target only":
+            domain = losses_of[1]
+        if what == "sums":
+            domain = domain * sum(counts)
         classes = cross_entropy(scores, label)
         losses.append((classes.item(), domain.item()))
         of_classes = torch.autograd.grad(classes, flat, retain_graph=True, allow_unused=True)
         of_domain = torch.autograd.grad(domain, flat, allow_unused=True)
-        signs = {"not reversed": (1, 1), "all reversed": (-strength, -strength), "scaled": (-strength, strength)}
+        signs = {
+            "not reversed": (1, 1),
+            "strength forward": (strength, 1),
+            "subtracted": (strength, -1),
+            "all reversed": (-strength, -strength),
+            "scaled": (-strength, strength),
+            "strength twice": (-(strength**2), strength),
+            "strength ignored": (-1, 1),
+            "domain detached": (0, 1),
+            "discriminator rests": (-strength, 0),
+            "classes only": (0, 0),
+        }
         sign = signs.get(what, (-strength, 1))
         total = []
         for number, (a, b) in enumerate(zip(of_classes, of_domain, strict=True)):
             b = torch.zeros_like(flat[number]) if b is None else b
+            if what == "domain only" or (what == "classes detached" and number < 2):
+                a = None
             total.append((0 if a is None else a) + (sign[0] if number < 2 else sign[1]) * b)
         if what == "accumulates" and kept is not None:
             total = [a + b for a, b in zip(total, kept, strict=True)]
         kept = total
         new = [(p - rate * g).detach() for p, g in zip(flat, total, strict=True)]
-        weights = [new[0:2], new[2:4], new[4:6]]
+        weights = before if what == "wiped" else [new[0:2], new[2:4], new[4:6]]
+        if what == "late":
+            losses[-1] = dann_by_parts(weights, source, label, target, strength, rate, 1)[1][0]
     return [[p.detach() for p in pair] for pair in weights], losses
 
 
@@ -522,6 +725,20 @@ DANN_MISTAKES = {
     "two means": "the mean over the source plus that over the target: take one mean over all rows",
     "mean of means": "both domains weigh the same: take one mean over all rows",
     "source only": "the discriminator never sees the target",
+    "target only": "the discriminator never sees the source",
+    "sums": "the sum over all rows, not the mean, of the domains",
+    "sigmoid": "a sigmoid before the loss: the discriminator gives log-odds, and the loss has its own sigmoid",
+    "strength forward": "the features help the discriminator: the gradient is scaled and not reversed",
+    "subtracted": "the loss of the domains is subtracted: add both, GradReverse turns the sign for the features",
+    "strength twice": "strength is used twice: in the loss and in GradReverse",
+    "strength ignored": "the gradient is reversed, strength is ignored",
+    "domain detached": "no gradient of the domains reaches the features",
+    "discriminator rests": "the discriminator does not learn: its own gradient is missing",
+    "classes only": "the loss of the domains has no part in the step",
+    "domain only": "the loss of the classes has no part in the step",
+    "classes detached": "no gradient of the classes reaches the features",
+    "wiped": "nothing has changed: a backward pass, then step, with zero_grad before both",
+    "late": "the losses are measured after the step",
     "accumulates": "gradients of earlier steps are still there: zero_grad",
 }
 
@@ -544,6 +761,8 @@ def steps_against_both_gradients(student, rng):
             with case("losses before the step"):
                 mistakes = {text: lambda f=f: f()[1] for text, f in wrong.items()}
                 mistakes["the two losses are exchanged"] = [(b, a) for a, b in right]
+                mistakes["the sum of both losses is returned as the first"] = [(a + b, b) for a, b in right]
+                mistakes["strength times the loss of the domains is returned"] = [(a, strength * b) for a, b in right]
                 expect(losses, right, mistakes=mistakes)
             for number, name in (1, "classifier"), (2, "discriminator"), (0, "features"):
                 mistakes = {text: lambda f=f, number=number: f()[0][number] for text, f in wrong.items()}
@@ -582,6 +801,19 @@ def frequencies_from_answers(student, rng):
                         w * c.sum(1) / (w * c.sum(1)).sum()
                     ),
                     "confusion is used transposed": lambda c=confusion, a=answers: with_the_transpose(c, a),
+                    "the source frequencies: the answers on the target are not used": before,
+                    "multiplied by the source frequencies twice": after * before / (after * before).sum(),
+                    "divided by the source frequencies, not multiplied": (weight / before) / (weight / before).sum(),
+                    "source / target: the weights are the other way round": before / after,
+                    "confusion times answers: solve for the weights": lambda c=confusion, a=answers, b=before: (
+                        (c @ a) * b / ((c @ a) * b).sum()
+                    ),
+                    "the products of confusion and answers: solve for the weights": lambda c=confusion, a=answers: (
+                        (c @ a) / (c @ a).sum()
+                    ),
+                    "confusion is divided by its row sums: Bayes with the source's frequencies": (
+                        lambda c=confusion, a=answers: (c / c.sum(1, keepdim=True)).T @ a
+                    ),
                 },
             )
 
@@ -604,6 +836,11 @@ def frequencies_are_frequencies(student, rng):
             label_shift(confusion, answers),
             mistakes={
                 "a negative frequency: negative weights become 0": negative / negative.sum(),
+                "the absolute value of a negative weight: it becomes 0": negative.abs() / negative.abs().sum(),
+                "shifted so that the least is 0: negative weights become 0": (
+                    (negative - negative.min()) / (negative - negative.min()).sum()
+                ),
+                "a softmax: negative weights become 0, then divide by the sum": negative.softmax(0),
                 "the sum is not 1: divide after the negative weights are gone": negative.clamp(min=0),
             },
         )

@@ -52,10 +52,11 @@ def coral_align(source: Tensor, target: Tensor) -> Tensor:
 def adabn(model: nn.Module, x: Tensor, batch_size: int) -> None:
     """Replaces the running statistics in all batch-normalisation layers by those of target data (Li and others, 2016).
 
-    model: any module, changed in place. x: N × … target inputs, without labels; N is a multiple of batch_size. One pass
-    over x in batches, in order; each layer normalises with the statistics of the batch itself. Afterwards running_mean
-    and running_var are the plain averages, over the batches, of what the layer saw. Weights, gradients, momentum and
-    the mode (train or eval) of every module are as before; dropout does nothing during the pass.
+    The layers may be of one, two or three dimensions. model: any module, changed in place. x: N × … target inputs,
+    without labels; N is a multiple of batch_size. One pass over x in batches, in order; each layer normalises with the
+    statistics of the batch itself. Afterwards running_mean and running_var are the plain averages, over the batches, of
+    what the layer saw. Weights, gradients, momentum and the mode (train or eval) of every module are as before; dropout
+    does nothing during the pass.
 
     Hint: `reset_running_stats`, `momentum = None` (see the documentation of `nn.BatchNorm2d`), `torch.no_grad`; the
     class of all these layers is `nn.modules.batchnorm._BatchNorm`. My version has 554 characters.

@@ -91,13 +91,14 @@ def another_camera(student, metrics, data, rng):
     with metrics.picture("cameras.png", size=(10, 3.6)) as figure:
         left, right = figure.subfigures(1, 2, width_ratios=[1.5, 1])
         rows = left.subplots(len(domains), 10)
-        left.suptitle("what the adapted network says (red: wrong)", fontsize=9)
+        left.suptitle("what the adapted network says (with ×: wrong)", fontsize=9)
         for line, (name, images), row in zip(rows, domains.items(), found, strict=True):
             for n, axes in enumerate(line):
                 axes.imshow(images[n, 0].numpy(), vmin=0, vmax=1, cmap="gray")
                 axes.axis("off")
                 answer, good = int(row[1][0][n]), bool(row[1][0][n] == y_target[n])
-                axes.text(29, 20, answer, fontsize=8, color="#2f855a" if good else "#c53030")
+                text = f"{answer}" if good else f"×{answer}"
+                axes.text(29, 20, text, fontsize=8, color="#007a5a" if good else "#b34700")
             line[0].text(-4, 14, name, ha="right", va="center", fontsize=8)
         axes = right.subplots()
         for name in domains:
@@ -110,8 +111,8 @@ def another_camera(student, metrics, data, rng):
             )
             axes.text(gap, before + (-6 if name == "lamp" else 2.5), name, fontsize=8, ha="center")
         points = [torch.tensor([[gaps[name][k], errors[name][k]] for name in domains]) for k in (0, 1)]
-        axes.plot(*points[0].T.numpy(), "o", label="as it is", color="#c2571a")
-        axes.plot(*points[1].T.numpy(), "o", label="after adabn", color="#2f855a")
+        axes.plot(*points[0].T.numpy(), "^", label="as it is", color="#D55E00")
+        axes.plot(*points[1].T.numpy(), "o", label="after adabn", color="#009E73")
         axes.set(xlabel="squared MMD to the source, last features", ylabel="errors (%)", ylim=(0, 108))
         axes.legend(loc="center right")
 
@@ -209,11 +210,13 @@ def an_adversary_turns_moons(student, metrics, data, rng):
             (found[0][0], errors[0][0], "no adversary"),
             *[(p[1], e[1], "") for p, e in zip(found, errors, strict=True)],
         ]
+        figure.supxlabel("crosses are class 0, dots class 1; dark: class 0 is answered, bright: class 1", fontsize=8)
         for number, (axes, ((_, scores, _), error, name)) in enumerate(zip(grid_of, shown, strict=True)):
             margin = (scores[:, 1] - scores[:, 0]).view(90, 90).T
-            axes.contourf(side.numpy(), side.numpy(), margin.sigmoid().numpy(), 20, cmap="RdBu", alpha=0.5)
+            axes.contourf(side.numpy(), side.numpy(), margin.sigmoid().numpy(), 20, cmap="gray", alpha=0.5)
             axes.contour(side.numpy(), side.numpy(), margin.numpy(), [0], colors="black", linewidths=1)
-            axes.scatter(*target.T.numpy(), s=3, c=truth.numpy(), cmap="RdBu", edgecolors="#4a5568", linewidths=0.1)
+            for label_of, (marker, colour) in enumerate((("x", "#0072B2"), ("o", "#D55E00"))):
+                axes.scatter(*target[truth == label_of].T.numpy(), s=4, marker=marker, c=colour, linewidths=0.6)
             axes.set(xticks=[], yticks=[], title=f"{name or f'adversary, run {number}'}: {error:.0f} %", aspect="equal")
             axes.title.set_fontsize(8)
             axes.grid(False)
@@ -253,11 +256,12 @@ def an_epidemic_of_threes(student, metrics, data, rng):
         axes = figure.subplots()
         place = torch.arange(10)
         kinds = (
-            (truth, "truth", "#4a5568"),
-            (counted, "answers, counted", "#c2571a"),
-            (estimate, "label_shift", "#2f855a"),
+            (truth, "truth", "#000000", ""),
+            (counted, "answers, counted", "#E69F00", "////"),
+            (estimate, "label_shift", "#56B4E9", "...."),
         )
-        for k, (values, name, colour) in enumerate(kinds):
-            axes.bar((place + 0.27 * (k - 1)).numpy(), (100 * values).numpy(), 0.25, label=name, color=colour)
+        for k, (values, name, colour, hatch) in enumerate(kinds):
+            left, height = (place + 0.27 * (k - 1)).numpy(), (100 * values).numpy()
+            axes.bar(left, height, 0.25, label=name, color=colour, hatch=hatch, edgecolor="black", linewidth=0.5)
         axes.set(xlabel="digit", ylabel="frequency (%)", xticks=range(10))
         axes.legend()
