@@ -63,13 +63,13 @@ def problem(rng, n=9):
 
 @student_side
 def operated(student, kind, weights, nb_classes):
-    model = build(kind, weights)
+    model = build(kind, weights).eval()
     for p in model.parameters():
         p.requires_grad_(False)
     before = {name: t.clone() for name, t in model.state_dict().items()}
     new = student.replace_head(model, nb_classes)
     shared = {t.data_ptr() for t in model.parameters()} & {t.data_ptr() for t in new.parameters()}
-    recording = sorted(name for name, p in new.named_parameters() if p.requires_grad)
+    recording = ", ".join(sorted(name for name, p in new.named_parameters() if p.requires_grad))
     return before, dict(model.state_dict()), dict(new.state_dict()), len(shared), recording
 
 
@@ -85,24 +85,55 @@ def a_new_last_layer(student, rng):
                 names = [f"{head}.weight", f"{head}.bias"] if bias else [f"{head}.weight"]
                 want = {name: t for name, t in before.items() if name not in names}
                 sizes, old = shape_texts(new), shape_texts(before)
+                first = ("0" if kind == "flat" else "fc1") + "."
+                bias_name = f"{head}.bias"
+                require(
+                    bias or bias_name not in sizes,
+                    "the new head has a bias",
+                    likely="the old one had none, so has this",
+                )
+                require(
+                    not bias or bias_name in sizes,
+                    "the new head has no bias",
+                    likely="the old one had one, so has this",
+                )
                 expect(
                     {k: size for k, size in sizes.items() if not k.startswith(head)},
                     {k: size for k, size in old.items() if not k.startswith(head)},
+                    mistakes={
+                        "the first linear layer was replaced, it should be the last one": old
+                        | {f"{first}weight": f"{nb_classes}×6", f"{first}bias": f"{nb_classes}"}
+                    },
                     look=f"the last linear layer, {head}, is to be replaced and no other one",
                 )
                 head_sizes = {names[0]: f"{nb_classes}×{width}"} | ({names[1]: f"{nb_classes}"} if bias else {})
                 expect(
                     {k: size for k, size in sizes.items() if k.startswith(head)},
                     head_sizes,
-                    look="the new layer has nb_classes outputs, a bias only if the old one had it",
+                    mistakes={
+                        "the head has as many classes as before": old,
+                        "inputs and outputs are exchanged: nn.Linear(inputs, outputs)": {
+                            names[0]: f"{width}×{nb_classes}",
+                            f"{head}.bias": f"{width}",
+                        },
+                    },
                 )
                 expect({name: new[name] for name in want}, want, look="only the head is new, all else is a copy")
                 require(
-                    new[names[0]].std(correction=0) > 0,
+                    nb_classes * width < 3 or not (new[names[0]] == new[names[0]].flatten()[0]).all(),
                     "the new weights are all the same",
                     likely="nn.Linear draws its weights",
                 )
-                expect(recording, sorted(names), look="a new layer requires gradients, even in a frozen model")
+                expect(
+                    recording,
+                    ", ".join(sorted(names)),
+                    mistakes={
+                        "a new layer requires gradients, even in a frozen model": "",
+                        "what was frozen stays frozen in the copy": ", ".join(
+                            sorted(k for k in new if "running" not in k and "num_batches" not in k)
+                        ),
+                    },
+                )
 
 
 @lab.check("replace_head")
@@ -112,7 +143,12 @@ def the_model_stays(student, rng):
         with case(f"a {kind} model"):
             weights, _ = problem(rng)
             before, after, new, shared, _ = student.run(operated, kind, weights, 3)
-            expect(after, before, look="the model itself was changed: copy.deepcopy comes first")
+            require(
+                shape_texts(after) == shape_texts(before)
+                and all(torch.equal(t, before[name]) for name, t in after.items()),
+                "the model itself was changed",
+                likely="copy.deepcopy comes first",
+            )
             require(
                 shared == 0,
                 f"model and copy share {shared} parameters",
@@ -151,8 +187,21 @@ def who_learns(student, rng):
                     mistakes={
                         "“fc1” is taken for “fc10”, too: compare with “fc1.”": ", ".join(careless),
                         "that is the other way round": ", ".join(others),
+                        "what is named must learn, whatever was before": "" if want and not start else "-",
+                        "what is not named must stop, whatever was before": ", ".join(sizes) if start else "-",
+                        "only the last name in trainable counts": ", ".join(
+                            name for name in sizes if name.startswith(f"{(trainable or ['-'])[-1]}.")
+                        ),
+                        "only the first name in trainable counts": ", ".join(
+                            name for name in sizes if name.startswith(f"{(trainable or ['-'])[0]}.")
+                        ),
+                        "what is deeper inside of a named module must learn, too": ", ".join(
+                            name for name in sizes if name.rpartition(".")[0] in trainable
+                        ),
+                        "only the weights learn, the biases should, too": ", ".join(
+                            name for name in want if name.endswith("weight")
+                        ),
                     },
-                    look="those that are not named stop, those that are named learn, whatever was before",
                 )
                 expect(
                     count,
@@ -169,38 +218,73 @@ def who_learns(student, rng):
 
 
 @student_side
-def modes(student, learning, start):
-    model = build("nested").train(start)
+def modes(student, kind, learning, start):
+    """The names of the modules that are not in training mode."""
+    model = picture_model() if kind == "pictures" else build(kind)
+    model.train(start)
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(any(name.startswith(f"{module}.") for module in learning))
     student.train_mode(model)
-    return {name or "the model": module.training for name, module in model.named_modules()}
+    return ", ".join(name or "the model" for name, module in model.named_modules() if not module.training)
+
+
+@student_side
+def picture_model():
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5), nn.Conv2d(2, 2, 3), nn.BatchNorm2d(2), nn.Flatten()
+    )
 
 
 @lab.check("train_mode")
 def mode_of_each_module(student, rng):
     """every module in training mode, but for frozen batch normalisations"""
     everything = ["fc1", "fc10", "norm", "tail", "out"]
-    for learning, asleep in (
-        (everything, []),
-        (["tail", "out"], ["norm"]),
-        (["fc1", "norm"], ["tail.1.1"]),
-        ([], ["norm", "tail.1.1"]),
+    for kind, learning, asleep in (
+        ("nested", everything, []),
+        ("nested", ["tail", "out"], ["norm"]),
+        ("nested", ["fc1", "norm"], ["tail.1.1"]),
+        ("nested", [], ["norm", "tail.1.1"]),
+        ("pictures", ["3", "4"], ["1"]),
     ):
         for start in True, False:
             with case(
                 f"{', '.join(learning) or 'nothing'} learns, the model was {'' if start else 'not '}in training mode"
             ):
-                names = [name or "the model" for name, _ in build("nested").named_modules()]
+                model = picture_model() if kind == "pictures" else build(kind)
+                modules = {name or "the model": module for name, module in model.named_modules()}
+                for name, parameter in model.named_parameters():
+                    parameter.requires_grad_(any(name.startswith(f"{module}.") for module in learning))
+                still = {name for name, m in modules.items() if not any(p.requires_grad for p in m.parameters())}
+                empty = {name for name, m in modules.items() if not list(m.parameters())}
+                norms = [name for name, m in modules.items() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+                def names_of(chosen, names=tuple(modules)):
+                    chosen = set(chosen)
+                    return (", ".join(name for name in names if name in chosen),)
+
                 expect(
-                    student.run(modes, learning, start),
-                    {name: name not in asleep for name in names},
+                    (student.run(modes, kind, learning, start),),
+                    names_of(asleep),
+                    names=("modules that are not in training mode",),
                     mistakes={
-                        "a frozen batch normalisation is in training mode: its statistics will move": dict.fromkeys(
-                            names, True
+                        "batch normalisations of images (2d) are forgotten": names_of([])
+                        if kind == "pictures"
+                        else ("-",),
+                        "a frozen batch normalisation is in training mode: its statistics will move": names_of([])
+                        if kind != "pictures"
+                        else ("-",),
+                        "all batch normalisations sleep, also those that learn": names_of(norms),
+                        "the batch normalisations that learn sleep, it should be the frozen ones": names_of(
+                            set(norms) - set(asleep)
                         ),
+                        "dropout and all other modules train; only frozen batch normalisations do not": names_of(still),
+                        "frozen modules of other kinds sleep, too; only batch normalisations should": names_of(
+                            name
+                            for name in modules
+                            if any(top == "the model" or f"{name}.".startswith(f"{top}.") for top in still - empty)
+                        ),
+                        "the model is not in training mode at all": names_of(modules),
                     },
-                    look="dropout and all other modules train; only frozen batch normalisations do not",
                 )
 
 
@@ -256,6 +340,7 @@ def parameters_of(weights, normalise):
         norm = model.norm(inner.relu())
         tail = model.tail(norm)
         layers = {"fc1": fc1, "fc10.0": inner, "norm": norm, "tail": tail, "out.head": model.out["head"](tail)}
+        layers["fc10"] = inner.relu()
         return {name: t.detach() for name, t in layers.items()}
 
     return known
@@ -266,13 +351,17 @@ def output_of_a_layer(student, rng):
     """what a layer answers, whatever comes behind it"""
     for layer in "fc1", "norm", "tail", "out.head", "fc10.0":
         for training in False, True:
-            likely = "the next layer works in place: keep a clone" if layer == "fc10.0" else None
-            with case(f"layer {layer}, the model is {'' if training else 'not '}in training mode", likely):
+            with case(f"layer {layer}, the model is {'' if training else 'not '}in training mode"):
                 weights, x = problem(rng)
                 want = parameters_of(weights, training)(x)
                 got, recorded, in_training, hooks = student.run(features, weights, x, layer, training)
                 others = {f"that is the answer of {name}": t for name, t in want.items() if name != layer}
-                expect(got, want[layer], mistakes=others)
+                if layer == "fc10.0":
+                    others["the next layer works in place: keep a clone"] = others.pop("that is the answer of fc10")
+                other = parameters_of(weights, not training)(x)[layer]
+                if not torch.equal(other, want[layer]):
+                    others["the mode of the model was changed"] = other
+                expect(got, want[layer], mistakes=others | {"that is the input of the model": x})
                 require(not recorded, "the features are recorded for autograd", likely="torch.no_grad() is missing")
                 require(set(in_training) == {training}, "the mode of the model has changed")
                 require(hooks == 0, f"{hooks} hooks are still there", likely="hook.remove() is missing")
@@ -320,21 +409,50 @@ def every_sample_once(student, rng):
         with case(f"{n} samples in batches of {batch_size}"):
             found, _, _ = student.run(batches, n, batch_size, 3, 1, 0)
             sizes = [batch_size] * (n // batch_size) + ([n % batch_size] if n % batch_size else [])
-            expect([len(targets) for _, targets in found], sizes, look="the last batch may be short, not left out")
+            expect(
+                (", ".join(str(len(targets)) for _, targets in found),),
+                (", ".join(map(str, sizes)),),
+                names=("samples in each batch",),
+                mistakes={
+                    "the last batch may be short, not left out": (", ".join([str(batch_size)] * (n // batch_size)),),
+                    "batch_size is ignored: each sample comes alone": (", ".join(["1"] * n),),
+                    "batch_size is ignored: all samples come at once": (str(n),),
+                },
+            )
             x, t = torch.cat([a for a, _ in found]), torch.cat([b for _, b in found])
-            expect(t.sort().values, 10 * torch.arange(n), look="each sample comes exactly once")
-            expect(x[:, 0], 2.0 * (t // 10), look="inputs and targets are shuffled apart")
-            require(n < 10 or t.tolist() != t.sort().values.tolist(), "the order is not random")
+            require(
+                len(set(t.tolist())) == n,
+                "a sample comes twice, and another one not at all",
+                likely="they are drawn with replacement" if set(t.tolist()) < set(range(0, 10 * n, 10)) else None,
+            )
+            expect(t.sort().values, 10 * torch.arange(n), look="the targets are those that were given")
+            require(
+                x.shape == (n, 2) and torch.equal(x[:, 0], 2.0 * (t // 10)),
+                "inputs and targets do not belong together",
+                likely="they are shuffled apart"
+                if x.shape == (n, 2) and x[:, 0].sort().values.tolist() == [2.0 * k for k in range(n)]
+                else None,
+            )
+            require(
+                n < 10 or t.tolist() != t.sort().values.tolist(),
+                "the order is not random",
+                likely="the samples come in their own order: shuffle=True is missing",
+            )
 
 
 @lab.check("make_loader")
 def order_from_seed_and_epoch(student, rng):
     """the same order for the same seed and epoch, another for any other"""
     reference = order(student, 40, 1, 2)
-    expect(
-        order(student, 40, 1, 2, elsewhere=7),
-        reference,
-        look="the order depends on the global random numbers: give the loader a generator",
+    require(
+        order(student, 40, 1, 2) == reference,
+        "seed 1, epoch 2 has two orders",
+        likely="the order depends on chance that no seed determines",
+    )
+    require(
+        order(student, 40, 1, 2, elsewhere=7) == reference,
+        "seed 1, epoch 2 has another order after torch.manual_seed(7)",
+        likely="the order depends on the global random numbers: give the loader a generator",
     )
     for seed, epoch, why in (
         (1, 3, "every epoch has the same order: the epoch is not used"),
@@ -356,7 +474,7 @@ def leaves_the_global_numbers(student, rng):
     require(
         torch.equal(before, after),
         "the global random numbers have moved",
-        likely="shuffling without a generator of its own, or torch.manual_seed",
+        likely="something draws from them or sets them: a DataLoader draws, too, unless it has a `generator`",
     )
 
 
@@ -412,7 +530,13 @@ def all_that_matters(student, rng):
     with case("two steps of Adam, epoch 12", likely):
         found, truth, files, rng_after = student.run(stored, *run_problem(rng), 12)
     require(found is not None, f"there is no file run.pt, only {files}")
-    expect(found, truth)
+    expect(
+        found,
+        truth,
+        mistakes={
+            "the epoch is one too large": {"epoch": 13},
+        },
+    )
     require(files == ["run.pt"], f"there are other files: {[name for name in files if name != 'run.pt']}")
     expect(rng_after, truth["rng"], look="saving has moved the random numbers")
 
@@ -464,24 +588,26 @@ def restored(student, weights, x, t, epoch):
         truth = everything(model, optimizer, epoch) | {"next": torch.rand(3)}
         model, optimizer = started_run(weights.flip(0), x.flip(0), t)
         torch.manual_seed(99)
+        fresh = everything(model, optimizer, epoch + 1) | {"next": torch.rand(3)}
+        torch.manual_seed(99)
         got = student.load_checkpoint(path, model, optimizer)
         found = everything(model, optimizer, got)
-        return found | {"next": torch.rand(3)}, truth
+        return found | {"next": torch.rand(3)}, truth, fresh
 
 
 @lab.check("load_checkpoint")
 def back_to_the_stored_state(student, rng):
     """model, optimiser, epoch and random numbers are as they were"""
-    found, truth = student.run(restored, *run_problem(rng), 31)
+    found, truth, fresh = student.run(restored, *run_problem(rng), 31)
     for key, likely in (
-        ("epoch", "load_checkpoint returns the epoch"),
+        ("epoch", "the epoch is one too large"),
         ("model", "model.load_state_dict is missing"),
         ("optimizer", "optimizer.load_state_dict is missing"),
-        ("rng", "torch.set_rng_state is missing, or comes too early"),
-        ("next", "the random numbers go on elsewhere"),
+        ("rng", "torch.set_rng_state is missing"),
+        ("next", "torch.set_rng_state is missing"),
     ):
         with case(f"what was stored under “{key}”"):
-            expect(found[key], truth[key], look=likely)
+            expect(found[key], truth[key], mistakes={likely: fresh[key]})
 
 
 @student_side

@@ -182,3 +182,13 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 # * Random convolutions that never learn are not useless. What do they do for the two layers behind them?
 # * When does "all learns" win over "frozen"? Look at 50 images, then try 500.
 # * Leave out one of the four things in a checkpoint. How far is the resumed run from the other after 100 steps?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` trains a network on the digits 0 to 4, lets it learn 5 to 9 from a few images in four ways, and
+# compares its features with the pixels (25 s). This lab has no part for a GPU.
+#
+# Next is lab 10, looking inside: what is in the features that you have just read out?
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
