@@ -83,7 +83,7 @@ def discs(student, metrics, data, rng):
         grid = figure.subplots(len(networks), len(schemes))
         for row, name in zip(grid, networks, strict=True):
             for axes, scheme in zip(row, schemes, strict=True):
-                axes.imshow(maps[name][scheme], extent=(-1, 1, -1, 1), origin="lower", cmap="RdBu_r", vmin=0, vmax=1)
+                axes.imshow(maps[name][scheme], extent=(-1, 1, -1, 1), origin="lower", cmap="cividis", vmin=0, vmax=1)
                 axes.plot(radius * turn.cos(), radius * turn.sin(), color="black", linewidth=0.8, linestyle=":")
                 axes.set(xticks=[], yticks=[])
                 axes.set_xlabel(f"{errors[name][scheme]:.1f} %", labelpad=2)

@@ -76,7 +76,7 @@ def what_matters(student, metrics, data, rng):
             row[0].imshow(x[n, 0], cmap="gray_r")
             for axes, (name, values) in zip(row[1:], maps.items(), strict=True):
                 high = values[n].abs().max()
-                axes.imshow(values[n, 0], cmap="RdBu_r", vmin=-high, vmax=high)
+                axes.imshow(values[n, 0], cmap="cividis", vmin=-high, vmax=high)
                 axes.contour(x[n, 0], levels=[0.5], colors="black", linewidths=0.4, alpha=0.6)
                 if n == shown[0]:
                     axes.set_title(name, fontsize=8)
@@ -101,7 +101,7 @@ def what_it_wants_to_see(student, metrics, data, rng):
     with metrics.picture("dreams.png", size=(9, 4)) as figure:
         for digit, axes in enumerate(figure.subplots(2, 5).flat):
             high = x[digit].abs().max()
-            axes.imshow(x[digit, 0], cmap="RdBu_r", vmin=-high, vmax=high)
+            axes.imshow(x[digit, 0], cmap="cividis", vmin=-high, vmax=high)
             axes.set_title(f"{digit}: {100 * probabilities[digit, digit]:.1f} %")
             axes.axis("off")
 
@@ -149,7 +149,7 @@ def how_to_fool_it(student, metrics, data, rng):
             for row, (image, colours, low, high, title) in enumerate(
                 (
                     (x[n, 0], "gray_r", 0, 1, f"{t[n]}"),
-                    (difference, "RdBu_r", -0.1, 0.1, "change × 10"),
+                    (difference, "cividis", -0.1, 0.1, "change × 10"),
                     (changed[n, 0], "gray_r", 0, 1, f"“{wrong[n]}”"),
                 )
             ):
@@ -193,6 +193,6 @@ def a_network_that_resists(student, metrics, data, rng):
     with metrics.picture("dreams_of_a_hardened_network.png", size=(9, 4)) as figure:
         for digit, axes in enumerate(figure.subplots(2, 5).flat):
             high = ideals[digit].abs().max()
-            axes.imshow(ideals[digit, 0], cmap="RdBu_r", vmin=-high, vmax=high)
+            axes.imshow(ideals[digit, 0], cmap="cividis", vmin=-high, vmax=high)
             axes.set_title(str(digit))
             axes.axis("off")

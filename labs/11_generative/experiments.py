@@ -147,9 +147,10 @@ def digits_nobody_wrote(student, metrics, data, rng):
     metrics.at_most("−ELBO on test digits, codes of 2 numbers", -bounds.mean().item(), 168, unit="nats")
     with metrics.picture("digits.png", size=(13, 4.6)) as figure:
         left, middle, right = figure.subplots(1, 3)
-        dots = left.scatter(codes[:, 0], codes[:, 1], c=labels, cmap="tab10", vmin=-0.5, vmax=9.5, s=6, alpha=0.8)
+        for digit in range(10):  # each point is the digit itself: no colour is needed
+            x, y = codes[labels == digit].T
+            left.scatter(x, y, marker=f"${digit}$", s=16, linewidths=0, color=f"C{digit % 6}")
         left.set(title="test digits: the means of their codes", aspect="equal", xlim=(-3.6, 3.6), ylim=(-3.6, 3.6))
-        figure.colorbar(dots, ax=left, ticks=range(10), shrink=0.8)
         for axes, image, title in (
             (middle, tiled(map_, 16), "the map: what each place becomes"),
             (right, tiled(drawn, 8), "drawn: codes of 10 random numbers"),
@@ -221,11 +222,11 @@ def noise_becomes_two_moons(student, metrics, data, rng):
     metrics.at_most("there and back, largest error", lost, 0.01)
     with metrics.picture("moons.png", size=(13, 2.9)) as figure:
         panels = figure.subplots(1, 5)
-        hue = torch.atan2(way[0][:, 1], way[0][:, 0])
+        hue = way[0][:, 0]  # each point keeps the colour of its noise, from left to right
         for axes, k in zip(panels, (0, 3, 6, 8), strict=False):
             low, high = way[k].quantile(0.002, 0) - 0.1, way[k].quantile(0.998, 0) + 0.1
-            axes.scatter(way[k][:, 0], way[k][:, 1], c=hue, cmap="hsv", s=2, alpha=0.6)
-            axes.set(title="noise" if k == 0 else f"{k} layers back")
+            axes.scatter(way[k][:, 0], way[k][:, 1], c=hue, cmap="viridis", s=2, alpha=0.6)
+            axes.set(title="noise, dark on the left" if k == 0 else f"{k} layers back")
             axes.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]))
         panels[4].imshow(p, origin="lower", extent=(-1.75, 2.75, -1.25, 1.75), cmap="magma", aspect="auto")
         panels[4].set_title("density")

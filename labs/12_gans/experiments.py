@@ -81,9 +81,9 @@ def how_far_apart(student, metrics, data, rng):
     metrics.within("critic, the same line", said["WGAN"][0], -0.1, 0.1)
     with metrics.picture("lines.png", size=(8.4, 3.4)) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(1, 1.5))
-        for x, colour, name in (0, "#17457d", "real"), (1, "#c2571a", "made"):
+        for x, colour, mark, name in (0, "#17457d", "o", "real"), (1, "#c2571a", "^", "made"):
             points = on_line(130, x)
-            left.scatter(points[:, 0], points[:, 1], s=9, color=colour, alpha=0.6, linewidths=0)
+            left.scatter(points[:, 0], points[:, 1], s=9, marker=mark, color=colour, alpha=0.6, linewidths=0)
             left.annotate(name, (x, 1.04), ha="center", color=colour)
         left.annotate("", (1, 0.5), (0, 0.5), arrowprops={"arrowstyle": "<->", "color": "0.4"})
         left.annotate("θ", (0.5, 0.53), ha="center", fontsize=11)
@@ -91,7 +91,7 @@ def how_far_apart(student, metrics, data, rng):
         left.set_axis_off()
         right.plot((0, 3), (0, 3), color="0.7", linewidth=1)
         right.plot(shifts, said["WGAN"], "o-", color="#2f855a", label="critic: difference of mean scores")
-        right.plot(shifts, said["GAN"], "o-", color="#805ad5", label="discriminator: (log 4 − loss) / 2")
+        right.plot(shifts, said["GAN"], "s--", color="#805ad5", label="discriminator: (log 4 − loss) / 2")
         right.annotate("the distance itself", (1.5, 1.5), (2.3, 2.02), fontsize=8, color="0.5")
         right.set(xlabel="distance of the lines, θ", title="What the opponent says about it")
         right.legend()
@@ -152,7 +152,7 @@ def eight_heaps(student, metrics, data, rng):
         line = torch.linspace(-3, 3, 61)
         for row, (kind, title) in zip(grid, (("GAN", "plain"), ("WGAN", "with a critic")), strict=True):
             for axes, step, (samples, scores) in zip(row, looks, games[kind], strict=True):
-                axes.contourf(line, line, scores, levels=14, cmap="PuOr_r", alpha=0.55)
+                axes.contourf(line, line, scores, levels=14, cmap="viridis", alpha=0.55)
                 axes.scatter(samples[:700, 0], samples[:700, 1], s=2.2, color="black", linewidths=0, alpha=0.7)
                 axes.set(xlim=(-3, 3), ylim=(-3, 3), xticks=[], yticks=[], aspect="equal")
                 axes.spines[:].set_visible(False)

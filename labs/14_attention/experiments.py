@@ -68,7 +68,7 @@ def words_by_their_company(student, metrics, data, rng):
         axes, table = figure.subplots(1, 2, width_ratios=[1, 1.05])
         for n, group in enumerate([*TOPICS, "the words between"]):
             colour, (x, y) = f"C{n}" if n < len(TOPICS) else "0.5", flat[10 * n : 10 * n + 10].T
-            axes.scatter(x, y, s=18, color=colour, alpha=0.7)
+            axes.scatter(x, y, s=18, marker="o^sDvPX<>*"[n], color=colour, alpha=0.7)
             axes.text(x.mean(), y.max() + 0.04, group, color=colour, ha="center", va="bottom")
         axes.set(title="46 words on two principal axes", xticks=[], yticks=[])
         axes.margins(0.15)

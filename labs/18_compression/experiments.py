@@ -78,7 +78,7 @@ def fewer_weights(student, metrics, data, rng):
         for axes, sparsity in zip(others, (0.0, 0.9, 0.98), strict=True):
             part = layers[sparsity][:9, :9]
             high = part.abs().max().item() + 1e-9
-            axes.imshow(mosaic(part.flatten(0, 1), part.shape[1]), cmap="RdBu_r", vmin=-high, vmax=high)
+            axes.imshow(mosaic(part.flatten(0, 1), part.shape[1]), cmap="cividis", vmin=-high, vmax=high)
             axes.set_title(f"{100 * (1 - sparsity):.0f} % stay (81 filters of conv 2)", fontsize=9)
             axes.axis("off")
 
@@ -126,7 +126,7 @@ def fewer_bits(student, metrics, data, rng):
         shown = {"32": original, "8": filters[0], "4": filters[3], "3": filters[4], "2": filters[5]}
         high = original.abs().max().item()
         table = torch.stack(list(shown.values()))
-        picture.imshow(mosaic(table.flatten(0, 1), table.shape[1]), cmap="RdBu_r", vmin=-high, vmax=high)
+        picture.imshow(mosaic(table.flatten(0, 1), table.shape[1]), cmap="cividis", vmin=-high, vmax=high)
         picture.set_yticks([6 * n + 2 for n in range(len(shown))], [f"{b} bits" for b in shown])
         picture.set_xticks([])
         picture.grid(False)

@@ -67,7 +67,7 @@ def noise_of_twenty_sensors(student, metrics, data, rng):
         tables.suptitle("W Wᵀ, quiet sensors first", fontsize=9)
         kinds = (("true", loadings), ("FA", w_fa), ("PPCA", w))
         for axes, (name, found) in zip(tables.subplots(3, 1), kinds, strict=True):
-            axes.imshow((found[order] @ found[order].T).numpy(), cmap="RdBu_r", vmin=-5, vmax=5)
+            axes.imshow((found[order] @ found[order].T).numpy(), cmap="cividis", vmin=-5, vmax=5)
             axes.set(xticks=[], yticks=[], ylabel=name)
             axes.grid(False)
 
@@ -96,7 +96,7 @@ def parts_of_digits(student, metrics, data, rng):
     with metrics.picture("parts.png", size=(9.5, 3.6)) as figure:
         parts, axes_of_pca, sums = figure.subfigures(1, 3, width_ratios=[1, 1, 1.5])
         gallery(parts, w.T, "25 parts: nothing is negative", "gray_r", None)
-        gallery(axes_of_pca, u[:, :k].T, "25 axes: red adds, blue takes away", "RdBu_r", 0.12)
+        gallery(axes_of_pca, u[:, :k].T, "25 axes: bright adds, dark takes away", "cividis", 0.12)
         sums.suptitle("a digit, its sum, and its five largest parts", fontsize=9)
         for row, n in zip(sums.subplots(4, 7), (1, 4, 7, 9), strict=True):
             strongest = (h[:, n] * w.sum(0)).argsort(descending=True)[:5]
