@@ -65,7 +65,10 @@ def uneven(rng):
 @student_side
 def pruned(student, weights, sparsity):
     model = small_model(weights)
-    return student.magnitude_prune(model, sparsity), dict(model.named_parameters())
+    before = dict(model.named_parameters())
+    masks = student.magnitude_prune(model, sparsity)
+    after = dict(model.named_parameters())
+    return masks, after, [name for name in before if before[name] is not after.get(name)]
 
 
 def masks_for(weights, sparsity, each_layer=False):
@@ -75,8 +78,20 @@ def masks_for(weights, sparsity, each_layer=False):
         bounds = {name: p.flatten().sort().values[round(sparsity * p.numel()) - 1] for name, p in layers.items()}
     else:
         every = torch.cat([p.flatten() for p in layers.values()]).sort().values
-        bounds = dict.fromkeys(layers, every[round(sparsity * len(every)) - 1])
+        bounds = dict.fromkeys(layers, every[min(round(sparsity * len(every)), len(every)) - 1])
     return {name: p > bounds[name] for name, p in layers.items()}
+
+
+def signed_masks_for(weights, sparsity):
+    """The masks that the numbers themselves would give, without their absolute values."""
+    layers = {name: p for name, p in named_parameters(weights).items() if p.dim() > 1}
+    every = torch.cat([p.flatten() for p in layers.values()]).sort().values
+    return {name: p > every[round(sparsity * len(every)) - 1] for name, p in layers.items()}
+
+
+def not_a_dictionary(masks):
+    kind = "nothing came back: is the return missing?" if masks is None else f"a {type(masks).__name__} came back"
+    return f"a dictionary of masks should come back; {kind}"
 
 
 def as_text(masks):
@@ -90,9 +105,9 @@ def smallest_of_all_layers(student, rng):
     for sparsity in 0.5, 0.9, 0.37:
         with case(f"sparsity = {sparsity}"):
             weights = uneven(rng)
-            masks, after = student.run(pruned, weights, sparsity)
+            masks, after, others = student.run(pruned, weights, sparsity)
             before, want = named_parameters(weights), masks_for(weights, sparsity)
-            require(isinstance(masks, dict), "a dictionary of masks should come back", likely="is the return missing?")
+            require(isinstance(masks, dict), not_a_dictionary(masks))
             biases = [name for name, p in before.items() if p.dim() == 1]
             require(
                 not set(masks) & set(biases),
@@ -116,17 +131,27 @@ def smallest_of_all_layers(student, rng):
                         {name: ~mask for name, mask in want.items()}
                     ),
                     "that share should become zero, not stay": as_text(masks_for(weights, 1 - sparsity)),
+                    "negative weights count as the smallest: abs is missing": as_text(
+                        signed_masks_for(weights, sparsity)
+                    ),
+                    "biases and normalisations are in the number n": as_text(masks_for(weights, sparsity * 207 / 178)),
+                    "sparsity · n is rounded down, not to the nearest": as_text(
+                        masks_for(weights, int(sparsity * 178) / 178)
+                    ),
                 },
-                look="are weights compared by their absolute values?",
             )
-            expect({name: masks[name] for name in want}, want, look="are weights compared by their absolute values?")
+            expect({name: masks[name] for name in want}, want)
             expect(
                 after,
                 {name: p * want[name] if name in want else p for name, p in before.items()},
                 mistakes={
                     "the model has not changed: the masks must be applied": before,
+                    "the weights that should stay are zero, the others stay": {
+                        name: p * ~want[name] if name in want else p for name, p in before.items()
+                    },
                 },
             )
+            require(not others, f"{', '.join(others)}: a new parameter in the place of the old one, which must change")
 
 
 @lab.check("magnitude_prune")
@@ -136,20 +161,25 @@ def exactly_so_many(student, rng):
     for text, weights in ("different weights", uneven(rng)), ("weights of ±1 only", rng.normal(400).sign()):
         for sparsity in 0.0, 1 / 3, 0.5, 1.0:
             with case(f"{text}, sparsity = {sparsity:.3g}"):
-                masks, after = student.run(pruned, weights, sparsity)
+                masks, after, _ = student.run(pruned, weights, sparsity)
+                require(isinstance(masks, dict), not_a_dictionary(masks))
                 zeros = sum(int((after[name] == 0).sum()) for name in masks)
                 expect(zeros, round(sparsity * n), look="a threshold keeps or drops all equal weights together")
                 expect(sum(int((~mask).sum()) for mask in masks.values()), round(sparsity * n))
 
 
 @student_side
-def add_derivatives(model, x, t):
-    """Add those of the cross-entropy of Linear, Tanh, Linear to each .grad, by hand."""
+def add_derivatives(model, x, t, twice=False):
+    """Add those of the cross-entropy of Linear, Tanh, Linear to each .grad, by hand; twice: after another softmax."""
     # In torch 2.6, children of a process that has used autograd cannot, and the trusted side has children:
     # https://github.com/pytorch/pytorch/wiki/Autograd-and-Fork
     with torch.set_grad_enabled(False):
         h = model[:2](x)
-        of_scores = (model(x).softmax(1) - F.one_hot(t, 3)) / len(x)
+        p = model(x).softmax(1)
+        of_scores = (p - F.one_hot(t, 3)) / len(x)
+        if twice:
+            of_p = (p.softmax(1) - F.one_hot(t, 3)) / len(x)
+            of_scores = p * (of_p - (of_p * p).sum(1, keepdim=True))
         of_sums = of_scores @ model[2].weight * (1 - h**2)
         found = of_sums.T @ x, of_sums.sum(0), of_scores.T @ h, of_scores.sum(0)
     for p, d in zip(model.parameters(), found, strict=True):
@@ -186,13 +216,38 @@ class FineTuning:
         self.mistake = mistake
 
     def fine_tune_masked(self, model, masks, opt, batches):
-        for inputs, targets in batches[: -1 if self.mistake == "short" else None]:
+        chosen = {"short": batches[:-1], "one": batches[:1], "none": [], "again": batches * 2, "all": [joined(batches)]}
+        if self.mistake == "fresh":
+            opt = type(opt)(model.parameters(), **opt.defaults)
+        for inputs, targets in chosen.get(self.mistake, batches):
             if self.mistake != "add up":
                 opt.zero_grad()
-            add_derivatives(model, inputs, targets)
+            add_derivatives(model, inputs, targets, self.mistake == "softmax")
+            if self.mistake == "sum":
+                for p in model.parameters():
+                    p.grad *= len(inputs)
             opt.step()
             apply(model, {} if self.mistake == "late" else masks)
         apply(model, masks)
+
+
+def joined(batches):
+    """All batches as one."""
+    return tuple(torch.cat(part) for part in zip(*batches, strict=True))
+
+
+TUNING_MISTAKES = {
+    "late": "the masks act at the end only; they should act after each step",
+    "add up": "the derivatives of the batches add up: zero_grad is missing",
+    "short": "the last batch is left out",
+    "one": "only the first batch is used: one step for each",
+    "none": "the weights that stay have not moved",
+    "again": "each batch is used twice",
+    "all": "all batches in one step: one step for each",
+    "fresh": "a new optimiser: the one that is given remembers the time before",
+    "softmax": "a softmax before the cross-entropy, which has its own",
+    "sum": "the sum of the batch's cross-entropies, not their mean",
+}
 
 
 @lab.check("fine_tune_masked")
@@ -204,24 +259,23 @@ def zeros_stay(student, rng):
             setting = (rng.normal(58), masks, rng.normal(14, 7), rng.integers(0, 3, 14), kind)
             got = student.run(fine_tuned, *setting)
             for name, kept in masks.items():
+                require(
+                    bool((got[name] * kept).any()) or not bool((got[name] * ~kept).any()),
+                    f"the weights of {name} that should stay are zero, and the others are not",
+                    likely="the masks are the other way round: True is what stays",
+                )
                 moved = int((got[name] * ~kept).count_nonzero())
                 require(
                     moved == 0,
                     f"{moved} pruned weights of {name} are no longer zero",
-                    likely="the masks must act on the weights after each step; momentum moves weights without "
-                    "derivative",
+                    look="momentum moves weights without derivative: the masks must act on the weights after each step",
                 )
             expect(
                 got,
                 fine_tuned(FineTuning(), *setting),
                 mistakes={
-                    "the masks act at the end only; they should act after each step": fine_tuned(
-                        FineTuning("late"), *setting
-                    ),
-                    "the derivatives of the batches add up: zero_grad is missing": fine_tuned(
-                        FineTuning("add up"), *setting
-                    ),
-                    "the last batch is left out": fine_tuned(FineTuning("short"), *setting),
+                    text: lambda what=what, setting=setting: fine_tuned(FineTuning(what), *setting)
+                    for what, text in TUNING_MISTAKES.items()
                 },
                 rtol=1e-3,
                 atol=1e-4,
@@ -263,6 +317,13 @@ def quantising_mistakes(w, bits):
         "the largest value counts with its sign: abs is missing": (w.flatten(1).amax(1) / m, m),
         "m is 2^(b−1) − 1, not 2^(b−1)": (scales_of(w, bits, m + 1), m + 1),
         "m is 2^(b−1) − 1, not 2^b − 1": (scales_of(w, bits, 2 * m + 1), 2 * m + 1),
+        "m is 127, whatever `bits` says": (scales_of(w, 8), 127),
+        "the mean of the absolute values, not the largest": (w.flatten(1).abs().mean(1) / m, m),
+        "the standard deviation, not the largest absolute value": (
+            w.flatten(1).std(1, correction=min(1, w[0].numel() - 1)) / m,
+            m,
+        ),
+        "the length of the channel, not its largest absolute value": (w.flatten(1).norm(dim=1) / m, m),
     }
     # q comes before its scale, so a wrong scale shows in q first
     both = {
@@ -272,7 +333,26 @@ def quantising_mistakes(w, bits):
     return both | {
         "the numbers are cut off, not rounded": {0: ratio.trunc().to(torch.int8)},
         "the numbers are rounded down, not to the nearest": {0: ratio.floor().to(torch.int8)},
+        "the numbers are rounded up, not to the nearest": {0: ratio.ceil().to(torch.int8)},
+        "m / largest: that is one divided by the scale": {1: 1 / scales_of(w, bits)},
+        "the largest absolute values themselves: the scale is 1/m of them": {1: m * scales_of(w, bits)},
+        "multiplied by the scale, not divided": {
+            0: (w * along(scales_of(w, bits), w)).round().clamp(-m, m).to(torch.int8)
+        },
+        "one scale for each column: each row, an output channel, has its own": lambda: {
+            0: (w / (w.abs().amax(0) / m)).round().to(torch.int8),
+            1: w.abs().amax(0) / m,
+        },
+        "the range goes from the smallest to the largest: it is symmetric, from −m to m": lambda: between(w, bits),
     }
+
+
+def between(w, bits):
+    """Quantised from the smallest number to the largest, as int8."""
+    rows, low = w.flatten(1), -(2 ** (bits - 1))
+    scale = (rows.amax(1) - rows.amin(1)) / (2**bits - 1)
+    q = (low + (rows - rows.amin(1, keepdim=True)) / scale[:, None]).round().to(torch.int8)
+    return {0: q.view_as(w), 1: scale}
 
 
 @lab.check("quantise_per_channel")
@@ -307,21 +387,38 @@ def errors_are_small(student, rng):
             require(error <= 0.501, f"the largest error is {error:.3g} scales, it should be at most 0.5")
 
 
-def integer_product(x, q, scale, bias, x_scale=None, wrap=False):
+def integer_product(x, q, scale, bias, x_scale=None, wrap=0, cut=False):
     x_scale = x.abs().max() / 127 if x_scale is None else x_scale
-    xq = torch.round(x / x_scale).long() if x.any() else torch.zeros(x.shape, dtype=torch.long)
+    xq = (
+        (torch.trunc if cut else torch.round)(x / x_scale).long() if x.any() else torch.zeros(x.shape, dtype=torch.long)
+    )
     products = torch.stack([(row * q.long()).sum(1) for row in xq])
     if wrap:
-        products = (products + 128) % 256 - 128
+        products = (products + wrap // 2) % wrap - wrap // 2
     return (products.double() * x_scale.double() * scale.double() + bias.double()).float()
 
 
 def product_mistakes(x, q, scale, bias):
     w = scale[:, None] * q
-    rows = x.abs().amax(1, keepdim=True) / 127
+    rows, columns = x.abs().amax(1, keepdim=True) / 127, x.abs().amax(0) / 127
     return {
         "x is not quantised: the products are not products of integers": x @ w.T + bias,
-        "int8 overflows: multiply and add up as int32": lambda: integer_product(x, q, scale, bias, wrap=True),
+        "int8 overflows: multiply and add up as int32": lambda: integer_product(x, q, scale, bias, wrap=256),
+        "int16 overflows: multiply and add up as int32": lambda: integer_product(x, q, scale, bias, wrap=65536),
+        "x is cut off, not rounded to the nearest": lambda: integer_product(x, q, scale, bias, cut=True),
+        "the scale of x is 1/127 of its largest absolute value, not 1/128": lambda: integer_product(
+            x, q, scale, bias, x.abs().max() / 128
+        ),
+        "the largest value of x counts with its sign: abs is missing": lambda: integer_product(
+            x, q, scale, bias, x.max() / 127
+        ),
+        "x has one scale for the whole batch, not one for each feature": lambda: (
+            ((x / columns).round() * columns) @ w.T + bias
+        ),
+        "divided by the scales: products are multiplied by them": lambda: (
+            integer_product(x, q, 1 / scale, 0 * bias) / (x.abs().max() / 127) ** 2 + bias
+        ),
+        "the bias is subtracted": lambda: integer_product(x, q, scale, -bias),
         "x has one scale for the whole batch, not one for each sample": lambda: (
             ((x / rows).round() * rows) @ w.T + bias
         ),
@@ -378,9 +475,8 @@ def folded(student, options, weights, norm, x):
     new = student.fold_batchnorm(conv, bn)
     after = {f"conv.{k}": t for k, t in conv.state_dict().items()} | {f"bn.{k}": t for k, t in bn.state_dict().items()}
     y, kind = new(x), type(new).__name__
-    learning = isinstance(new.weight, nn.Parameter) and isinstance(new.bias, nn.Parameter)
     mode, bn.training = bn.training, False
-    return y, bn(conv(x)), kind, before, after, new is conv, learning, mode, new.weight, new.bias
+    return y, bn(conv(x)), kind, before, after, new is conv, mode, new.weight, new.bias
 
 
 @lab.check("fold_batchnorm")
@@ -398,20 +494,29 @@ def one_convolution(student, rng):
             d = options["out_channels"]
             norm = [rng.normal(d), rng.normal(d), rng.normal(d), rng.uniform(d, low=0.2, high=4)]
             weights, x = rng.normal(400), rng.normal(2, options["in_channels"], 9, 8)
-            y, want, kind, before, after, same, learning, mode, w, b = student.run(folded, options, weights, norm, x)
+            y, want, kind, before, after, same, mode, w, b = student.run(folded, options, weights, norm, x)
             gamma, beta, mean, variance = norm
             conv_w, conv_b = before["conv.weight"], before.get("conv.bias", torch.zeros(d))
             root = (variance + 0.1).sqrt()
             expect(kind, "Conv2d")
-            require(not same, "the convolution itself was changed", likely="copy.deepcopy comes first")
+            require(not same, "the convolution itself was changed, a new one should come back: copy.deepcopy")
             expect(after, before, look="the two layers must stay as they are")
             require(mode, "the batch normalisation has left training mode")
             mistakes = {
-                "the root of the variance is missing": (conv_w * along(gamma / (variance + 0.1), conv_w), None),
-                "eps is missing": (conv_w * along(gamma / variance.sqrt(), conv_w), None),
-                "bn.weight is missing": (conv_w * along(1 / root, conv_w), None),
+                "the root of the variance is missing": gamma / (variance + 0.1),
+                "eps is missing": gamma / variance.sqrt(),
+                "bn.weight is missing": 1 / root,
+                "eps is added to the root, it belongs under it": gamma / (variance.sqrt() + 0.1),
+                "divided by bn.weight, not multiplied": 1 / (gamma * root),
+                "multiplied by the root of the variance, not divided": gamma * root,
+                "the weight of the convolution is as before": torch.ones(d),
+                "bn.bias instead of bn.weight": beta / root,
             }
-            expect(w, conv_w * along(gamma / root, conv_w), mistakes={k: v[0] for k, v in mistakes.items()})
+            expect(
+                w,
+                conv_w * along(gamma / root, conv_w),
+                mistakes={text: conv_w * along(factor, conv_w) for text, factor in mistakes.items()},
+            )
             expect(
                 b,
                 beta + gamma / root * (conv_b - mean),
@@ -420,10 +525,15 @@ def one_convolution(student, rng):
                     "the old bias is missing": beta - gamma / root * mean,
                     "the mean must be divided like the weight": beta + gamma / root * conv_b - mean,
                     "the running mean is missing": beta + gamma / root * conv_b,
+                    "the running mean is added, not subtracted": beta + gamma / root * (conv_b + mean),
+                    "bn.bias is missing": gamma / root * (conv_b - mean),
+                    "bn.bias is multiplied, too: it comes last": gamma / root * (beta + conv_b - mean),
+                    "the bias is bn.bias alone": beta,
+                    "eps is missing": beta + gamma / variance.sqrt() * (conv_b - mean),
+                    "the root of the variance is missing": beta + gamma / (variance + 0.1) * (conv_b - mean),
                 },
             )
             expect(y, want, atol=1e-4, look="stride, padding, dilation and groups are those of conv")
-            require(learning, "weight and bias should be parameters", likely="nn.Parameter(…)")
 
 
 @student_side
@@ -468,6 +578,8 @@ def multiplications_and_additions(student, rng):
             x = rng.normal(*shape)
             count, hooks, training = student.run(counted, kind, x)
             channels = shape[1] if len(shape) == 4 else 1
+            outputs = {"linear": 8, "convolution": 5}.get(kind, 6)
+            bias_numbers = 5 if kind == "linear" else outputs
             expect(
                 count,
                 2 * products,
@@ -478,9 +590,16 @@ def multiplications_and_additions(student, rng):
                     "groups are ignored: a filter sees only the channels of its group": 4 * products,
                     "the channels are missing": 2 * products // channels,
                     "a layer that is used twice counts twice": products if "twice" in kind else -1,
+                    "biases count 0, here they count": 2 * products + positions * bias_numbers,
+                    "the places of the window in the output count, not the places of the input": (
+                        2 * products * shape[0] * shape[2] * shape[3] // positions if len(shape) == 4 else -1
+                    ),
+                    "each output channel counts": 2 * products // outputs if len(shape) == 4 else -1,
+                    "layers inside of other modules count, too: model.modules()": 0,
+                    "1 for a number of the output: each is a sum of products": (positions * outputs),
                 },
             )
-            require(hooks == 0, f"{hooks} hooks are still there", likely="hook.remove() is missing")
+            require(hooks == 0, f"{hooks} hooks are still there: hook.remove()")
             require(training, "the mode of the model has changed")
 
 
@@ -490,6 +609,12 @@ def multiplications_and_additions(student, rng):
 def soft(scores, teacher, temperature):
     """T² · KL by its definition."""
     p, q = (teacher / temperature).softmax(1), (scores / temperature).log_softmax(1)
+    return temperature**2 * (torch.xlogy(p, p) - p * q).sum(1).mean()
+
+
+def without_logarithm(scores, teacher, temperature):
+    """As F.kl_div gives it for q in the place of its logarithm."""
+    p, q = (teacher / temperature).softmax(1), (scores / temperature).softmax(1)
     return temperature**2 * (torch.xlogy(p, p) - p * q).sum(1).mean()
 
 
@@ -527,6 +652,35 @@ def both_terms(student, rng):
                     * temperature**2
                     * ((t / temperature).softmax(1) * (s / temperature).log_softmax(1)).sum(1).mean(),
                     "the temperature is ignored": alpha * hard + (1 - alpha) * soft(s, t, 1.0),
+                    "the temperature is ignored, T² is not": alpha * hard
+                    + (1 - alpha) * temperature**2 * soft(s, t, 1.0),
+                    "scores are multiplied by T, not divided": alpha * hard
+                    + (1 - alpha) * temperature**4 * soft(s, t, 1 / temperature),
+                    "only the teacher's scores are divided by T": alpha * hard
+                    + (1 - alpha) * soft(s * temperature, t, temperature),
+                    "only the student's scores are divided by T": alpha * hard
+                    + (1 - alpha) * soft(s, t * temperature, temperature),
+                    "the cross-entropy has no factor T²": temperature**2 * alpha * hard + (1 - alpha) * kl,
+                    "divided by T², not multiplied": alpha * hard + (1 - alpha) * kl / temperature**4,
+                    "1 − alpha is missing": alpha * hard + kl,
+                    "alpha is missing": hard + (1 - alpha) * kl,
+                    "the softmax runs over the batch, not over the classes": alpha * hard
+                    + (1 - alpha) * soft(s.T, t.T, temperature) * k / n,
+                    "a softmax before the cross-entropy, which has its own": alpha
+                    * -s.softmax(1).log_softmax(1)[range(n), labels].mean()
+                    + (1 - alpha) * kl,
+                    "F.kl_div takes the logarithm of q": alpha * hard
+                    + (1 - alpha) * without_logarithm(s, t, temperature),
+                    "the teacher's best class, not its probabilities": alpha * hard
+                    + (1 - alpha) * temperature**2 * -(s / temperature).log_softmax(1)[range(n), t.argmax(1)].mean(),
+                    "squares of the differences of the scores, not the divergence": alpha * hard
+                    + (1 - alpha) * (s - t).square().mean(),
+                    "squares of the differences of the probabilities, not the divergence": alpha * hard
+                    + (1 - alpha)
+                    * temperature**2
+                    * ((s / temperature).softmax(1) - (t / temperature).softmax(1)).square().sum(1).mean(),
+                    "the cross-entropy is the sum over the batch, not the mean": alpha * hard * n + (1 - alpha) * kl,
+                    "the divergence has the wrong sign": alpha * hard - (1 - alpha) * kl,
                 },
             )
 
@@ -558,7 +712,7 @@ def derivative_of_the_scores(student, rng):
         got, untouched = student.run(gradients, s, t, labels, 2.0, 0.4)
         hard = (s.softmax(1) - F.one_hot(labels, k)) / n
         expect(got, 0.4 * hard + 0.6 * 2.0 * ((s / 2).softmax(1) - (t / 2).softmax(1)) / n)
-        require(untouched, "the teacher's scores get a derivative", likely="detach is missing")
+        require(untouched, "the teacher's scores get a derivative: detach is missing")
     with case("T = 10 000, alpha = 0"):
         got, _ = student.run(gradients, s, t, labels, 1e4, 0.0)
         difference = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))

@@ -68,8 +68,8 @@ def fewer_weights(student, metrics, data, rng):
     with metrics.picture("pruning.png", size=(12, 3.6)) as figure:
         axes, *others = figure.subplots(1, 4, width_ratios=[1.2, 1, 1, 1])
         remaining = [100 * (1 - sparsity) for sparsity in sparsities]
-        axes.plot(remaining, before, marker="o", label="pruned")
-        axes.plot(remaining, after, marker="o", label="and fine-tuned")
+        axes.plot(remaining, before, "-o", label="pruned")
+        axes.plot(remaining, after, "--s", label="and fine-tuned")
         axes.set(xscale="log", xlabel="weights that stay / %", ylabel="test error / %", ylim=(0, None))
         axes.set_xticks(remaining, [f"{share:.0f}" for share in remaining])
         axes.minorticks_off()
@@ -78,8 +78,10 @@ def fewer_weights(student, metrics, data, rng):
         for axes, sparsity in zip(others, (0.0, 0.9, 0.98), strict=True):
             part = layers[sparsity][:9, :9]
             high = part.abs().max().item() + 1e-9
-            axes.imshow(mosaic(part.flatten(0, 1), part.shape[1]), cmap="cividis", vmin=-high, vmax=high)
+            axes.imshow(mosaic(part.flatten(0, 1), part.shape[1]), cmap="gray", vmin=-high, vmax=high)
             axes.set_title(f"{100 * (1 - sparsity):.0f} % stay (81 filters of conv 2)", fontsize=9)
+            axes.text(0.5, -0.02, "black: negative, grey: 0, white: positive", size=8, ha="center", va="top",
+                      transform=axes.transAxes)  # fmt: skip
             axes.axis("off")
 
 
@@ -126,12 +128,12 @@ def fewer_bits(student, metrics, data, rng):
         shown = {"32": original, "8": filters[0], "4": filters[3], "3": filters[4], "2": filters[5]}
         high = original.abs().max().item()
         table = torch.stack(list(shown.values()))
-        picture.imshow(mosaic(table.flatten(0, 1), table.shape[1]), cmap="cividis", vmin=-high, vmax=high)
+        picture.imshow(mosaic(table.flatten(0, 1), table.shape[1]), cmap="gray", vmin=-high, vmax=high)
         picture.set_yticks([6 * n + 2 for n in range(len(shown))], [f"{b} bits" for b in shown])
         picture.set_xticks([])
         picture.grid(False)
         picture.spines[:].set_visible(False)
-        picture.set_title("the 16 filters of the first convolution")
+        picture.set_title("the 16 filters of the first convolution (black: negative, white: positive)")
 
 
 @student_side
@@ -179,8 +181,8 @@ def faster(student, metrics, data, rng):
     metrics.at_most("largest difference of a score through folding", difference, 1e-3)
     with metrics.picture("speed.png", size=(6, 3.4)) as figure:
         axes = figure.subplots()
-        axes.semilogx(sizes, [1e3 * s for s in plain], marker="o", label="as trained")
-        axes.semilogx(sizes, [1e3 * s for s in folded_], marker="o", label="batch normalisation folded")
+        axes.semilogx(sizes, [1e3 * s for s in plain], "-o", label="as trained")
+        axes.semilogx(sizes, [1e3 * s for s in folded_], "--s", label="batch normalisation folded")
         axes.set(xlabel="images at once", ylabel="ms for one image", ylim=(0, None))
         axes.set_xticks(sizes, map(str, sizes))
         axes.minorticks_off()
