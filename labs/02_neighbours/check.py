@@ -29,12 +29,15 @@ def nearest_classification(train_input, train_target, x):
 @lab.check("nearest_classification")
 def takes_the_class_of_the_nearest_row(student, rng):
     """the class of the nearest row, found by comparing one distance after the other"""
-    for n, d in (13, 5), (1, 3), (2, 1), (31, 17), (3, 3):
+    for n, d in (6, 3), (13, 5), (1, 3), (2, 1), (31, 17):
         for _ in range(3):
             with case(f"{n} samples of dimension {d}"):
                 train, target, x = rng.normal(n, d), 10 * rng.permutation(n), rng.normal(d)
-                if n == d:  # nearest by the Euclidean distance: the first; by absolute values: the second
-                    train = x + torch.tensor([[2.0, -2, 0], [0, 3, 0], [-3, 3, 3]])
+                if n == 6:  # another row is nearest by each of the mistakes below
+                    x = torch.tensor([1.0, 0.2, 1])
+                    train = x + torch.tensor(
+                        [[1.9, 1.9, 1.9], [2, 0, -2], [0, 0, 3], [-3, 3, 3], [2.5, 0.5, 2.5], [2.8, 0.6, 2.8]]
+                    )
                 right = nearest_classification(train, target, x)
                 squares, row = (train - x).square(), train.sub(x).square().sum(1).argmin()
                 expect(
@@ -48,6 +51,9 @@ def takes_the_class_of_the_nearest_row(student, rng):
                         "the position of the nearest row is returned, not its class": row,
                         "the distance is a sum of absolute values (L1), not Euclidean": target[
                             (train - x).abs().sum(1).argmin()
+                        ],
+                        "the largest difference alone decides (maximum norm), not the sum of squares": target[
+                            (train - x).abs().amax(1).argmin()
                         ],
                         "the largest scalar product is no smallest distance": target[(train @ x).argmax()],
                         "the sum runs over samples, not over dimensions": lambda squares=squares, target=target: target[
@@ -123,6 +129,7 @@ def subtracts_and_projects(student, rng):
                 axes, shift = options.get("proj", torch.eye(d)), options.get("mean", torch.zeros(d))
                 only_train = ((train - shift) @ axes.T, sets[1], test @ axes.T, sets[3])
                 only_test = (train @ axes.T, sets[1], (test - shift) @ axes.T, sets[3])
+                back = (train @ axes.T @ axes, sets[1], test @ axes.T @ axes, sets[3])
                 expect(
                     student.compute_nb_errors(*sets, **options),
                     compute_nb_errors(*sets, **options),
@@ -130,6 +137,7 @@ def subtracts_and_projects(student, rng):
                         "the mean is subtracted from the training set only": lambda s=only_train: compute_nb_errors(*s),
                         "the mean is subtracted from the test set only": lambda s=only_test: compute_nb_errors(*s),
                         "the projection is not used": lambda s=sets: compute_nb_errors(*s),
+                        "the coordinates are mapped back to D dimensions": lambda s=back: compute_nb_errors(*s),
                     },
                 )
 
@@ -206,8 +214,8 @@ def _pca(student, x):
     for name, result, shape in zip(("mean", "basis", "variances"), results, ((d,), (d, d), (d,)), strict=True):
         is_tensor = isinstance(result, torch.Tensor)
         require(is_tensor and result.shape == shape, f"{name} must be a tensor of shape {shape}", None)
-        require(result.is_floating_point(), f"{name} must be float32, it is {result.dtype}")
-    return [result.float() for result in results]
+        require(result.dtype == torch.float32, f"{name} must be float32, it is {result.dtype}")
+    return list(results)
 
 
 # ---- 4 kmeans
@@ -239,7 +247,9 @@ def ends_at_a_fixed_point(student, rng):
                 rtol=1e-3,
                 atol=1e-4,
                 mistakes={
-                    "the centres are sums, not means": torch.stack([x[assignment == j].sum(0) for j in range(k)])
+                    "the centres are sums, not means": torch.stack(
+                        [x[assignment == j].sum(0) if (assignment == j).any() else centres[j] for j in range(k)]
+                    )
                 },
                 look="the steps end too early: a centre is not the mean of its samples",
             )
@@ -287,6 +297,14 @@ def starts_with_rows_of_x(student, rng):
         "six seeds give the same start",
         "the seed is not used: always the same rows are taken",
     )
+    totals = _squares(x, x).sum(0)
+    for seed in seeds:
+        value = _kmeans(student, x, 1, seed)[2][0]
+        require(
+            bool(((totals - value).abs() < 1e-3 * totals).any()),
+            "with one centre, the first value of the objective is that of no row of x",
+            look="the start must be rows of x; measure right after the first assignment, before a centre moves",
+        )
     x = rng.normal(6, 3)
     for seed in seeds:
         require(
@@ -316,6 +334,7 @@ def _kmeans(student, x, k, seed):
     centres, assignment, objective = results
     is_tensor = isinstance(centres, torch.Tensor)
     require(is_tensor and centres.shape == (k, x.size(1)), f"centres must be a tensor of {k}×{x.size(1)}")
+    require(centres.dtype == torch.float32, f"centres must be float32, they are {centres.dtype}")
     is_tensor = isinstance(assignment, torch.Tensor)
     require(is_tensor and assignment.shape == (len(x),), f"assignment must be a tensor of {len(x)} numbers")
     require(assignment.dtype == torch.int64, f"assignment must be int64, it is {assignment.dtype}")
@@ -324,8 +343,9 @@ def _kmeans(student, x, k, seed):
     require(
         is_tensor and objective.dim() == 1 and len(objective) > 0,
         "objective must be a 1-d tensor",
-        "torch.tensor or torch.stack makes a tensor of a list",
+        look="torch.tensor or torch.stack makes a tensor of a list",
     )
+    require(objective.dtype == torch.float32, f"objective must be float32, it is {objective.dtype}")
     return centres, assignment, objective
 
 
@@ -343,6 +363,16 @@ def knn_classification(train_input, train_target, x, k):
         votes = torch.bincount(train_target[order[:k]])
         answers.append(int(votes.argmax()))
     return torch.tensor(answers)
+
+
+def _vote(distances, target, first, last):
+    """The vote of some of the nearest samples, from `first` to before `last`."""
+    return target[distances.topk(last, 1, largest=False).indices[:, first:]].mode(1).values
+
+
+def _ties_to_the_nearest(classes):
+    votes = (classes[:, :, None] == classes[:, None, :]).sum(2)  # for each neighbour, how many are of its class
+    return classes.gather(1, votes.argmax(1, keepdim=True)).squeeze(1)
 
 
 @lab.check("knn_classification")
@@ -363,6 +393,10 @@ def the_nearest_vote(student, rng):
                     "the class numbers are averaged, not counted": target[near].float().mean(1).round().long(),
                     "ties go to the largest class": (3 - (3 - target[near]).mode(1).values),
                     "the median class is no majority": target[near].median(1).values,
+                    "ties go to the nearest of the classes, not to the smallest": _ties_to_the_nearest(target[near]),
+                    "one neighbour too many votes": lambda d=distances, k=k, t=target: _vote(d, t, 0, k + 1),
+                    "one neighbour too few votes": lambda d=distances, k=k, t=target: _vote(d, t, 0, k - 1),
+                    "the nearest sample is left out": lambda d=distances, k=k, t=target: _vote(d, t, 1, k + 1),
                 },
             )
 
@@ -377,10 +411,59 @@ def _cross_validation(x, target, k, folds, fold):
     return errors / len(x)
 
 
+def _errors_of_folds(x, target, k, fold):
+    held = [fold == number for number in range(int(fold.max()) + 1)]
+    return [int((knn_classification(x[~h], target[~h], x[h], k) != target[h]).sum()) for h in held]
+
+
+def _rates_of_folds(x, target, k, fold):
+    return [errors / int((fold == f).sum()) for f, errors in enumerate(_errors_of_folds(x, target, k, fold))]
+
+
+def _trained_on_one(x, target, k, fold):
+    errors = 0
+    for one in (fold == number for number in range(int(fold.max()) + 1)):
+        errors += int((knn_classification(x[one], target[one], x[~one], k) != target[~one]).sum())
+    return errors / len(x)
+
+
+def _wrong_rates(x, target, ks, fold):
+    folds = int(fold.max()) + 1
+    return {
+        "the rates of the folds are summed, not the errors divided by N": lambda: [
+            sum(_rates_of_folds(x, target, k, fold)) for k in ks
+        ],
+        "the rates of the folds are averaged, though the folds are not equally large": lambda: [
+            sum(_rates_of_folds(x, target, k, fold)) / folds for k in ks
+        ],
+        "only the last fold is counted": lambda: [_errors_of_folds(x, target, k, fold)[-1] / len(x) for k in ks],
+        "each fold alone is the training set; it should be the one that is held out": lambda: [
+            _trained_on_one(x, target, k, fold) for k in ks
+        ],
+    }
+
+
+@lab.check("best_k")
+def the_first_of_equals(student, rng):
+    """where several k have the fewest errors, the first in `ks`"""
+    which = rng.permutation(24) % 2
+    x = rng.normal(24, 2) + 100 * which[:, None]
+    for ks in [3, 1, 5], [1, 5, 3]:
+        with case(f"two groups far apart, ks = {ks}"):
+            got = student.best_k(x, which, ks, 4)
+            require(isinstance(got, tuple) and len(got) == 2, "expected two results: the best k, the error rates")
+            mistakes = {"of several equal k the last in ks is returned": ks[-1]}
+            if ks[0] != 1:
+                mistakes["of several equal k the smallest is returned"] = 1
+            if ks[0] != 5:
+                mistakes["of several equal k the largest is returned"] = 5
+            expect(got[0], ks[0], mistakes=mistakes)
+
+
 @lab.check("best_k")
 def cross_validation_chooses(student, rng):
     """error rates of all candidates, and the first of the best"""
-    for n, d, ks, folds in (41, 3, [1, 3, 5, 9], 5), (23, 2, [7, 1], 4), (31, 2, [2, 4, 6], 31):
+    for n, d, ks, folds in (41, 3, [1, 3, 5, 7], 5), (23, 2, [7, 1], 4), (31, 2, [2, 4, 6], 31):
         with case(f"{n} samples, {folds} folds"):
             x, which = rng.normal(n, d), rng.integers(0, 3, n)
             x = x + 1.5 * torch.eye(3)[which][:, :d]
@@ -395,8 +478,9 @@ def cross_validation_chooses(student, rng):
                 rates,
                 mistakes={
                     "numbers of errors are returned, not rates": rates * n,
+                    "the rate of right answers is returned, not that of errors": 1 - rates,
                     "the held-out fold is in the training set": seen,
-                    "the rates are summed over the folds, not divided by N": rates * folds,
+                    **_wrong_rates(x, which, ks, fold),
                     "folds are blocks: sample i is in fold i mod folds": lambda a=(x, which, folds, blocks), ks=ks: [
                         _cross_validation(*a[:2], k, *a[2:]) for k in ks
                     ],

@@ -169,3 +169,13 @@ def best_k(x: Tensor, target: Tensor, ks: list[int], folds: int) -> tuple[int, T
 #
 # Does all this make sense? Fifty numbers are *better* than all 784: what have the other 734 directions added to the
 # distances? And why does PCA with 100 dimensions beat 100 random ones?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` classifies 1000 digits with 784, 100, 50, 10 and 3 numbers each, draws the axes and the centres,
+# and looks for the best k (4 s). `check(gpu=True)` classifies all of MNIST, where there is a GPU.
+#
+# Next is lab 03, linear models: there, a classifier keeps a few weights instead of the whole training set.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
