@@ -119,10 +119,11 @@ def new_digits_from_a_few(student, metrics, data, rng):
     with metrics.picture("transfer.png", size=(12, 4.2)) as figure:
         grid = figure.add_gridspec(1, 3, width_ratios=[1.2, 1, 1])
         left = figure.add_subplot(grid[0])
-        for way, counts in errors.items():
+        for number, (way, counts) in enumerate(errors.items()):
             sizes, values = list(counts), torch.tensor(list(counts.values()))
-            (line,) = left.plot(sizes, values.mean(1), marker="o", label=way)
-            left.plot(sizes, values, color=line.get_color(), linewidth=0.5, alpha=0.5)
+            style, mark = ("-", "--", "-.", ":")[number], "os^D"[number]
+            (line,) = left.plot(sizes, values.mean(1), marker=mark, linestyle=style, color=f"C{number}", label=way)
+            left.plot(sizes, values, linestyle=style, color=line.get_color(), linewidth=0.5, alpha=0.5)
         left.set(xscale="log", xlabel="images of the new digits", ylabel="test error / %", xticks=sizes, ylim=(0, None))
         left.set_xticklabels(map(str, sizes))
         left.minorticks_off()

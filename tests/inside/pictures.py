@@ -86,7 +86,7 @@ def audit(figure: Any) -> list[str]:
             if kind == other_kind and form == other_form and colour != other and (eyes := alike(colour, other)):
                 found.append(f"{where}: {kind} of the colours {colour} and {other} are alike: {eyes}")
         maps = {image.get_cmap().name for image in axes.images if image.get_array().ndim == 2}
-        maps |= {c.get_cmap().name for c in axes.collections if c.get_array() is not None}
+        maps |= {c.get_cmap().name for c in axes.collections if c.get_array() is not None and c.get_cmap().N > 1}
         bars = [c for c in (*axes.images, *axes.collections) if getattr(c, "colorbar", None) is not None]
         for name in sorted(maps):
             base = name.removesuffix("_r")
