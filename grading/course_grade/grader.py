@@ -15,7 +15,7 @@ from checking.lab import Check, Kind, Lab
 from checking.outcome import CheckFailed
 from checking.processes import Limits, Remote
 from checking.report import plain
-from checking.results import Result
+from checking.results import KINDS, Result, idle, points
 from checking.runner import Plan, run
 from checking.submission import Submission, read
 
@@ -63,22 +63,9 @@ class Report:
         """How many points there could be."""
         return sum(self.of_part(part)[1] for part in self.parts)
 
-    def of_part(self, part: str, kinds: Sequence[str] = ("check", "experiment", "gpu")) -> tuple[int, int]:
-        """The points of a part, and how many there could be; what was skipped does not count.
-
-        A rule on the form is a condition: a part that breaks it has no points. A target counts when all checks of its
-        parts pass: what a stub claims is worth nothing.
-        """
-        mine = [one for one in self.results if one.parts[0] == part and one.kind in kinds and one.status != "skipped"]
-        broken = any(one.status == "failed" for one in self.results if one.parts[0] == part and not one.counts)
-        failing = {name for one in self.results if one.kind == "check" and one.status not in ("passed", "skipped")
-                   for name in one.parts}  # fmt: skip
-        passed = sum(
-            one.status == "passed" and (one.kind == "check" or not failing & set(one.parts))
-            for one in mine
-            if one.counts
-        )
-        return 0 if broken else passed, sum(one.counts for one in mine)
+    def of_part(self, part: str, kinds: Sequence[str] = KINDS) -> tuple[int, int]:
+        """The points of a part, and how many there could be: see points() of the labs."""
+        return points(self.results, kinds).get(part, (0, 0))
 
 
 @dataclass(frozen=True)
@@ -98,16 +85,12 @@ def _check_result(result: Result) -> CheckResult:
     text = "not yet" if result.status == "not yet" else plain(result)
     check = result.check
     return CheckResult(
-        check.parts, check.kind, check.title, result.status, text, result.seconds, check.name, _counts(check)
+        check.parts, check.kind, check.title, result.status, text, result.seconds, check.name, result.counts
     )
 
 
-def _counts(check: Check) -> bool:
-    return check.rule is None
-
-
 def _not_run(check: Check, why: str) -> CheckResult:
-    return CheckResult(check.parts, check.kind, check.title, "failed", why, 0.0, check.name, _counts(check))
+    return CheckResult(check.parts, check.kind, check.title, "failed", why, 0.0, check.name, check.rule is None)
 
 
 def failed_report(name: str, task: Task, remark: str, seconds: float = 0.0) -> Report:
@@ -152,7 +135,8 @@ def grade(name: str, file: Path | None, task: Task, sandbox: ForkServer, scratch
             rest = plan.checks()[len(results) :]
             results += [_not_run(check, "not reached in time") for check in rest]
             break
-    return Report(name, tuple(results), remark, time.monotonic() - begin)
+    told = (replace(one, text=why or one.text) for one, why in zip(results, idle(results), strict=True))
+    return Report(name, tuple(told), remark, time.monotonic() - begin)
 
 
 def to_data(report: Report) -> dict[str, Any]:

@@ -230,7 +230,7 @@ def result_rows(lab: Lab, results: Sequence[CheckResult], hidden: Collection[str
         look = "yet" if one.status == "not yet" else one.status
         secret = one.name in hidden
         title = "a check that is not shown" if secret else one.title
-        said = "" if secret or one.status in ("passed", "not yet") else f"<pre>{escape(one.text)}</pre>"
+        said = "" if secret or one.status == "not yet" or not one.text else f"<pre>{escape(one.text)}</pre>"
         rows.append(
             f"<tr><td class=soft>{escape(lab.tag(one.parts[0]))}<td class={look}>{escape(title)}{said}"
             f"<td class=number>{one.seconds:.1f} s"

@@ -18,7 +18,7 @@ from .outcome import CheckFailed
 from .preload import preload
 from .processes import Start, workers
 from .report import Page, shown_path, write_json
-from .results import Result
+from .results import Result, idle
 from .runner import Plan, run
 from .submission import Submission, read
 
@@ -117,7 +117,7 @@ def show(page: Page, plan: Plan, submission: Submission | CheckFailed, again: Ag
             tag = " ".join(result.failed.text.split()[:2])
             page.line(f"    {page.paint('○', 'yellow')} {result.check.title}: waits for {tag}")
             continue
-        page.result(result, again(part))
+        page.result(result, again(part), idle(results)[-1])
     return results
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .lab import Check, Lab
-from .results import Result, broken_parts, counts, summary
+from .results import Result, idle, summary, total
 from .session import Tick
 
 _COLOURS = {"red": "31", "green": "32", "yellow": "33", "dim": "2", "bold": "1"}
@@ -86,8 +86,8 @@ class Page:
         if hint:
             self._field("hint", hint)
 
-    def result(self, result: Result, again: str) -> None:
-        """One check: a line, and below it what is wrong."""
+    def result(self, result: Result, again: str, why_idle: str = "") -> None:
+        """One check: a line, and below it what is wrong. why_idle: why it is no point, though it passed."""
         sign, colour = _SIGNS[result.status]
         title = result.check.title
         time_text = f"{result.seconds:.2f} s" if result.seconds >= 0.005 else ""
@@ -101,6 +101,8 @@ class Page:
             self._field("picture", shown_path(picture))
         if result.reason:
             self._field("skipped" if result.status == "skipped" else "note", result.reason)
+        if why_idle:
+            self._field("note", why_idle)
         if result.failed is not None:
             self.failure(result, again)
 
@@ -127,11 +129,14 @@ class Page:
 
     def end(self, results: Sequence[Result], seconds: float, then: str) -> None:
         """The last line: how many of how many."""
-        count = summary(results)
-        of = len(results) - count["skipped"]
-        words = [f"{count['passed']} of {of} pass"]
+        count, (reached, of) = summary([one for one in results if one.counts]), total(results)
+        words = [f"{reached} of {of} pass"]
         words += [f"{count[status]} {status}" for status in ("failed", "not yet", "skipped") if count[status]]
-        good = count["passed"] == of
+        if vain := sum(map(bool, idle(results))):
+            words.append(f"{vain} {'does' if vain == 1 else 'do'} not count")
+        if broken := sum(one.status == "failed" for one in results if not one.counts):
+            words.append(f"{broken} {'rule' if broken == 1 else 'rules'} not kept")
+        good = all(one.status in ("passed", "skipped") for one in results)
         self.line()
         self.line(f"  {self.paint(' · '.join(words), 'green' if good else 'bold')} · {seconds:.1f} s")
         if then:
@@ -167,17 +172,17 @@ def plain(result: Result) -> str:
 def gradescope(lab: Lab, results: Sequence[Result], seconds: float) -> dict[str, Any]:
     """The results in the form of Gradescope's results.json (its autograder documentation), which otter reads, too."""
     status = {"passed": "passed", "failed": "failed", "not yet": "failed"}
-    broken = broken_parts(results)
+    ran = [result for result in results if result.status != "skipped"]
     tests = []
-    for number, result in enumerate((r for r in results if r.status != "skipped"), start=1):
+    for number, (result, why_idle) in enumerate(zip(ran, idle(ran), strict=True), start=1):
         tests.append(
             {
                 "name": f"{' + '.join(lab.tag(part) for part in result.check.parts)}: {result.check.title}",
                 "number": str(number),
                 "status": status[result.status],
-                "score": float(result.status == "passed" and counts(result) and result.check.parts[0] not in broken),
-                "max_score": float(counts(result)),
-                "output": "not yet" if result.status == "not yet" else plain(result),
+                "score": float(result.status == "passed" and result.counts and not why_idle),
+                "max_score": float(result.counts),
+                "output": "not yet" if result.status == "not yet" else why_idle or plain(result),
                 "visibility": "visible",
                 "tags": [result.check.kind, *result.check.parts],
             }

@@ -164,8 +164,8 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     ("cell", "said"),
     [
         ("stubs", "77.1 slope\n    ○ not yet (1 check waits)\n      hint       use your head."),
-        ("stubs", "  0 of 4 pass · 4 not yet · "),
-        ("solved", "  4 of 4 pass · "),
+        ("stubs", "  0 of 3 pass · 3 not yet · "),
+        ("solved", "  3 of 3 pass · "),
         ("other seed", "Lab 77 · seed 4"),
         ("other seed", "  1 of 1 pass · "),
         ("settings", "2 torch.float64"),

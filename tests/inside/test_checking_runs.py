@@ -179,7 +179,7 @@ def test_all_right(lab: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "  77.1 double\n    ✓ written without a loop" in done.stdout
     assert "      skipped    no abacus here" in done.stdout
-    assert "  4 of 4 pass · 1 skipped · " in done.stdout
+    assert "  3 of 3 pass · 1 skipped · " in done.stdout
     assert "  Next: python check.py --targets   (the measured results, about 2 s)" in done.stdout
     assert "\x1b" not in done.stdout
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import lab_cases as cases  # noqa: F401  # the path to `checking`
 import pytest
 from checking import rules
+from checking.lab import Lab
 from checking.outcome import CheckFailed
+from checking.report import Page, gradescope
+from checking.results import Result, idle, points, total
 from checking.submission import parse, read
 
 LOOPS = rules.Rule("f", True, (), "")
@@ -119,3 +124,89 @@ def test_a_rule_names_the_line() -> None:
     with pytest.raises(CheckFailed) as failed:
         rules.check(LOOPS, parse("x = '\x0c'\ndef f(x):\n    return [y for y in x]\n", Path("a.py")), ["f"], "01.1 f")
     assert failed.value.where == "line 3: return [y for y in x]"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A result as a grader keeps it."""
+
+    parts: tuple[str, ...]
+    kind: str
+    status: str
+    counts: bool = True
+    text: str = ""
+
+
+def kept(*rows: str) -> list[Kept]:
+    """Results in short: "f+ g- rule:f- target:f,g+ f? f~": passed, failed, not yet, skipped."""
+    made = []
+    for row in rows:
+        kind, _, name = row[:-1].rpartition(":")
+        status = {"+": "passed", "-": "failed", "?": "not yet", "~": "skipped"}[row[-1]]
+        sort = "experiment" if kind == "target" else "check"
+        made.append(
+            Kept(tuple(name.split(",")), sort, status, kind != "rule", "a loop\nwhere" if row[-1] == "-" else "")
+        )
+    return made
+
+
+@pytest.mark.parametrize(
+    ("rows", "given"),
+    [
+        ("f+ f+ g+", {"f": (2, 2), "g": (1, 1)}),
+        ("rule:f+ f- g+", {"f": (0, 1), "g": (1, 1)}),  # a form that is kept is no point
+        ("rule:f- f+ g+", {"f": (0, 1), "g": (1, 1)}),  # one that is not takes the points of its part alone
+        ("f+ f+ rule:f-", {"f": (0, 2)}),  # whatever the order
+        ("rule:f? f? g+", {"f": (0, 1), "g": (1, 1)}),
+        ("rule:g- f,g+ f+", {"f": (2, 2)}),  # the points of a check are those of its first part
+        ("f~ f+", {"f": (1, 1)}),
+        ("f+ g+ target:f,g+", {"f": (2, 2), "g": (1, 1)}),
+        ("f+ g- target:f,g+", {"f": (1, 2), "g": (0, 1)}),
+        ("f+ g? target:f,g+", {"f": (1, 2), "g": (0, 1)}),
+        ("f+ g+ rule:g- target:f,g+", {"f": (1, 2), "g": (0, 1)}),
+        ("f+ g~ target:f,g+", {"f": (2, 2)}),
+        ("target:f+", {"f": (1, 1)}),  # measured alone
+        ("", {}),
+    ],
+)
+def test_points(rows: str, given: dict[str, tuple[int, int]]) -> None:
+    found = kept(*rows.split())
+    assert points(found) == given
+    assert total(found) == (sum(a for a, _ in given.values()), sum(b for _, b in given.values()))
+
+
+def test_points_of_one_kind() -> None:
+    found = kept("f+", "g-", "target:f,g+", "target:f+")
+    assert points(found, ("experiment",)) == {"f": (1, 2)}  # the wrong g counts, too
+
+
+def test_why_a_pass_is_no_point() -> None:
+    assert idle(kept("f+", "rule:f-", "g-", "target:g+", "target:f+")) == [
+        "does not count: a loop", "", "", "does not count: not all checks of g pass", "does not count: a loop"
+    ]  # fmt: skip
+
+
+def test_the_student_reads_what_counts(tmp_path: Path) -> None:
+    lab = Lab(str(tmp_path / "77_x" / "check.py"), parts=["f", "g"])
+    lab.forbid("f", loops=True)
+    for part in ("f", "g"):
+
+        def check(student: object, rng: object) -> None:
+            "right"
+
+        check.__name__ = f"checks_{part}"
+        lab.check(part)(check)
+    form, first, second = lab.checks
+    results = [Result(form, "failed", 0.0, CheckFailed("wrong", "a loop is not allowed here")),
+               Result(first, "passed", 0.0), Result(second, "passed", 0.0)]  # fmt: skip
+    stream = io.StringIO()
+    page = Page(stream, colour=False, alive=False)
+    page.result(results[1], "", idle(results[:2])[-1])
+    page.end(results, 1.0, "")
+    said = stream.getvalue()
+    assert "note       does not count: a loop is not allowed here" in said
+    assert "  1 of 2 pass · 1 does not count · 1 rule not kept · 1.0 s" in said
+    made = gradescope(lab, results, 1.0)
+    assert made["score"] == 1.0
+    assert [(one["score"], one["max_score"]) for one in made["tests"]] == [(0.0, 0.0), (0.0, 1.0), (1.0, 1.0)]
+    assert made["tests"][1]["output"] == "does not count: a loop is not allowed here"
