@@ -10,6 +10,7 @@ compare.py    type, shape, numbers, values      mistakes.py    what a wrong resu
 rng.py        random inputs from one seed       metrics.py     measured results and pictures
 rules.py      how a part must be written        submission.py  scripts and notebooks as text
 cells.py      the cells of a notebook, as Python travel.py     what travels with the functions of a notebook
+steps.py      what a statement binds and uses   reach.py       what a part of a submission reaches
 notebook.py   `check()` in a notebook           kernel.py      the cells that a running kernel has run
 kit.py        helpers for both sides            datasets.py    MNIST and CIFAR-10
 outcome.py    what a check can find             timeup.py      where a function was when its time was used up

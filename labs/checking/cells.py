@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +16,22 @@ from .outcome import CheckFailed
 
 _LINE = re.compile(r"\r\n|\r|\n")  # where Python ends a line; str.splitlines knows more
 _PYTHON_BELOW = re.compile(r"\s*%%(time|capture|prun|debug|memit|timeit)\b[^\n]*(\n|$)")  # their cells are Python
+_TIME = re.compile(r"(.*?)get_ipython\(\)\.run_line_magic\('time', (.+)\)")
 _NEW_NAMES = ("time", "capture", "prun", "debug")  # and these keep what the cell defines
 
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement of a cell: its node, its text with decorators, the number of its cell from 1."""
+    """A statement of a cell: its node, its text with decorators, the number of its cell from 1.
+
+    awaits: it can run in a notebook only. ours: it belongs to the checker.
+    """
 
     node: ast.stmt
     text: str
     cell: int
+    awaits: bool = False
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,8 +69,7 @@ def parsed(cells: list[str]) -> Parsed:
     remarks: list[str] = []
     for number, cell in enumerate(cells, start=1):
         try:
-            source = _python(cell)
-            statements += _statements(source, number)
+            statements += [*_statements(_python(cell), number)]
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             line = f", line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
             said = error.msg if isinstance(error, SyntaxError) else (str(error) or type(error).__name__)
@@ -77,21 +84,48 @@ def _python(cell: str) -> str:
         if below[1] not in _NEW_NAMES:
             return ""
         cell = cell[below.end() :]
-    if not re.search(r"^\s*[%!]|[?!]", cell, re.M):  # plain Python, as nearly every cell is
-        return cell
     try:
-        from IPython.core.inputtransformer2 import TransformerManager
-    except ImportError:
-        raise ValueError("it has commands of IPython, which this Python does not have") from None
-    return str(TransformerManager().transform_cell(cell))
+        ast.parse(cell)
+    except SyntaxError as error:
+        try:
+            from IPython.core.inputtransformer2 import TransformerManager
+        except ImportError:
+            raise error from None
+    else:
+        return cell  # as nearly every cell is
+    changed = TransformerManager().transform_cell(cell)
+    return "\n".join(_timed(line) for line in lines_of(changed))
+
+
+def _timed(line: str) -> str:
+    """A line with the magic %time as IPython runs it: its statement stands there, and keeps what it assigns."""
+    if found := _TIME.fullmatch(line):
+        statement = str(ast.literal_eval(found[2]))
+        return found[1] + (statement or "pass")
+    return line
 
 
 def _statements(source: str, number: int) -> Iterator[Statement]:
+    """Raises SyntaxError where the cell could not run, as with a `return` outside of a function."""
     lines = lines_of(source)
-    body = ast.parse(source).body
+    tree = ast.parse(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        code = compile(source, "<cell>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    awaits = bool(code.co_flags & inspect.CO_COROUTINE)
+    body = tree.body
     for place, node in enumerate(body):
         first = min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", []))])
         last = node.end_lineno or node.lineno
         neighbours = [other for other in body[max(0, place - 1) : place + 2] if other is not node]
         shares = any(other.lineno <= last and (other.end_lineno or 0) >= first for other in neighbours)
-        yield Statement(node, ast.unparse(node) if shares else "\n".join(lines[first - 1 : last]), number)
+        text = ast.unparse(node) if shares else "\n".join(lines[first - 1 : last])
+        yield Statement(node, text, number, awaits and _awaits(text))
+
+
+def _awaits(text: str) -> bool:
+    try:
+        compile(text, "<cell>", "exec", dont_inherit=True)
+    except SyntaxError:
+        return True
+    return False

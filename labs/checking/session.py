@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ _REPLY_TIMES = 4  # or this times what was asked, when that is more
 _TRANSFER = 10.0  # seconds in which an answer that has begun must be here
 _DYING = 10.0  # seconds that a process which has hung up may take to end, on however busy a machine
 _WATCH = 1.0  # seconds between two looks at whether a process computes
-_ALONE = "the functions are checked without the rest of the notebook: hand them what they need as arguments"
+_ALONE = "the functions are checked with what the notebook's cells of code define: hand over all else as arguments"
 _ASLEEP = "it waits for something that does not come, such as input(), a sleep or a lock"
 
 Tick = Callable[[float, tuple[int, int, str] | None], None]
@@ -172,13 +173,24 @@ def raised(answer: Any, submission: Submission) -> CheckFailed:
     else:
         failed = CheckFailed("error", f"{kind}: {text}" if text else kind)
         if kind == "NameError" and not submission.lines_count:
-            failed.seen.append(_ALONE)
+            failed.seen.append(_undefined(text, submission))
     if isinstance(answer.get("line"), int) and answer["line"]:
         line = f", line {answer['line']}" if submission.lines_count else ""
         failed.where = f"{submission.file.name}{line}: {clean(str(answer.get('code')), 120)}"
     elif failed.kind == "error":
         failed.where = "raised while the check used what your functions returned"
     return failed
+
+
+def _undefined(text: str, submission: Submission) -> str:
+    """Why a name is not there where the functions of a notebook are checked."""
+    name = (re.findall(r"'(\w+)'", text) or [""])[0]
+    if name in submission.computed:
+        where = submission.computed[name]
+        return (
+            f"`{name}` is made in {where}, which fails when the cells that the functions need run one after the other"
+        )
+    return f"no cell of code defines `{name}`" if any(name in names for _, names in submission.missing) else _ALONE
 
 
 class Student:
@@ -272,6 +284,11 @@ def conversation(
 def _complete(failed: CheckFailed, session: Session, partner: Worker, loading: bool) -> CheckFailed:
     partner.end()
     if loading:
+        if failed.kind == "time" and session.submission.computed:
+            values = ", ".join(f"`{name}`" for name in sorted(session.submission.computed)[:5])
+            failed.seen.insert(
+                0, f"the functions need {values}, which other cells compute: hand them over as arguments"
+            )
         failed.text, failed.kind = f"{session.submission.file.name} cannot be loaded: {failed.text}", "unusable"
         failed.fatal = True
     failed.called = failed.called or session.shown

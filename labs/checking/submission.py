@@ -10,10 +10,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cells import Parsed, code_cells, lines_of, parsed
 from .outcome import CheckFailed
 from .travel import Script, travelling
+
+if TYPE_CHECKING:
+    from .reach import Modules
 
 LARGEST = 2_000_000  # bytes of code; longer than any honest answer
 _LARGEST_NOTEBOOK = 100_000_000  # with its pictures, which do not count
@@ -26,8 +30,9 @@ Definition = ast.FunctionDef | ast.ClassDef | ast.Assign
 class Submission:
     """What is checked: the text, the file that it came from, and whether its lines are those of that file.
 
-    remarks: sentences on what could not be read. missing: part → names that it needs and nothing defines. beside: the
-    modules of the submission that it may import, by name; of a folder all of its files together.
+    remarks: sentences on what could not be read. missing: part → names that it needs and nothing defines. computed:
+    name → where a notebook computes it. beside: the modules of the submission that it may import, by name; of a folder
+    all of its files together.
     """
 
     text: str
@@ -36,12 +41,20 @@ class Submission:
     lines_count: bool = True
     remarks: tuple[str, ...] = ()
     missing: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    computed: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, ast.Module] = field(default_factory=dict)
 
     @cached_property
     def lines(self) -> list[str]:
         """The lines of the text, as Python counts them."""
         return lines_of(self.text)
+
+    @cached_property
+    def modules(self) -> Modules:
+        """The statements of the submission and of the files beside it, for rules on how a part is written."""
+        from .reach import Modules  # it needs this module
+
+        return Modules(self)
 
     def definitions(self) -> dict[str, Definition]:
         """Functions and classes outside of others, also those in `if` and `try`; of one name the last counts.
@@ -99,7 +112,8 @@ def of_cells(cells: Parsed, file: Path, parts: Collection[str] = ()) -> tuple[Su
     except (RecursionError, MemoryError, SyntaxError, ValueError):
         raise _unusable(f"{file.name} has code that is nested too deeply.") from None
     made = parse(script.text, file, lines_count=False)
-    return replace(made, remarks=script.remarks, missing=tuple(script.missing.items())), script
+    missing = tuple(script.missing.items())
+    return replace(made, remarks=script.remarks, missing=missing, computed=script.computed), script
 
 
 def definitions_of_notebook(text: str, file: Path) -> str:
@@ -115,13 +129,14 @@ def read(file: Path, parts: Collection[str] = ()) -> Submission:
     notebook = file.suffix.lower() == ".ipynb"
     try:
         if file.stat().st_size > (_LARGEST_NOTEBOOK if notebook else LARGEST):
-            raise _unusable(f"{file.name} is larger than {LARGEST // 1_000_000} MB.")
+            largest = _LARGEST_NOTEBOOK if notebook else LARGEST
+            raise _unusable(f"{file.name} is larger than {largest // 1_000_000} MB.")
         content = file.read_bytes()
     except OSError as error:
         raise _unusable(f"{file} cannot be read: {error.strerror}.") from None
     if not notebook:
         made = parse(_decoded(content, file), file)
-        return replace(made, beside=_beside(file, made.tree))
+        return replace(made, beside=modules_beside(file, made.tree))
     try:
         cells = code_cells(content.decode("utf-8-sig"), file)
     except UnicodeDecodeError:
@@ -129,15 +144,23 @@ def read(file: Path, parts: Collection[str] = ()) -> Submission:
     if sum(map(len, cells)) > LARGEST:
         raise _unusable(f"{file.name} has more than {LARGEST // 1_000_000} MB of code.")
     made = of_cells(parsed(cells), file, parts)[0]
-    return replace(made, beside=_beside(file, made.tree))
+    return replace(made, beside=modules_beside(file, made.tree))
 
 
-def _beside(file: Path, tree: ast.Module) -> dict[str, ast.Module]:
-    """The modules that a submission imports from its own folder."""
-    wanted = {a.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    wanted |= {(node.module or "").split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+def _imported(tree: ast.AST) -> set[str]:
+    """The first names of the modules that a text imports."""
+    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    return {name.split(".")[0] for name in names} - {""}
+
+
+def modules_beside(file: Path, tree: ast.Module) -> dict[str, ast.Module]:
+    """The modules that a submission imports from its own folder, and those that they import from there."""
     found: dict[str, ast.Module] = {}
-    for name in sorted(wanted - {""}):
+    seen = _imported(tree)
+    waiting = sorted(seen)
+    while waiting and len(found) < _FILES_BESIDE:
+        name = waiting.pop(0)
         files = [file.with_name(f"{name}.py"), *sorted((file.parent / name).rglob("*.py"))[:_FILES_BESIDE]]
         body: list[ast.stmt] = []
         for other in files:
@@ -148,6 +171,9 @@ def _beside(file: Path, tree: ast.Module) -> dict[str, ast.Module]:
                 continue  # whoever imports it gets that error
         if body:
             found[name] = ast.Module(body, [])
+            new = _imported(found[name]) - seen
+            seen |= new
+            waiting += sorted(new)
     return found
 
 

@@ -175,7 +175,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("raises", "where      exercise.ipynb: return x / nothing(0)"),
         ("needs a value", "likely     that is half of it"),
         ("needs the rest", "note: slope uses `other`, which this kernel has, but no cell defines it"),
-        ("needs the rest", "seen       the functions are checked without the rest of the"),
+        ("needs the rest", "seen       no cell of code defines `other`"),
         ("loops", "a loop is not allowed here: at once"),
         ("loops", "where      return torch.stack([10 * v for v in x])"),
         ("endless", "not done after 0.9 s"),
