@@ -80,9 +80,26 @@ class Deconvolution(Guided):
         return dl_dy.clamp(min=0)
 
 
-def scores(weights, x, relu=None):
-    for layer in little_model(weights):
-        x = relu.apply(x) if relu and isinstance(layer, nn.ReLU) else layer(x)
+class Upwards(Guided):
+    """The positive derivatives cut, not the negative ones."""
+
+    @staticmethod
+    def backward(ctx, dl_dy):
+        return dl_dy.clamp(max=0) * (ctx.saved_tensors[0] > 0)
+
+
+class Unsigned(Guided):
+    """The derivatives without their sign."""
+
+    @staticmethod
+    def backward(ctx, dl_dy):
+        return dl_dy.abs() * (ctx.saved_tensors[0] > 0)
+
+
+def scores(weights, x, relu=None, places=(2, 6)):
+    """The scores, with other ReLUs at these places of the model."""
+    for place, layer in enumerate(little_model(weights)):
+        x = relu.apply(x) if relu and isinstance(layer, nn.ReLU) and place in places else layer(x)
     return x
 
 
@@ -95,8 +112,8 @@ def derivative(x, function):
     return torch.cat(rows)
 
 
-def of_score(weights, x, classes, relu=None):
-    return derivative(x, lambda leaf, n: scores(weights, leaf, relu)[0, classes[n]])
+def of_score(weights, x, classes, relu=None, places=(2, 6)):
+    return derivative(x, lambda leaf, n: scores(weights, leaf, relu, places)[0, classes[n]])
 
 
 def of_loss(weights, x, labels):
@@ -131,6 +148,19 @@ def saliency_mistakes(weights, x, classes):
         "that is the derivative of the probability, it should be that of the score": lambda: derivative(
             x, lambda t, n: scores(weights, t).softmax(1)[0, classes[n]]
         ),
+        "that is the derivative of the log-probability, it should be that of the score": lambda: (
+            -of_loss(weights, x, classes)
+        ),
+        "model(x)[:, classes] takes the classes of all images for each; one belongs to each": lambda: derivative(
+            x, lambda t, n: scores(weights, t)[:, classes].sum()
+        ),
+        "the classes are off by one": lambda: of_score(weights, x, (classes + 1) % 4),
+        "the map is divided by its largest value": want / want.abs().max(),
+        "the map is multiplied with the pixels: that is grad_times_input": x * want,
+        "the map is multiplied with the score": lambda: derivative(
+            x, lambda t, n: scores(weights, t)[0, classes[n]] ** 2 / 2
+        ),
+        "the colours are added up, the result has the shape of x": lambda: want.sum(1),
         "the class of the first image is used for all": lambda: of_score(weights, x, classes[:1].expand(len(x))),
         "the sign should stay": want.abs(),
         "the derivatives of the images add up; one image does not influence another": lambda: want.sum(
@@ -166,7 +196,13 @@ def of_a_linear_model(student, rng):
     """for a linear model it is the row of its weights"""
     weights, x, classes = problem(rng, 3, LINEAR)
     rows = weights[:48].reshape(4, 12)
-    expect(call(student, "saliency", weights, False, x, classes), rows[classes].reshape(3, 1, 3, 4))
+    expect(
+        call(student, "saliency", weights, False, x, classes),
+        rows[classes].reshape(3, 1, 3, 4),
+        mistakes=saliency_mistakes(weights, x, classes),
+    )
+    with case("images that are already flat, 3 × 12"):
+        expect(call(student, "saliency", weights, False, x.flatten(1), classes), rows[classes])
 
 
 @lab.check("grad_times_input")
@@ -180,6 +216,11 @@ def pixel_by_pixel(student, rng):
             mistakes={
                 "the product with the pixels is missing": g,
                 "the sign should stay": (x * g).abs(),
+                "pixel and derivative are added": x + g,
+                "the square of the derivative, it should be times the pixel": g * g,
+                "the square of the pixel, once is enough": x * x * g,
+                "the sum over the pixels, each should keep its own": (x * g).flatten(1).sum(1),
+                "negative products are cut": (x * g).clamp(min=0),
             },
         )
 
@@ -202,6 +243,10 @@ def without_noise(student, rng):
             g,
             mistakes={
                 "a mean: divide by n": 3 * g,
+                "a mean: divide by n, not by n − 1": 1.5 * g,
+                "the maps lose their sign before the mean": g.abs(),
+                "the mean is multiplied with the pixels, nobody asked for that": x * g,
+                "the mean of the squares, it should be of the maps": g * g,
             },
         )
 
@@ -228,11 +273,13 @@ def size_of_the_noise(student, rng):
     """noise of standard deviation sigma, new for each of the n maps"""
     for sigma, n in (0.2, 9), (3.0, 4):
         with case(f"sigma = {sigma}, n = {n}, a model with squares"):
-            a, x = rng.uniform(2, 1600, low=1, high=2), rng.uniform(3, 1, 40, 40)
+            a, x = rng.uniform(2, 1600, low=1, high=2), rng.uniform(3, 1, 40, 40, low=0, high=5)
             classes = torch.tensor([1, 0, 1])
             got = student.run(smooth_on_squares, a, x, classes, sigma, n)
             slope = 2 * a[classes].reshape(x.shape)
             expect(got.shape == x.shape, True, look="the result has not the shape of x")
+            factor = float((got * slope * x).sum() / (slope * x).square().sum())
+            require(abs(factor - 1) < 0.08, f"the mean of many maps is {factor:.3g} times what it should be")
             noise = (got - slope * x) / slope
             expect(
                 noise.std().item(),
@@ -240,10 +287,14 @@ def size_of_the_noise(student, rng):
                 rtol=0.08,
                 mistakes={
                     "the noise is the same in all n maps": sigma,
+                    "sigma is multiplied with the range of x": 5 * sigma / math.sqrt(n),
+                    "the noise of one map stays in the next: each begins at x itself": sigma
+                    * math.sqrt(sum(k * k for k in range(1, n + 1)))
+                    / n,
+                    "sigma is squared": sigma**2 / math.sqrt(n),
                     "there is no noise": 0.0,
                     "sigma is a standard deviation, not a variance": math.sqrt(sigma / n),
                     "the noise is uniform: torch.randn_like gives normal numbers": sigma / math.sqrt(12 * n),
-                    "only one map is computed": sigma,
                 },
             )
             require(
@@ -251,7 +302,11 @@ def size_of_the_noise(student, rng):
                 "the mean of the noise is not 0",
                 likely="torch.rand_like gives only positive numbers",
             )
-            require((noise[0] * noise[1]).mean().abs() < 0.2 * noise.var(), "all images get the same noise")
+            require(
+                (noise[0] * noise[1]).mean().abs() < 0.2 * noise.var(),
+                "all images get the same noise",
+                likely="randn_like(x) draws a number for each pixel of each image",
+            )
 
 
 def integral(weights, x, classes, points):
@@ -276,6 +331,15 @@ def mean_on_the_way(student, rng):
                     * integral(weights, x, classes, [k / steps for k in range(steps)]),
                     "t begins at 1/steps and ends at 1; it should be in the middle of each step": x
                     * integral(weights, x, classes, [(k + 1) / steps for k in range(steps)]),
+                    "t goes from 0 to 1 with both ends; it should be in the middle of each step": x
+                    * integral(weights, x, classes, torch.linspace(0, 1, steps).tolist()),
+                    "there are steps + 1 images from 0 to 1": x
+                    * integral(weights, x, classes, torch.linspace(0, 1, steps + 1).tolist()),
+                    "the derivatives are multiplied with t·x, it should be x": x
+                    * sum(t * of_score(weights, t * x, classes) for t in middle)
+                    / steps,
+                    "only the last derivative counts": x * of_score(weights, middle[-1] * x, classes) / steps,
+                    "the sign should stay": (x * mean).abs(),
                     "all derivatives are taken at x itself": x * of_score(weights, x, classes),
                 },
             )
@@ -302,6 +366,17 @@ def only_positive_derivatives(student, rng):
             mistakes={
                 "the ReLUs are not guided: that is the plain saliency": plain,
                 "only the last derivative is cut at 0, not that of each ReLU": plain.clamp(min=0),
+                "only the first ReLU is guided": lambda w=weights, t=x, c=classes: of_score(w, t, c, Guided, (2,)),
+                "only the last ReLU is guided": lambda w=weights, t=x, c=classes: of_score(w, t, c, Guided, (6,)),
+                "the positive derivatives are cut, it should be the negative ones": lambda w=weights, t=x, c=classes: (
+                    of_score(w, t, c, Upwards)
+                ),
+                "the negative derivatives turn positive, they should be cut": lambda w=weights, t=x, c=classes: (
+                    of_score(w, t, c, Unsigned)
+                ),
+                "the guided map is cut at 0 once more": lambda w=weights, t=x, c=classes: of_score(
+                    w, t, c, Guided
+                ).clamp(min=0),
                 "the sign of the ReLU's input still counts": lambda w=weights, t=x, c=classes: of_score(
                     w, t, c, Deconvolution
                 ),
@@ -331,9 +406,10 @@ def removes_its_hooks(student, rng):
 # ---- images that change
 
 
-def ascent(weights, x, classes, steps, lr, decay, late=False):
+def ascent(weights, x, classes, steps, lr, decay, late=False, change=lambda g: g, gradient=of_score, follow=True):
+    first = x
     for _step in range(steps):
-        g = of_score(weights, x, classes)
+        g = change(gradient(weights, x if follow else first, classes))
         x = (x + lr * g) * (1 - lr * decay) if late else x + lr * (g - decay * x)
     return x
 
@@ -357,6 +433,19 @@ def uphill(student, rng):
                         w, t, c, s[0], s[1], s[2] / s[1]
                     ),
                     "there is one step only": ascent(weights, x, classes, 1, lr, decay),
+                    "one step too many": ascent(weights, x, classes, steps + 1, lr, decay),
+                    "one step too few": ascent(weights, x, classes, steps - 1, lr, decay),
+                    "the steps follow the sign of the derivative": ascent(
+                        weights, x, classes, *setting, change=torch.sign
+                    ),
+                    "all steps follow the derivative at the first x": ascent(
+                        weights, x, classes, *setting, follow=False
+                    ),
+                    "the steps lower the loss, they should raise the score": ascent(
+                        weights, x, classes, *setting, change=torch.neg, gradient=of_loss
+                    ),
+                    "only the change is returned, it should be the images": ascent(weights, x, classes, *setting) - x,
+                    "lr is ignored": ascent(weights, x, classes, steps, 1.0, decay),
                     "the pixels are cut to 0 … 1, nobody asked for that": ascent(weights, x, classes, *setting).clamp(
                         0, 1
                     ),
@@ -364,11 +453,11 @@ def uphill(student, rng):
             )
 
 
-def attack(weights, x, labels, step, steps=1, epsilon=None, around_last=False, cut=True):
+def attack(weights, x, labels, step, steps=1, epsilon=None, around_last=False, cut=True, follow=True):
     now = x
     for _step in range(steps):
         before = now
-        now = now + step * of_loss(weights, now, labels).sign()
+        now = now + step * of_loss(weights, now if follow else x, labels).sign()
         now = now.clamp(0, 1) if cut else now
         if epsilon is not None:
             centre = before if around_last else x
@@ -404,6 +493,19 @@ def one_signed_step(student, rng):
                         x - epsilon * away.sign()
                     ).clamp(0, 1),
                     "only the change is returned": epsilon * g.sign(),
+                    "the derivative is divided by its length, it should be its sign": (
+                        x + epsilon * g / g.flatten(1).norm(dim=1)[:, None, None, None]
+                    ).clamp(0, 1),
+                    "the derivative is cut to ±epsilon, it should be epsilon times its sign": (
+                        x + g.clamp(-epsilon, epsilon)
+                    ).clamp(0, 1),
+                    "pixels are cut to −1 … 1": attack(weights, x, labels, epsilon, cut=False).clamp(-1, 1),
+                    "epsilon is divided by 255": attack(weights, x, labels, epsilon / 255),
+                    "the step is along the score of the label, which grows": (x + epsilon * away.sign()).clamp(0, 1),
+                    "the labels are not used: that is the loss of the model's own answer": attack(
+                        weights, x, scores(weights, x).argmax(1), epsilon
+                    ),
+                    "epsilon is ignored: the step has size 1": attack(weights, x, labels, 1.0),
                 },
             )
 
@@ -411,10 +513,17 @@ def one_signed_step(student, rng):
 @lab.check("pgd")
 def signed_steps_and_back(student, rng):
     """several steps, each brought back, against steps written out"""
-    for epsilon, step, steps in (0.1, 0.04, 5), (0.05, 0.2, 2), (0.3, 0.3, 1):
+    for epsilon, step, steps in (0.1, 0.04, 0), (0.1, 0.04, 5), (0.05, 0.2, 2), (0.3, 0.3, 1):
         for weights, x, labels, training in cases(rng):
             setting = (weights, x, labels, step, steps)
             got = call(student, "pgd", weights, training, x, labels, epsilon, step, steps)
+            near = isinstance(got, torch.Tensor) and got.shape == x.shape and (got - x).abs().max() <= epsilon
+            stepped = near and torch.allclose(got, attack(*setting[:4], 1, epsilon), atol=1e-9)
+            require(
+                steps or not near or stepped or torch.equal(got, x),
+                "without a step the images should stay as they are",
+                likely="the first step starts from x itself, not from a random place",
+            )
             expect(
                 got,
                 attack(*setting, epsilon),
@@ -426,6 +535,14 @@ def signed_steps_and_back(student, rng):
                     "pixels are not brought back to epsilon around x": attack(*setting),
                     "pixels leave 0 … 1": attack(*setting, epsilon, cut=False),
                     "there is one step only": attack(*setting[:4], 1, epsilon),
+                    "one step too many": attack(*setting[:4], steps + 1, epsilon),
+                    "one step too few": attack(*setting[:4], steps - 1, epsilon),
+                    "every step starts from x, it should start where the last one ended": attack(*setting[:4], 1),
+                    "every step follows the derivative at the first x": attack(*setting, epsilon, follow=False),
+                    "pixels are brought back at the end only, it should be after each step": x
+                    + (attack(*setting) - x).clamp(-epsilon, epsilon),
+                    "only the change is returned": attack(*setting, epsilon) - x,
+                    "the steps go downhill: the loss should grow": attack(weights, x, labels, -step, steps, epsilon),
                     "each step has the size epsilon, it should be `step`": attack(
                         weights, x, labels, epsilon, steps, epsilon
                     ),

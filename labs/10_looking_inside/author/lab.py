@@ -185,3 +185,13 @@ def pgd(model: nn.Module, x: Tensor, labels: Tensor, epsilon: float, step: float
 #   784 pixels: how much does its score change in either case?
 # * Why do the maps rank pixels outside of the ink? Which of the five cannot?
 # * Attack one network with the images made for another (another seed). Are they fooled together?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` trains a network on 6000 digits and draws maps, dreams and attacks (20 s). `check(gpu=True)`
+# trains one on attacked images, where there is a GPU.
+#
+# Next is lab 11, auto-encoders and flows: networks that do not judge images, but make them.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
