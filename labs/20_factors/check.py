@@ -36,6 +36,16 @@ def density_of_a_gaussian(student, rng):
         psi = rng.uniform(d, low=0.3, high=3, dtype=float64)
         want = log_likelihood(x, mean, w, psi)
         flat = (w @ w.T + psi.diag()).logdet().item()
+        small = torch.eye(k, dtype=float64) + w.T @ (w / psi[:, None])
+        projected = (x - mean) @ (w / psi[:, None])
+        through = (projected * torch.linalg.solve(small, projected.T).T).sum(1).mean().item()
+
+        def without_identity(x=x, mean=mean, w=w, psi=psi, m=small, p=projected, k=k):
+            m = m - torch.eye(k, dtype=float64)
+            square = ((x - mean) ** 2 / psi).sum(1) - (p * torch.linalg.solve(m, p.T).T).sum(1)
+            log_det = m.logdet() + psi.log().sum()
+            return float(-(len(psi) * math.log(2 * math.pi) + log_det + square.mean()) / 2)
+
         with case(f"{n} samples of dimension {d}, {k} factors"):
             expect(
                 student.log_likelihood(x, mean, w, psi),
@@ -47,6 +57,15 @@ def density_of_a_gaussian(student, rng):
                     "the determinant is missing": want + flat / 2,
                     "the sign of the log-determinant is wrong": want + flat,
                     "Σ log ψ is missing in the log-determinant": want + psi.log().sum().item() / 2,
+                    "log det M is missing in the log-determinant": want + small.logdet().item() / 2,
+                    "the factor ½ is missing": 2 * want,
+                    "the minus of −½ is missing": -want,
+                    "½ is missing at the log-determinant": want - flat / 2,
+                    "the second term of (W Wᵀ + Ψ)⁻¹ is added: it is subtracted": want - through,
+                    "the second term of (W Wᵀ + Ψ)⁻¹ is missing": want - through / 2,
+                    "M lacks I": without_identity,
+                    "in bits: the natural logarithm gives nats": want / math.log(2),
+                    "divided by D, too: the mean over the rows alone": want / d,
                     "psi is taken for standard deviations; these are variances": lambda x=x, m=mean, w=w, psi=psi: (
                         log_likelihood(x, m, w, psi**2)
                     ),
@@ -85,18 +104,32 @@ def ppca_em(x, w, sigma2, steps):
     return w, float(sigma2)
 
 
+def counted_wrongly(method, start: tuple, steps: int) -> dict[str, object]:
+    """What a method gives after a wrong number of steps."""
+    return {
+        "one step too many": lambda: method(*start, steps + 1),
+        "one step too few": lambda: method(*start, steps - 1) if steps else None,
+        "only one step, whatever `steps` says": lambda: method(*start, 1) if steps > 2 else None,
+    }
+
+
 def ppca_otherwise(x: Tensor, w: Tensor, sigma2: float, what: str) -> tuple[Tensor, float]:
     """One step with a mistake."""
     n, d = x.shape
     centred = x if what == "mean" else x - x.mean(0)
     s = centred.T @ centred / (n - 1 if what == "unbiased" else n)
+    if what == "undivided":
+        s = s * n
     noise = sigma2**2 if what == "variance" else sigma2
     eye = torch.eye(w.shape[1], dtype=x.dtype)
     m = torch.linalg.inv(w.T @ w + noise * eye)
-    new = s @ w @ torch.linalg.inv(noise * eye + m @ w.T @ s @ w)
+    new = s @ w @ torch.linalg.inv((0 if what == "posterior" else noise) * eye + m @ w.T @ s @ w)
     later = torch.linalg.inv(new.T @ new + noise * eye)
     rest = s - (s @ new @ later @ new.T if what == "new" else s @ w @ m @ (w if what == "old" else new).T)
-    return new, (rest.trace() / (1 if what == "sum" else d)).item()
+    found = (rest.trace() / {"sum": 1, "free": d - w.shape[1]}.get(what, d)).item()
+    if what in ("kept", "loadings"):
+        return (new, sigma2) if what == "kept" else (w, found)
+    return new, math.sqrt(abs(found)) if what == "deviation" else found
 
 
 PPCA_MISTAKES = {
@@ -106,20 +139,26 @@ PPCA_MISTAKES = {
     "old": "the noise variance uses the old loadings twice; the second factor is W'",
     "new": "the noise variance uses the new loadings everywhere; S W M⁻¹ has the old ones",
     "sum": "the noise variance is the sum of the diagonal, not its mean",
+    "free": "the trace is divided by D − k: one step of EM divides by D",
+    "undivided": "S is not divided by N",
+    "posterior": "σ² I is missing under the inverse of the new loadings",
+    "kept": "the noise variance stays what it was at the start",
+    "loadings": "the loadings stay what they were at the start",
+    "deviation": "the standard deviation of the noise: its variance is asked for",
 }
 
 
 @lab.check("ppca_em")
 def ppca_step_by_step(student, rng):
     """0, 1 and 3 steps, against E and M steps sample by sample"""
-    for n, d, k, steps in (9, 5, 2, 1), (7, 4, 1, 0), (12, 6, 3, 3), (5, 2, 1, 1):
+    for n, d, k, steps in (9, 5, 2, 1), (12, 6, 3, 3), (7, 4, 1, 0), (5, 2, 1, 1):
         x, w = 1 + 2 * rng.normal(n, d, dtype=float64), rng.normal(d, k, dtype=float64)
         sigma2 = rng.number(0.3, 0.8)
         mistakes = {
             text: lambda x=x, w=w, s=sigma2, what=what: ppca_otherwise(x, w, s, what)
             for what, text in PPCA_MISTAKES.items()
             if steps == 1
-        }
+        } | counted_wrongly(ppca_em, (x, w, sigma2), steps)
         with case(f"{n} samples of dimension {d}, {k} factors, {steps} steps"):
             got = student.ppca_em(x, w, sigma2, steps)
             expect(
@@ -168,11 +207,23 @@ def fa_otherwise(x: Tensor, w: Tensor, psi: Tensor, what: str) -> tuple[Tensor, 
     """One step with a mistake."""
     centred = x if what == "mean" else x - x.mean(0)
     s = centred.T @ centred / (len(x) - 1 if what == "unbiased" else len(x))
-    beta = w.T @ torch.linalg.inv(w @ w.T + psi.diag())
+    if what == "undivided":
+        s = s * len(x)
+    beta = w.T @ torch.linalg.inv(w @ w.T + (psi**2 if what == "variance" else psi).diag())
     own = torch.eye(w.shape[1], dtype=x.dtype) - beta @ w
     moment = beta @ s @ beta.T + (0 if what == "moment" else own)
     new = s @ beta.T @ torch.linalg.inv(moment)
+    if what == "loadings":
+        new = w
     rest = (s - (w if what == "old" else new) @ beta @ s).diagonal()
+    if what == "square":
+        rest = (s - new @ new.T).diagonal()
+    if what == "residual":
+        rest = (s - 2 * new @ beta @ s + new @ beta @ s @ beta.T @ new.T).diagonal()
+    if what == "kept":
+        rest = psi
+    if what == "deviation":
+        rest = rest.sqrt()
     return new, (rest.mean() * torch.ones_like(psi) if what == "shared" else rest).clamp(min=1e-6)
 
 
@@ -180,6 +231,13 @@ FA_MISTAKES = {
     "mean": "the mean of x is not subtracted",
     "unbiased": "the covariance is divided by N − 1, not N",
     "moment": "E[z zᵀ] lacks the covariance of the posterior, I − β W",
+    "undivided": "S is not divided by N",
+    "variance": "psi is squared once more: it holds variances",
+    "square": "the diagonal of S − W' W'ᵀ: what the factors explain of S is W' β S",
+    "residual": "the noise variances are those of x − W' z alone: the factors are not known exactly",
+    "kept": "the noise variances stay what they were at the start",
+    "loadings": "the loadings stay what they were at the start",
+    "deviation": "standard deviations of the noise: its variances are asked for",
     "old": "the noise variances use the old loadings instead of W'",
     "shared": "all features share one noise variance: that is probabilistic PCA",
 }
@@ -195,7 +253,7 @@ def fa_step_by_step(student, rng):
             text: lambda x=x, w=w, p=psi, what=what: fa_otherwise(x, w, p, what)
             for what, text in FA_MISTAKES.items()
             if steps == 1
-        }
+        } | counted_wrongly(fa_em, (x, w, psi), steps)
         with case(f"{n} samples of dimension {d}, {k} factors, {steps} steps"):
             got = student.fa_em(x, w, psi, steps)
             expect(got, fa_em(x, w, psi, steps), names=("loadings", "noise variances"), mistakes=mistakes, rtol=1e-6)
@@ -233,6 +291,21 @@ def nmf(v, w, h, steps):
     return w, h
 
 
+def rooted(v: Tensor, w: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    h = h * ((w.T @ v) / (w.T @ w @ h)).sqrt()
+    return w * ((v @ h.T) / (w @ h @ h.T)).sqrt(), h
+
+
+def fractions(v: Tensor, w: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    h = (w.T @ v) / (w.T @ w @ h)
+    return (v @ h.T) / (w @ h @ h.T), h
+
+
+def for_divergence(v: Tensor, w: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+    h = h * (w.T @ (v / (w @ h))) / w.sum(0)[:, None]
+    return w * ((v / (w @ h)) @ h.T) / h.sum(1), h
+
+
 @lab.check("nmf")
 def nmf_step_by_step(student, rng):
     """0, 1 and 4 steps, entry by entry"""
@@ -261,9 +334,19 @@ def nmf_step_by_step(student, rng):
                     "w is updated with the old h": at_once,
                     "w is updated before h": other_order,
                     "the fraction is upside down": upside_down,
+                    "only h is updated": (w, new_h),
+                    "only w is updated": lambda v=v, w=w, h=h: (w * (v @ h.T) / (w @ h @ h.T), h),
+                    "the root of each fraction": lambda v=v, w=w, h=h: rooted(v, w, h),
+                    "the rule for the divergence, not for squares": lambda v=v, w=w, h=h: for_divergence(v, w, h),
+                    "columns of w are divided by their sums": lambda v=v, w=w, h=h: (
+                        lambda one: (one[0] / one[0].sum(0), one[1])
+                    )(nmf(v, w, h, 1)),
+                    "h comes first, then w: the other way round": lambda v=v, w=w, h=h: nmf(v, w, h, 1)[::-1],
+                    "the fractions alone: h and w are multiplied by them": lambda v=v, w=w, h=h: fractions(v, w, h),
                 }
+                | counted_wrongly(nmf, (v, w, h), steps)
                 if steps == 1
-                else {},
+                else counted_wrongly(nmf, (v, w, h), steps),
             )
 
 
@@ -315,11 +398,26 @@ def mds_otherwise(distance: Tensor, k: int, what: str) -> Tensor:
     b = squared - squared.mean(0) - squared.mean(1, keepdim=True) + squared.mean()
     if what == "centre":
         b = squared
+    if what == "columns":
+        b = squared - squared.mean(0)
+    if what == "all":
+        b = b - squared.mean()
+    if what == "divided":
+        b = b / len(b)
     values, vectors = torch.linalg.eigh(b * {"half": -1, "sign": 0.5}.get(what, -0.5))
     if what == "smallest":
         return (vectors * values.clamp(min=0).sqrt())[:, :k]
     if what == "unit":
         return vectors.flip(1)[:, :k]
+    if what == "rows":
+        return (vectors.T * values.clamp(min=0).sqrt()).flip(1)[:, :k]
+    if what == "order":
+        return (vectors * values.clamp(min=0).sqrt())[:, -k:]
+    if what == "absolute":
+        places = vectors * values.abs().sqrt()
+        return places[:, values.abs().argsort(descending=True)[:k]]
+    if what == "absolute, in order":
+        return (vectors * values.abs().sqrt()).flip(1)[:, :k]
     return (vectors * (values.clamp(min=0) if what == "root" else values.clamp(min=0).sqrt())).flip(1)[:, :k]
 
 
@@ -331,6 +429,11 @@ MDS_MISTAKES = {
     "smallest": "the first eigenvalues of eigh are the smallest",
     "unit": "the eigenvectors are not scaled with the roots of their eigenvalues",
     "root": "scaled with the eigenvalues instead of their roots",
+    "columns": "only the means of the columns are subtracted, those of the rows are, too",
+    "all": "the mean of all entries is missing: rows and columns both have taken it away",
+    "divided": "B is divided by N",
+    "rows": "rows of the matrix of eigenvectors: each column is one",
+    "order": "the smallest of the k eigenvalues comes first",
 }
 
 
@@ -360,7 +463,16 @@ def places_that_cannot_be(student, rng):
     distance = torch.minimum(around, 8 - around).to(float64) + 0.01 * rng.uniform(8, 8, dtype=float64).triu(1)
     distance = distance.triu(1) + distance.triu(1).T
     with case("8 columns", look="a root of a negative eigenvalue: clamp it to 0 first"):
-        expect(signed(student.classical_mds(distance, 8)), signed(classical_mds(distance, 8)), atol=1e-6)
+        mistakes = {
+            "absolute values of the eigenvalues: negative ones give zeros": signed(
+                mds_otherwise(distance, 8, "absolute")
+            ),
+            "the absolute value of a negative eigenvalue: it gives zeros": signed(
+                mds_otherwise(distance, 8, "absolute, in order")
+            ),
+        }
+        got = student.classical_mds(distance, 8)
+        expect(signed(got), signed(classical_mds(distance, 8)), atol=1e-6, mistakes=mistakes)
 
 
 @lab.reference
@@ -390,9 +502,20 @@ def joined(x: Tensor, neighbours: int, what: str) -> Tensor:
     straight = (x[:, None] - x[None]).norm(dim=2)
     own = straight.clone() if what == "itself" else straight.clone().fill_diagonal_(math.inf)
     near = torch.zeros(len(x), len(x), dtype=torch.bool)
-    near[torch.arange(len(x))[:, None], own.topk(neighbours, largest=False).indices] = True
+    count = min(neighbours + (what == "more"), len(x) - 1)
+    if what == "farthest":
+        own = straight.neg().fill_diagonal_(math.inf)
+    near[torch.arange(len(x))[:, None], own.topk(count, largest=False).indices] = True
     near = {"one way": near, "both": near & near.T}.get(what, near | near.T)
-    way = torch.where(near, torch.ones_like(straight) if what == "steps" else straight, math.inf).fill_diagonal_(0)
+    length = {"steps": torch.ones_like(straight), "squared": straight**2}.get(what, straight)
+    way = torch.where(near, length, math.inf).fill_diagonal_(0)
+    if what == "edges":
+        return way
+    if what == "order":
+        for i in range(len(x)):
+            for k in range(len(x)):
+                way[i, k] = torch.minimum(way[i, k], (way[i] + way[:, k]).amin())
+        return way
     for middle in range(1 if what == "once" else len(x)):
         if what == "once":
             way = torch.minimum(way, (way[:, :, None] + way[None]).amin(1))
@@ -407,6 +530,11 @@ GRAPH_MISTAKES = {
     "both": "joined only if each is among the nearest of the other: one of the two suffices",
     "steps": "the steps are counted: edges are as long as the distance",
     "once": "ways over one other row only: shortest ways have many steps",
+    "edges": "edges alone: ways of several steps are missing",
+    "squared": "edges are as long as the squared distance: a root is missing",
+    "more": "one neighbour too many",
+    "farthest": "the farthest rows are joined, not the nearest",
+    "order": "the row in the middle belongs to the outer loop: ways over ways that are not yet found",
 }
 
 
@@ -461,13 +589,17 @@ def lle_otherwise(x: Tensor, neighbours: int, k: int, what: str) -> Tensor:
         order = (x - x[i]).norm(dim=1).argsort()
         near = order[:neighbours] if what == "itself" else order[1 : neighbours + 1]
         g = (x[near] - (0 if what == "origin" else x[i])) @ (x[near] - (0 if what == "origin" else x[i])).T
-        extra = {"fixed": 1e-3, "none": 0.0}.get(what, 1e-3 * float(g.trace()))
+        trace = float(g.trace())
+        extra = {"fixed": 1e-3, "none": 0.0, "mean": 1e-3 * trace / neighbours, "all": trace}.get(what, 1e-3 * trace)
         weight = torch.linalg.solve(g + extra * torch.eye(neighbours, dtype=x.dtype), torch.ones_like(x[near, 0]))
         rest[i, near] -= weight if what == "sum" else weight / weight.sum()
     vectors = torch.linalg.eigh(rest @ rest.T if what == "transposed" else rest.T @ rest).eigenvectors
-    return (
-        vectors[:, :k] if what == "constant" else vectors.flip(1)[:, :k] if what == "largest" else vectors[:, 1 : k + 1]
-    )
+    if what == "rows":
+        vectors = vectors.T
+    if what in ("constant", "largest"):
+        return (vectors if what == "constant" else vectors.flip(1))[:, :k]
+    places = vectors[:, 1 : k + 1]
+    return {"order": places.flip(1), "variance": places * math.sqrt(n), "late": vectors[:, 2 : k + 2]}.get(what, places)
 
 
 LLE_MISTAKES = {
@@ -479,13 +611,19 @@ LLE_MISTAKES = {
     "transposed": "(I − W)(I − W)ᵀ: the transpose belongs to the first factor",
     "constant": "the constant eigenvector is kept: leave out the first one",
     "largest": "the eigenvectors of the largest eigenvalues",
+    "mean": "the trace is divided by the number of neighbours, too",
+    "all": "the trace itself is added: a thousandth of it is",
+    "rows": "rows of the matrix of eigenvectors: each column is one",
+    "order": "the largest of the k eigenvalues comes first",
+    "variance": "multiplied by √N: the columns have unit norm",
+    "late": "two eigenvectors are left out: only the first, the constant one, is",
 }
 
 
 @lab.check("lle")
 def embedding_of_random_places(student, rng):
     """against one row at a time and a singular value decomposition"""
-    for n, d, neighbours, k in (17, 3, 5, 2), (11, 2, 4, 1), (13, 5, 3, 3):
+    for n, d, neighbours, k in (13, 5, 3, 3), (17, 3, 5, 2), (11, 2, 4, 1):
         x = rng.normal(n, d, dtype=float64)
         mistakes = {
             text: lambda x=x, m=neighbours, k=k, what=what: signed(lle_otherwise(x, m, k, what))

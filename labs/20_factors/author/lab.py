@@ -199,3 +199,13 @@ def lle(x: Tensor, neighbours: int, k: int) -> Tensor:
 #
 # Why does Isomap fail with 20 neighbours? How could probabilistic PCA be saved if the noise were known? Why is the map
 # of LLE a thin curve, and what would a square sheet give?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` finds the noise of twenty sensors, the parts of digits, and the sheet in a roll; the pictures are
+# in `results/` (5 s).
+#
+# This is the last lab. What to do with it all: take data of your own, and ask how few numbers describe them.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
