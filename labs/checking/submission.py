@@ -116,11 +116,6 @@ def of_cells(cells: Parsed, file: Path, parts: Collection[str] = ()) -> tuple[Su
     return replace(made, remarks=script.remarks, missing=missing, computed=script.computed), script
 
 
-def definitions_of_notebook(text: str, file: Path) -> str:
-    """All functions and classes in a notebook's cells of code, with what they need, as a script."""
-    return of_cells(parsed(code_cells(text, file)), file)[0].text
-
-
 def read(file: Path, parts: Collection[str] = ()) -> Submission:
     """The submission in a .py or .ipynb file. Raises CheckFailed ("unusable") with a sentence.
 

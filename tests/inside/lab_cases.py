@@ -27,12 +27,13 @@ sys.path.insert(0, str(LABS))
 
 import torch  # noqa: E402
 from checking import runner  # noqa: E402
+from checking.cells import code_cells, parsed  # noqa: E402
 from checking.lab import Kind, Lab  # noqa: E402
 from checking.loading import load_lab  # noqa: E402
 from checking.preload import preload  # noqa: E402
 from checking.processes import workers  # noqa: E402
 from checking.report import plain  # noqa: E402
-from checking.submission import parse  # noqa: E402
+from checking.submission import of_cells, parse  # noqa: E402
 
 torch.set_num_threads(1)
 preload("optim, matplotlib, torchvision")  # once for all workers
@@ -110,6 +111,11 @@ def tried(name: str, variant: Any) -> tuple[runner.Result, ...]:
     Some mutants never end, so no more than the limits; these count computing time, whatever else the machine does.
     """
     return tuple(checked(name, variant_text(name, variant), only=[variant.part], patience=1.0))
+
+
+def script_of_notebook(text: str, file: Path) -> str:
+    """All functions and classes in a notebook's cells of code, with what they need, as a script."""
+    return of_cells(parsed(code_cells(text, file)), file)[0].text
 
 
 def told(results: Sequence[runner.Result]) -> str:

@@ -20,7 +20,7 @@ from checking.processes import clean, how_it_ended
 from checking.report import plain
 from checking.results import Result
 from checking.rng import Rng
-from checking.submission import definitions_of_notebook, hint, is_stub, parse
+from checking.submission import hint, is_stub, parse
 
 assert cases.LABS.is_dir()
 
@@ -326,16 +326,18 @@ def test_notebooks_are_read_for_their_definitions() -> None:
              "@torch.no_grad()\ndef g():\n    pass"]  # fmt: skip
     document = {"cells": [{"cell_type": "code", "source": [cell]} for cell in cells]
                 + [{"cell_type": "markdown", "source": ["# Text"]}]}  # fmt: skip
-    text = definitions_of_notebook(json.dumps(document), Path("a.ipynb"))
+    text = cases.script_of_notebook(json.dumps(document), Path("a.ipynb"))
     assert text.split("\n\n") == [
-        "import torch", "LR = 0.1", "def f():\n    return LR", "@torch.no_grad()\ndef g():\n    pass\n",
+        "try:\n    import torch\nexcept Exception as _error:\n"  # where it is missing, it costs what uses it
+        "    print('code cell 1: ' + type(_error).__name__, _error, sep=': ')",
+        "LR = 0.1", "def f():\n    return LR", "@torch.no_grad()\ndef g():\n    pass\n",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["{}", "no", "[]", '{"cells": [{}]}', '{"worksheets": [{}]}', '{"cells": 3}'])
 def test_broken_notebooks(text: str) -> None:
     with pytest.raises(CheckFailed, match=r"a\.ipynb is not a notebook\."):
-        definitions_of_notebook(text, Path("a.ipynb"))
+        cases.script_of_notebook(text, Path("a.ipynb"))
 
 
 def test_hints_and_stubs() -> None:

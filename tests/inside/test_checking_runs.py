@@ -21,7 +21,6 @@ import torch
 from checking import run_checks
 from checking.kernel import kernel_submission
 from checking.loading import load_lab
-from checking.submission import definitions_of_notebook
 
 CHECK = """
 import sys
@@ -390,7 +389,7 @@ def test_a_notebook_keeps_the_names_of_types(tmp_path: Path) -> None:
     """They stand in annotations, which Python evaluates; what only looks like one is computing, and stays out."""
     cells = [TYPED, "images = torch.zeros(3)\none = images[0]\nboth = images | images"]
     text = json.dumps({"cells": [{"cell_type": "code", "source": cell} for cell in cells]})
-    kept = definitions_of_notebook(text, tmp_path / "exercise.ipynb")
+    kept = cases.script_of_notebook(text, tmp_path / "exercise.ipynb")
     assert "Tensors = " in kept and "images" not in kept
 
     kernel: dict[str, Any] = {"__name__": "__main__", "In": cells}
