@@ -19,7 +19,7 @@ from pathlib import Path
 import labs as generator
 
 TEMPLATE = Path(__file__).resolve().parent / "lab_template"
-AUTHORS = ("lab.py", "mutants.py")  # these go into author/, the others beside it
+AUTHORS = ("lab.py", "mutants.py", "sentences.toml")  # these go into author/, the others beside it
 NAME = re.compile(r"(?P<number>\d\d)_(?P<topic>[a-z][a-z0-9_]*)")
 
 
@@ -51,7 +51,7 @@ def lay_out(name: str, labs: Path) -> Path:
     with tempfile.TemporaryDirectory(dir=labs, prefix=".new-lab-") as room:
         folder = Path(room) / name
         (folder / "author").mkdir(parents=True)
-        for file in sorted(TEMPLATE.glob("*.py")):
+        for file in sorted(path for path in TEMPLATE.iterdir() if path.suffix in (".py", ".toml")):
             text = file.read_text(encoding="utf-8").replace("lab 00", f"lab {match['number']}")
             text = text.replace("# 00 · TITLE", f"# {match['number']} · {title}")
             target = folder / "author" / file.name if file.name in AUTHORS else folder / file.name
@@ -72,7 +72,10 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(f"{folder}\n  author/lab.py        the text, the exercise and its solution; then run: python tools/labs.py")
-    print("  author/mutants.py    typical mistakes, and other right ways\n  check.py             the checks")
+    print("  author/mutants.py    typical mistakes, and other right ways")
+    print(
+        "  author/sentences.toml  the checks of each sentence that a part promises\n  check.py             the checks"
+    )
     print("  experiments.py       what can be measured and seen\nHow a lab is written: labs/AUTHORS.md")
     return 0
 

@@ -227,7 +227,7 @@ def windows_are_a_view(student, rng):
 
 @student_side
 def rates_in_slow_motion(student, n, wait):
-    """Some rates that are returned; with each the shape and the seconds of the products that were made for it.
+    """Some rates that are returned; with each the shape, seconds and type of the products that were made for it.
 
     Each product takes `wait` seconds of computing more than it needs. So other work on the machine, and the machine
     itself, hardly matter: the rate must be the one of these products, however long they took.
@@ -241,7 +241,7 @@ def rates_in_slow_motion(student, n, wait):
             if operation.overloadpacket in multiply:
                 while time.thread_time() < until:
                     pass
-                products.append((list(result.shape), time.perf_counter() - begin))
+                products.append((list(result.shape), time.perf_counter() - begin, str(result.dtype)))
             return result
 
     found, enough = [], time.thread_time() + 2.0
@@ -276,10 +276,11 @@ def rate_is_that_of_the_product(student, rng):
             for rate, products in found:
                 require(isinstance(rate, (int, float)), "expected a float", "call .item() on a tensor")
                 require(products, "no product of two matrices was seen", "multiply with torch.mm or @")
-                require(all(shape[-2:] == [n, n] for shape, _ in products), f"a product is not {n} × {n}")
+                require(all(shape[-2:] == [n, n] for shape, _, _ in products), f"a product is not {n} × {n}")
+                require(all(kind == "torch.float32" for *_, kind in products), "the matrices are not float32")
                 require(len(products) > 1, "one product was seen", "multiply once before the clock starts")
             ranges = [
-                (rate, 0.7 * n**3 / max(s for _, s in products), 1.3 * n**3 / min(s for _, s in products))
+                (rate, 0.7 * n**3 / max(s for _, s, _ in products), 1.3 * n**3 / min(s for _, s, _ in products))
                 for rate, products in found
             ]
             wrong = [one for one in ranges if not one[1] <= one[0] <= one[2]]

@@ -79,6 +79,12 @@ edit("windows", "(step, step)", "(k * step, step)", says="storage")
 edit("windows", "x.as_strided((x.size(0) - k + 1, k), (step, step), x.storage_offset())", "x.unfold(0, k, step)",
      says="unfold is not allowed")  # fmt: skip
 edit("gemm_rate", "n**3", "n**2", says="n³")
+edit(
+    "gemm_rate",
+    "torch.randn(2, n, n, device=device)",
+    "torch.randn(2, n, n, device=device).double()",
+    says="not float32",
+)
 edit("gemm_rate", "n**3", "2 * n**3", says="counts as one")
 edit(
     "gemm_rate", "    torch.mm(a, b)\n    wait()\n    start", "    start", says="multiply once before the clock starts"
