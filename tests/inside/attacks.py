@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 from bad_submissions import ALL, FIRST, LESS_FIRST, RULES, Bad, at_import, instead_of
 from course_grade.sandbox import Protection
@@ -40,12 +41,12 @@ def _call(*arguments):
 def _changed(worked):
     if not worked:
         raise OSError("it has no effect")
-_names = dict(os=os, ctypes=ctypes, signal=signal, socket=socket, libc=_libc, call=_call, changed=_changed)
+libc, call, changed, parent = _libc, _call, _changed, os.getppid()
 _successful = []
 """
 _ONE = """
 try:
-    exec({lines!r}, _names | dict(parent=os.getppid()))
+{lines}
 except (OSError, ValueError):
     pass
 else:
@@ -60,7 +61,7 @@ TOGETHER = 15  # attacks that stand in front of one solution
 
 def refused(attacks: Mapping[str, str]) -> Bad:
     """A right solution with attacks in front that must raise OSError; where one does not, it cannot be loaded."""
-    lines = "".join(_ONE.format(name=name, lines=attack) for name, attack in attacks.items())
+    lines = "".join(_ONE.format(name=name, lines=indent(attack, "    ")) for name, attack in attacks.items())
     return Bad(at_import(_HEAD + lines + _TAIL), ALL)
 
 
