@@ -56,18 +56,25 @@ class CourseLike(Protocol):
 def read_requests(course: CourseLike, packages: Path = PACKAGES) -> dict[str, Request]:
     """Tree → what is asked for: `packages` (packages.toml), and the course's own additions.
 
-    What the table [common] and the course name goes into every tree that students use. Packages of the table [host]
-    are written package/suite.
+    What the table [common] and the course name goes into every tree that students use. A table that another one takes
+    in (`takes`) is no tree. Packages of the table [host] are written package/suite. Raises CourseboxError for a table
+    that is taken in and not there.
     """
     tables: dict[str, Any] = tomllib.loads(packages.read_text(encoding="utf-8"))
     host = tables.pop("host", {})
     common = tables.pop("common", {})
+    own = {"debian": course.packages.debian, "python": course.packages.python}
+    taken = {name for table in tables.values() for name in table.get("takes", ())}
+    if missing := sorted(taken - {*tables}):
+        raise CourseboxError(f"{packages.name} takes in {', '.join(missing)}, and has no such table",
+                             hint=f"tables are: {', '.join(tables)}")  # fmt: skip
     requests = {}
     for tree, table in tables.items():
-        debian, python = tuple(table.get("debian", ())), tuple(table.get("python", ()))
-        if tree != "tools":
-            debian += (*common.get("debian", ()), *course.packages.debian)
-            python += (*common.get("python", ()), *course.packages.python)
+        if tree in taken:
+            continue
+        parts = [table, *(tables[name] for name in table.get("takes", ()))]
+        asked = parts if tree == "tools" else [*parts, common, own]
+        debian, python = (tuple(name for part in asked for name in part.get(kind, ())) for kind in ("debian", "python"))
         requests[tree] = Request(debian, python, table.get("provided", {}))
     return requests | {"host": Request(tuple(f"{tool['package']}/{tool['suite']}" for tool in host.values()))}
 

@@ -96,22 +96,41 @@ def test_course_adds_to_the_machine_and_not_to_the_tools(course: Any, packages: 
 
 def test_the_projects_own_packages_are_readable(course: Any) -> None:
     requests = read_requests(course)
-    assert set(requests) == {"tools", "vm", "cuda", "host"}
+    assert set(requests) == {"tools", "vm", "cpu", "cuda", "host"}
     assert "graphviz" in requests["vm"].debian
     assert all(request.debian for request in requests.values())
 
 
 @pytest.mark.parametrize("kind", ["debs", "wheels"])
-def test_what_both_trees_hold_has_one_version(course: Any, kind: str) -> None:
-    """A student finds the same JupyterLab, and the same libraries, on the course machine and in the container."""
+@pytest.mark.parametrize("other", ["cpu", "cuda"])
+def test_what_two_trees_hold_has_one_version(course: Any, kind: str, other: str) -> None:
+    """A student finds the same JupyterLab, and the same libraries, on the course machine and in each container."""
     locks = read_locks(CHECKOUT / "locks")
-    vm, cuda = (
+    vm, image = (
         {getattr(item, "package", None) or item.name: item.version for item in getattr(locks, kind)[tree]}
-        for tree in ("vm", "cuda")
+        for tree in ("vm", other)
     )
-    shared = vm.keys() & cuda.keys()
+    shared = vm.keys() & image.keys()
     assert len(shared) > 80
-    assert {name: vm[name] for name in shared} == {name: cuda[name] for name in shared}
+    assert {name: vm[name] for name in shared} == {name: image[name] for name in shared}
+
+
+def test_a_table_that_others_take_in_is_no_tree(course: Any, packages: Path) -> None:
+    packages.write_text(
+        '[tools]\ndebian = ["apt"]\n[shared]\ndebian = ["tini"]\npython = ["hub"]\n'
+        '[one]\ntakes = ["shared"]\ndebian = ["sudo"]\n[two]\ntakes = ["shared"]\n'
+    )
+    requests = read_requests(course, packages)
+    assert set(requests) == {"tools", "one", "two", "host"}
+    assert {"tini", "sudo", "graphviz"} == set(requests["one"].debian)
+    assert {"tini", "graphviz"} == set(requests["two"].debian) and "hub" in requests["two"].python
+
+
+def test_a_table_that_is_taken_in_and_missing_is_a_sentence(course: Any, packages: Path) -> None:
+    packages.write_text('[one]\ntakes = ["shard"]\n[shared]\ndebian = ["tini"]\n')
+    with pytest.raises(CourseboxError, match=r"packages\.toml takes in shard, and has no such table") as caught:
+        read_requests(course, packages)
+    assert caught.value.hint == "tables are: one, shared"
 
 
 def test_everything_is_locked(course: Any, packages: Path, wheels_asked: list[Any]) -> None:
