@@ -47,10 +47,10 @@ class Format:
     """One format.
 
     name: what `make build TARGETS=…` takes. what, audience: the file, and who takes it, for the list of targets.
-    tree: the packages that go in, a group of packages.toml and of the locks: "vm" or "cuda". variant, extension: parts
-    of the file's name. make: the stages, from the context of a build to the product. next_steps: (course, file) → what
-    the user can do with the file now. beside: how the lists and the report beside the file begin behind
-    <name>-<version>; by default as the file is called.
+    tree: the packages that go in, a group of packages.toml and of the locks: "vm", "cpu" or "cuda". variant,
+    extension: parts of the file's name. make: the stages, from the context of a build to the product. next_steps:
+    (course, file) → what the user can do with the file now. beside: how the lists and the report beside the file begin
+    behind <name>-<version>; by default as the file is called.
     """
 
     name: str

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the types of other rooms, for the reader and the type check
 class Context:
     """One build of one target.
 
-    tree: the group of packages, "vm" or "cuda". architecture: what it is built for. stages: runs the steps and
+    tree: the group of packages, "vm", "cpu" or "cuda". architecture: what it is built for. stages: runs the steps and
     remembers them in their order. fetched: the verified files that the locks name. tools: the tools tree.
     packer: the binary. log: where the tools' output goes.
     """

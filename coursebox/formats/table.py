@@ -6,18 +6,19 @@ https://packaging.python.org/en/latest/specifications/entry-points/
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Mapping, Sequence
 from importlib.metadata import entry_points
 
 from coursebox.architecture import AMD64, ARCHITECTURES
 from coursebox.core.errors import CourseboxError
-from coursebox.formats.oci import stage as image_cuda
+from coursebox.formats.oci import stage as image
 from coursebox.formats.ova import stage as ova
 from coursebox.target import Format, Target
 
 GROUP = "coursebox.formats"
-OWN = (ova.FORMAT, image_cuda.FORMAT)
+OWN = (ova.FORMAT, image.CPU, image.CUDA)
 
 
 @functools.cache
@@ -50,5 +51,10 @@ def chosen(names: Sequence[str]) -> list[Target]:
     """The targets with these names, each once. CourseboxError names all unknown ones."""
     known = targets()
     if unknown := [name for name in names if name not in known]:
-        raise CourseboxError(f"there is no target {', '.join(unknown)}", hint=f"targets are: {', '.join(known)}")
+        near = dict.fromkeys(match for name in unknown for match in difflib.get_close_matches(name.lower(), known, 1))
+        hint = f"targets are: {', '.join(known)}"
+        raise CourseboxError(
+            f"there is no target {', '.join(unknown)}",
+            hint=f"did you mean {' '.join(near)}? {hint[0].upper()}{hint[1:]}" if near else hint,
+        )
     return [known[name] for name in dict.fromkeys(names)]

@@ -1,4 +1,4 @@
-"""The tree of the container image: a system, and what the course adds to it. As a whole it is never exported."""
+"""The tree of a container image: a system, and what the course adds to it. As a whole it is never exported."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def build_changes(context: Context, system: str, image: str, load: Callable[[], 
         "course_hardened": True,  # no password for root, who needs none here
         "course_group": "users",  # as in jupyter/docker-stacks, for `--group-add users`
         "course_gid": 100,
+        "course_device": context.tree,
     }
 
     def make(work: Path) -> Mapping[str, Any]:
         load()
-        provision.provision(context, image, playbook=f"{context.tree}-course", variables=variables,
+        provision.provision(context, image, playbook="container-course", variables=variables,
                             mounts=stage.course_mounts(), changes=work)  # fmt: skip
         return {"removed": len(json.loads((work / diff.REMOVED).read_text(encoding="utf-8")))}
 
-    inputs = {"system": system, **stage.provisioning(context, variables)}
+    inputs = {"system": system, **stage.provisioning(context, "container", variables)}
     provisioned = context.stages.run(f"provisioned-{context.tree}", inputs, make, code=CODE)
     # `start` puts the labs into the home, whoever the user is.
     return stage.put_course_in(context, provisioned, diff.CHANGES, also=[diff.REMOVED])

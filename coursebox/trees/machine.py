@@ -22,7 +22,7 @@ def machine_system(context: Context) -> Result:
     """The system of the course machine, not sealed; one file, tree.tar."""
     course = context.course
     root = str(identity(course, "root"))
-    return stage.build_system(context, {"root_uuid": root, "course_title": course.title})
+    return stage.build_system(context, "vm", {"root_uuid": root, "course_title": course.title})
 
 
 def build_machine(context: Context) -> Result:
@@ -60,7 +60,7 @@ def provision_machine(context: Context) -> Result:
     secret = hashlib.sha256(course.user.password.encode()).hexdigest()
     inputs = {
         "tree": system.files["tree.tar"],
-        **stage.provisioning(context, {**variables, "course_password": secret}),
+        **stage.provisioning(context, "vm", {**variables, "course_password": secret}),
         "host": host,
     }
     return context.stages.run("provisioned-vm", inputs, make, code=CODE)

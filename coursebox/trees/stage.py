@@ -33,15 +33,16 @@ def keep_whole(exported: Path, work: Path) -> None:
     exported.rename(work / "tree.tar")
 
 
-def build_system(context: Context, variables: Mapping[str, Any], *, pack: Pack = keep_whole,
+def build_system(context: Context, kind: str, variables: Mapping[str, Any], *, pack: Pack = keep_whole,
                  packing: Mapping[str, Any] | None = None, code: Sequence[Path] = ()) -> Result:  # fmt: skip
     """The tree with everything that does not depend on the course's user, labs and data.
 
-    variables: what its roles read, beside epoch. pack: turns the exported tar into result files and facts; by default
-    it is the one file tree.tar. packing, code: the values and the source files that decide what `pack` writes.
+    kind: of the tree, "vm" or "container", for which there is a playbook <kind>-system. variables: what its roles
+    read, beside epoch. pack: turns the exported tar into result files and facts; by default it is the one file
+    tree.tar. packing, code: the values and the source files that decide what `pack` writes.
     """
     bootstrap = build_bootstrap(context)
-    playbook = f"{context.tree}-system"
+    playbook = f"{kind}-system"
     variables = {"epoch": context.epoch, **variables}
     wheels = sorted(context.fetched.wheels[context.tree], key=lambda item: item[0].filename)
 
@@ -74,11 +75,11 @@ def course_mounts() -> dict[Path, str]:
     return {SOURCES[name]: f"/coursebox/{name}" for name in ("selftest", "grading")}
 
 
-def provisioning(context: Context, variables: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the course's part of a tree, but its data sets and labs."""
+def provisioning(context: Context, kind: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the course's part of a tree of this kind, but its data sets and labs."""
     return {
         "variables": dict(variables),
-        "roles": role_digests(f"{context.tree}-course"),
+        "roles": role_digests(f"{kind}-course"),
         "packer": context.fetched.tools["packer"][0].sha256,
     }
 

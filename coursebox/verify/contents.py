@@ -87,9 +87,9 @@ def machine_parts(stages: Stages, tree: Result, disk: Result, ova: Result) -> di
     return dict(stages.run("contents-vm", inputs, make, code=[HERE]).facts["parts"])
 
 
-def image_parts(stages: Stages, layers: tuple[Result, Result], image: Result) -> dict[str, str]:
-    """The parts of the container image: the layers of its system as they are, those of the course by path; and
-    `config`, what an engine is told to start, without the list of layers.
+def image_parts(stages: Stages, tree: str, layers: tuple[Result, Result], image: Result) -> dict[str, str]:
+    """The parts of the container image of a tree: the layers of its system as they are, those of the course by path;
+    and `config`, what an engine is told to start, without the list of layers.
     """
     system, course = layers
 
@@ -103,7 +103,7 @@ def image_parts(stages: Stages, layers: tuple[Result, Result], image: Result) ->
         return {"parts": parts}
 
     inputs = {"system": dict(system.files), "course": dict(course.files), "image": dict(image.files)}
-    return dict(stages.run("contents-cuda", inputs, make, code=[HERE]).facts["parts"])
+    return dict(stages.run(f"contents-{tree}", inputs, make, code=[HERE]).facts["parts"])
 
 
 def _text(entry: object) -> str:

@@ -50,15 +50,16 @@ BUILDER = (
 class Reads:
     """What the tests of one claim read beside their own sources.
 
-    vm, cuda: parts of the OVA and of the image. files: places in the checkout.
+    vm, cpu, cuda: parts of the OVA and of the two images. files: places in the checkout.
     """
 
     vm: Sequence[str] = ()
+    cpu: Sequence[str] = ()
     cuda: Sequence[str] = ()
     files: Sequence[str] = ()
 
 
-ALL = Reads(vm=EVERYTHING, cuda=EVERYTHING, files=(*BUILDER, "labs", "tools"))
+ALL = Reads(vm=EVERYTHING, cpu=EVERYTHING, cuda=EVERYTHING, files=(*BUILDER, "labs", "tools"))
 
 NARROW: Mapping[str, Reads] = {
     # Boots, logs in, trains, cuts the power: no file of the twenty labs is opened. content/test_delivered.py compares
@@ -70,11 +71,15 @@ NARROW: Mapping[str, Reads] = {
     "build": Reads(files=BUILDER),
     # Services, users, kernel, packages: outside of the labs. The report tells these tests where the tree is.
     "content/test_machine.py": Reads(vm=TREE, files=("coursebox/delivery", "locks")),
-    "content/test_packages.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/delivery", "packages.toml", "locks")),
-    "content/test_course.py": Reads(vm=TREE, cuda=TREE, files=("coursebox/delivery",)),
+    "content/test_packages.py": Reads(
+        vm=TREE, cpu=TREE, cuda=TREE, files=("coursebox/delivery", "packages.toml", "locks")
+    ),
+    "content/test_course.py": Reads(vm=TREE, cpu=TREE, cuda=TREE, files=("coursebox/delivery",)),
+    "content/test_cuda.py": Reads(cuda=("system",), files=("coursebox/delivery",)),
     # Containers as people start them. The labs are copied into homes, whatever is in them; that the archive in dist/
     # holds these very bytes is shown by content/test_image.py.
     "container": Reads(cuda=TREE, files=("docker", "coursebox/formats/oci")),
+    "container-cpu": Reads(cpu=TREE, files=("docker", "coursebox/formats/oci")),
     # VirtualBox and qemu-img read the descriptor and the disk; what is in the labs only fills grains.
     "acceptance": Reads(vm=("system", "disk", "ovf"), files=("coursebox/formats/ova", "coursebox/architecture.py")),
     # Builds an image with a lab of its own edit, and counts the layers that change.
@@ -111,6 +116,10 @@ MUTANTS = (
 )  # fmt: skip
 MUTANTS_IN = "cuda"
 MUTANTS_SEEN = "2.6.0"
+# The image for the CPU has the machine's torch, and both have the same labs, checks and grader. What could differ is
+# whether all that these need is there. So each lab is solved once, and one test of each other kind runs.
+IN_CPU = ("test_each_lab.py", "test_selftest_fast.py", "test_examples.py", "test_prologue.py", "test_grading_modes.py")
+IN_CPU_OF_EACH_LAB = "test_the_solution_passes"
 
 
 @dataclass(frozen=True)
@@ -167,7 +176,8 @@ def room_lanes(course: Course, delivered: Mapping[str, Delivered]) -> list[Lane]
     """The tests that use the delivered files from this machine, a folder of tests after the other."""
     return [
         _folder(course, delivered, "content"),
-        _folder(course, delivered, "container"),
+        _folder(course, delivered, "container", target="image-cuda"),
+        _folder(course, delivered, "container", name="container-cpu", target="image", without=["test_gpu.py"]),
         _folder(course, delivered, "acceptance"),
         _folder(course, delivered, "vm", whole=True),
         _folder(course, delivered, "build", whole=True),
@@ -181,17 +191,23 @@ def lab_lanes(delivered: Mapping[str, Delivered]) -> list[Lane]:
 
 
 def _folder(
-    course: Course, delivered: Mapping[str, Delivered], folder: str, *, whole: bool = False, may_skip: bool = False
-) -> Lane:
-    """The lane of tests/<folder>. whole: its files share what they start, and are one claim."""
+    course: Course, delivered: Mapping[str, Delivered], folder: str, *, name: str = "", target: str = "",
+    without: Collection[str] = (), whole: bool = False, may_skip: bool = False,
+) -> Lane:  # fmt: skip
+    """The lane of tests/<folder>. name: of the lane, by default the folder's. target: the one that the tests look at,
+    where there are several of a kind. without: files that make no sense for it. whole: the files share what they start,
+    and are one claim.
+    """
+    lane = name or folder
     here = below(f"tests/{folder}")
-    tests = sorted(path for path in here if re.fullmatch(r"test_.*\.py", path.name))
-    helpers = [path for path in here if path not in tests]
-    groups = {folder: tests} if whole else {f"{folder}/{path.name}": [path] for path in tests}
+    found = sorted(path for path in here if re.fullmatch(r"test_.*\.py", path.name))
+    helpers = [path for path in here if path not in found]
+    tests = [path for path in found if path.name not in without]
+    groups = {lane: tests} if whole else {f"{lane}/{path.name}": [path] for path in tests}
 
     def claims() -> Iterator[Claim]:
         for name, paths in groups.items():
-            reads = NARROW.get(name) or NARROW.get(folder) or ALL
+            reads = NARROW.get(name) or NARROW.get(lane) or ALL
             yield Claim(name, {
                 **_surroundings(),
                 **(_gpu() if folder == "gpu" else {}),
@@ -203,12 +219,12 @@ def _folder(
 
     def run(todo: Sequence[Claim], report: Path, output: IO[bytes] | None) -> int:
         paths = [path.relative_to(CHECKOUT).as_posix() for claim in todo for path in groups[claim.name]]
-        return hosted.run(paths, report, output, course=course.source)
+        return hosted.run(paths, report, output, course=course.source, target=target)
 
     def claim_of(outcome: Outcome) -> str:
-        return folder if whole else f"{folder}/{Path(outcome.file).name}"
+        return lane if whole else f"{lane}/{Path(outcome.file).name}"
 
-    return Lane(folder, [*claims()], run, claim_of, may_skip, lambda: [*claims()])
+    return Lane(lane, [*claims()], run, claim_of, may_skip, lambda: [*claims()])
 
 
 def _labs(kind: str, product: Delivered) -> Lane:
@@ -230,7 +246,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
         for name in names:
             reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
             yield Claim(f"labs-{kind}/{name}", {**reads, "author": files_digest(below(f"labs/{name}/author"))})
-        for file in OF_LABS:
+        for file in (file for file in OF_LABS if kind != "cpu" or file in IN_CPU):
             labs = LABS_READ.get(file, ())
             parts = [*(f"lab:{name}" for name in labs), *([SHAPE] if file in LABS_READ else [])]
             parts += ["selftest"] if SELFTEST_READ.match(file) else []
@@ -246,9 +262,13 @@ def _labs(kind: str, product: Delivered) -> Lane:
         assert output is not None
         chosen = {claim.name.removeprefix(f"labs-{kind}/") for claim in todo}
         labs = [name for name in names if name in chosen]
-        files = [*(reversed(EACH_LAB) if labs else ()), *(file for file in OF_LABS if file in chosen)]
+        each = [file for file in reversed(EACH_LAB) if kind != "cpu" or file in IN_CPU]
+        files = [*(each if labs else ()), *(file for file in OF_LABS if file in chosen)]
         arguments = ["--durations=15", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder"]
-        arguments += [] if mutants else ["-k", " and ".join(f"not {name}" for name in MUTANTS)]
+        if kind == "cpu":
+            arguments += ["-k", f"{IN_CPU_OF_EACH_LAB} or not test_each_lab"]
+        elif not mutants:
+            arguments += ["-k", " and ".join(f"not {name}" for name in MUTANTS)]
         only = " ".join(name[:2] for name in labs)
         return run_inside(product.inside, [*arguments, *(f"tests/inside/{file}" for file in files)], report, output,
                           only=only)  # fmt: skip
@@ -262,7 +282,8 @@ def _labs(kind: str, product: Delivered) -> Lane:
 
 
 def _parts(delivered: Mapping[str, Delivered], reads: Reads) -> dict[str, Any]:
-    return {kind: _of(delivered[kind], parts) for kind, parts in (("vm", reads.vm), ("cuda", reads.cuda)) if parts}
+    trees = {"vm": reads.vm, "cpu": reads.cpu, "cuda": reads.cuda}
+    return {kind: _of(delivered[kind], parts) for kind, parts in trees.items() if parts}
 
 
 def _of(product: Delivered, parts: Collection[str]) -> dict[str, str]:

@@ -7,18 +7,19 @@ from collections.abc import Sequence
 from coursebox.core.paths import Cache
 from coursebox.core.stages import Stages, exclusive
 from coursebox.delivery.report import Built
+from coursebox.formats.oci.about import torch_of
 from coursebox.verify.contents import image_parts, machine_parts
 from coursebox.verify.inside import Inside
 from coursebox.verify.lanes import Delivered
 
 # What `make test` builds and uses as a student would. A format that is added brings a test of its own.
-TESTED = ("ova", "image-cuda")
+TESTED = ("ova", "image", "image-cuda")
 
 
 def delivered(built: Sequence[Built]) -> dict[str, Delivered]:
-    """Tree ("vm", "cuda") → its product, for the builds of `TESTED` in this order."""
-    ova, image = built
-    return {"vm": machine(ova), "cuda": container(image)}
+    """Tree ("vm", "cpu", "cuda") → its product, for the builds of `TESTED` in this order."""
+    ova, *images = built
+    return {"vm": machine(ova), **{image.context.tree: container(image) for image in images}}
 
 
 def machine(built: Built) -> Delivered:
@@ -28,17 +29,18 @@ def machine(built: Built) -> Delivered:
     with exclusive(cache):
         parts = machine_parts(Stages(cache), tree, disk, ova)
     inside = Inside("coursebox-sealed:test", built.context.course.user.name, tree.path("tree.tar"))
-    torch = next(deb.version for deb, _ in built.context.fetched.debs["vm"] if deb.package == "python3-torch")
-    return Delivered(built.file.sha256, parts, inside, torch.split("+")[0])
+    torch, _ = torch_of(built.context)
+    return Delivered(built.file.sha256, parts, inside, torch)
 
 
 def container(built: Built) -> Delivered:
     """The container image of a finished build; the engine has it."""
     cache = Cache.from_environment()
     course = built.context.course
-    system, layers, documents = (built.stage(name) for name in ("system-cuda", "layers-course", "image"))
+    tree = built.context.tree
+    system, layers, documents = (built.stage(name) for name in (f"system-{tree}", "layers-course", "image"))
     with exclusive(cache):
-        parts = image_parts(Stages(cache), (system, layers), documents)
-    torch = next(wheel.version for wheel, _ in built.context.fetched.wheels["cuda"] if wheel.name == "torch")
-    inside = Inside(f"{course.name}:{course.version}", course.container.user)
-    return Delivered(built.file.sha256, parts, inside, torch.split("+")[0])
+        parts = image_parts(Stages(cache), tree, (system, layers), documents)
+    inside = Inside(documents.facts["names"][0], course.container.user)
+    torch, _ = torch_of(built.context)
+    return Delivered(built.file.sha256, parts, inside, torch)

@@ -1,4 +1,4 @@
-"""`make repro`: build the OVA and the container image again, elsewhere, and compare with what is delivered.
+"""`make repro`: build every target again, elsewhere, and compare with what is delivered.
 
 First this checkout builds as ever, from its cache if it can. Then a copy of the checkout, in a folder of its own with
 an empty cache that shares the verified downloads only, builds everything anew. What differs there: folder, umask, time
@@ -31,7 +31,7 @@ from coursebox.verify.proofs import Claim, Proofs
 from coursebox.verify.second import ELSEWHERE, Second, copy_checkout, own_surroundings
 
 # What these stages keep still carries the times of its making; it is sealed by the next one.
-UNSEALED = ("system-vm", "provisioned-cuda", "course-cuda")
+UNSEALED = ("system-vm", "provisioned-cpu", "course-cpu", "provisioned-cuda", "course-cuda")
 
 
 def run(course: Course, *, fresh: bool = False) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from coursebox_container import messages, nvidia
+from coursebox_container.image import read_image
 from coursebox_container.nvidia import OK, Answer, Facts, Gpu
 
 DRIVER = 580  # R580: the oldest driver for the CUDA 13 that torch brings
@@ -44,6 +45,19 @@ class Diagnosis(NamedTuple):
 def diagnose(facts: Facts) -> Diagnosis:
     """Judge the facts: one finding about the GPUs, with one remedy, and one about /dev/shm."""
     judged = _gpus(facts)
+    return judged._replace(findings=(*judged.findings, *_shm(facts)))
+
+
+def diagnose_unused(facts: Facts) -> Diagnosis:
+    """Judge the facts for a PyTorch that was made for the CPU. A GPU that was passed in is a mistake to tell."""
+    if facts.nodes:
+        judged = _trouble(
+            f"{facts.nodes[0]} is here, but PyTorch is made for the CPU in this image:"
+            f" for the GPU take the image of the file …-cuda.oci.tar. {CPU}"
+        )
+    else:
+        other = " For a GPU there is the image of the file …-cuda.oci.tar." if facts.host_driver else ""
+        judged = Diagnosis((Finding(f"GPU: not used, PyTorch is made for the CPU in this image. {CPU}{other}"),), False)
     return judged._replace(findings=(*judged.findings, *_shm(facts)))
 
 
@@ -206,9 +220,14 @@ def _answer(reading: int, end: float) -> tuple[int, bytes, bool]:
         data += piece
 
 
+def diagnose_image(device: str) -> Diagnosis:
+    """The diagnosis for an image whose PyTorch was made for `device`, "cpu" or "cuda"."""
+    return diagnose_unused(nvidia.collect_without_libraries()) if device == "cpu" else diagnose_in_time()
+
+
 def main() -> int:
     """gpu-check: the same lines as at the start, for a terminal; status 0 when torch can use a GPU."""
-    diagnosis = diagnose_in_time()
+    diagnosis = diagnose_image(read_image().device)
     for finding in diagnosis.findings:
         finding.report()
     return 0 if diagnosis.usable else 1

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, MutableMapping, Sequence
 
 from coursebox_container import credentials, gpu, mounts, tls
+from coursebox_container.image import read_image
 from coursebox_container.messages import Problem, fail, say
 from coursebox_container.restart import run_constantly
 from coursebox_container.runtime import VARIABLE, runtime_folder, write_private
@@ -60,7 +61,7 @@ def command_of(environment: Mapping[str, str], arguments: Sequence[str]) -> list
 
 def prepare(environment: MutableMapping[str, str], folder: str) -> None:
     """Say what the GPUs are, and set the variables that the settings of JupyterLab read."""
-    diagnosis = gpu.diagnose_in_time()
+    diagnosis = gpu.diagnose_image(read_image().device)
     for finding in diagnosis.findings:
         finding.report()
     if diagnosis.visible is not None:

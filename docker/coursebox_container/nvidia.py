@@ -50,6 +50,11 @@ def collect(root: str = "", load: Loader = ctypes.CDLL) -> Facts:
     return Facts(host_driver(root), nodes(root), nvml(load), cuda(load), shm(root))
 
 
+def collect_without_libraries(root: str = "") -> Facts:
+    """The same where nothing uses the libraries; they are not loaded, so a broken driver does no harm."""
+    return Facts(host_driver(root), nodes(root), None, None, shm(root))
+
+
 def host_driver(root: str = "") -> str | None:
     """Version of the NVIDIA kernel module of this computer, None when it has none."""
     try:

@@ -16,28 +16,38 @@ sys.path.insert(0, str(Path(__file__).parent))
 from containers import Container, docker
 
 from coursebox.core.paths import CHECKOUT
-from coursebox.course import load_course
+from coursebox.course import Course, load_course
 
 Start = Callable[..., Container]
 
 
 @pytest.fixture(scope="session")
-def image() -> str:
-    """Name of the image in the engine: `$COURSEBOX_TEST_IMAGE`, else what `make docker` has loaded."""
-    name = os.environ.get("COURSEBOX_TEST_IMAGE")
-    if not name:
-        course = load_course(Path(os.environ.get("COURSE") or CHECKOUT / "course.toml"))
-        name = f"{course.name}:{course.version}"
+def course() -> Course:
+    return load_course(Path(os.environ.get("COURSE") or CHECKOUT / "course.toml"))
+
+
+@pytest.fixture(scope="session")
+def device() -> str:
+    """What the PyTorch of the image is made for, "cpu" or "cuda": the target is `$COURSEBOX_TEST_TARGET`, or that for
+    CUDA. The table of targets is not asked, or an edit of any format would open these tests.
+    """
+    return {"image": "cpu", "image-cuda": "cuda"}[os.environ.get("COURSEBOX_TEST_TARGET") or "image-cuda"]
+
+
+@pytest.fixture(scope="session")
+def image(course: Course, device: str) -> str:
+    """Name of the image in the engine: `$COURSEBOX_TEST_IMAGE`, else what `make build` has loaded."""
+    built = f"{course.name}:{course.version}" + ("-cpu" if device == "cpu" else "")
+    name = os.environ.get("COURSEBOX_TEST_IMAGE") or built
     found = subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False)
-    assert found.returncode == 0, f"the engine has no image {name}: run make docker"
+    assert found.returncode == 0, f"the engine has no image {name}: run make build TARGETS=image, or make docker"
     return name
 
 
 @pytest.fixture(scope="session")
-def archive() -> Path:
+def archive(course: Course, device: str) -> Path:
     """The delivered file."""
-    course = load_course(Path(os.environ.get("COURSE") or CHECKOUT / "course.toml"))
-    return CHECKOUT / "dist" / f"{course.name}-{course.version}-cuda.oci.tar"
+    return CHECKOUT / "dist" / f"{course.name}-{course.version}-{device}.oci.tar"
 
 
 def containers(image: str) -> Iterator[Start]:

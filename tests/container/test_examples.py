@@ -34,6 +34,8 @@ def test_compose_has_one_service_with_a_gpu_and_one_without(compose: dict) -> No
     [device] = services["gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     assert "deploy" not in services["cpu"]
+    images = {name: service["image"] for name, service in services.items()}
+    assert images == {"gpu": "${COURSE_IMAGE:-deep-learning:latest}", "cpu": "${COURSE_IMAGE:-deep-learning:cpu}"}
     for service in services.values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])  # never an open port
         assert service["shm_size"] == "2gb" and "home:/home/student" in service["volumes"]

@@ -38,10 +38,10 @@ def test_log_is_a_few_lines_and_ends_with_the_address(server: Container) -> None
     assert "-p 127.0.0.1:8888:8888" in lines[-1]
 
 
-def test_no_gpu_is_said_once_with_the_remedy(server: Container) -> None:
+def test_no_gpu_is_said_once_with_the_remedy(server: Container, device: str) -> None:
     about = [line for line in server.log.splitlines() if "GPU" in line]
     assert len(about) == 1
-    assert "docker run --gpus all" in about[0] and "Everything runs on the CPU." in about[0]
+    assert ("docker run --gpus all" in about[0]) == (device == "cuda") and "Everything runs on the CPU." in about[0]
 
 
 def test_small_shared_memory_is_said_once_with_the_remedy(server: Container) -> None:

@@ -23,6 +23,8 @@ from testinfra.host import Host
 
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.course import Course, load_course
+from coursebox.formats.oci.about import VARIANTS
+from coursebox.formats.oci.config import image_names
 from coursebox.formats.table import OWN
 from coursebox.host.dockerd import ensure_engine
 from coursebox.host.engine import image_name, import_image
@@ -35,7 +37,7 @@ DELIVERED = {each.tree: each for each in reversed(OWN)}
 
 @dataclass(frozen=True)
 class Place:
-    """A delivered file and what its report says: kind "vm" (the OVA) or "cuda" (the container image)."""
+    """A delivered file and what its report says: kind "vm" (the OVA), "cpu" or "cuda" (the images)."""
 
     kind: str
     course: Course
@@ -50,6 +52,11 @@ class Place:
     @property
     def group(self) -> str:
         return self.user if self.kind == "vm" else "users"
+
+    @property
+    def image(self) -> str:
+        """Name of the image in the engine, of an image."""
+        return image_names(self.course.name, self.course.version, VARIANTS[self.kind])[0] if self.kind != "vm" else ""
 
     def result(self, stage: str, name: str) -> Path:
         """A result file of one of its stages, in the cache."""
@@ -68,7 +75,7 @@ def place(request: pytest.FixtureRequest) -> Place:
 @pytest.fixture(scope="session")
 def members(place: Place) -> Members:
     """Path → entry: of the sealed tree (test_delivered.py proves that it is the OVA's), or of the image's layers."""
-    if place.kind == "cuda":
+    if place.kind != "vm":
         return merged(place.file)
     with tarfile.open(place.result("course-vm", "tree.tar"), "r:") as tar:
         return {member.name: member for member in tar}
@@ -86,7 +93,7 @@ def tools_image(place: Place, tmp_path_factory: pytest.TempPathFactory) -> str:
 def container(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A running container of the tree, or of the image, with root and without network; its name."""
     ensure_engine()
-    image = f"{place.course.name}:{place.course.version}"
+    image = place.image
     if place.kind == "vm":
         image = f"coursebox-sealed:{uuid.uuid4().hex[:8]}"
         import_image(place.result("course-vm", "tree.tar"), image, log=tmp_path_factory.mktemp("log") / "sealed.log")

@@ -16,9 +16,11 @@ DATA = "/usr/share/coursebox/data"
 PYTHON = "/opt/jupyter/bin/python"
 SETTINGS = {
     "vm": [".ip = '0.0.0.0'", ".allow_remote_access = False", ".default_url = '/lab/tree/labs/welcome.md'"],
+    "cpu": [".port_retries = 0", ".root_dir = '/home/student'", ".certfile = ''"],
     "cuda": [".port_retries = 0", ".root_dir = '/home/student'", ".certfile = ''"],
 }
-VERSIONS = {"vm": ["2.6.0+debian", "0.21.0"], "cuda": ["2.13.0+cu130", "0.28.0+cu130"]}
+DEBIAN = ["2.6.0+debian", "0.21.0"]
+VERSIONS = {"vm": DEBIAN, "cpu": DEBIAN, "cuda": ["2.13.0+cu130", "0.28.0+cu130"]}
 
 
 def as_student(host: Host, place, code: str):

@@ -58,12 +58,12 @@ def test_nothing_is_world_writable(members: Members, place):
     }
     sticky = {name: mode for name, mode in open_to_all.items() if members[name].isdir() and members[name].mode & 0o1000}
     assert set(sticky) == {"tmp", "var/tmp"}
-    assert set(open_to_all) - set(sticky) == ({f"home/{place.user}"} if place.kind == "cuda" else set())
+    assert set(open_to_all) - set(sticky) == ({f"home/{place.user}"} if place.kind != "vm" else set())
 
 
 SETUID = {"usr/bin/chfn", "usr/bin/chsh", "usr/bin/gpasswd", "usr/bin/mount", "usr/bin/passwd",
           "usr/bin/su", "usr/bin/umount", "usr/lib/openssh/ssh-keysign"}  # fmt: skip
-SETUID_OF = {"vm": {"usr/lib/dbus-1.0/dbus-daemon-launch-helper"}, "cuda": {"usr/bin/sudo"}}
+SETUID_OF = {"vm": {"usr/lib/dbus-1.0/dbus-daemon-launch-helper"}, "cpu": {"usr/bin/sudo"}, "cuda": {"usr/bin/sudo"}}
 
 
 def test_setuid_files_are_the_known_ones(members: Members, place):

@@ -147,7 +147,7 @@ def test_a_build_of_no_target(
     monkeypatch.delenv("TARGETS", raising=False)
     assert cli.main(["build", *named]) == 1
     printed = capsys.readouterr().err
-    assert printed.startswith(f"error: {said}\n  hint: ") and "ova, image-cuda" in printed
+    assert printed.startswith(f"error: {said}\n  hint: ") and "ova, image, image-cuda" in printed
 
 
 @pytest.mark.parametrize(

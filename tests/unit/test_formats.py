@@ -168,7 +168,13 @@ def test_an_unknown_target_is_a_sentence(outside: Path) -> None:
     with pytest.raises(CourseboxError) as caught:
         table.chosen(["ova", "floppy", "punched-cards"])
     assert caught.value.message == "there is no target floppy, punched-cards"
-    assert caught.value.hint == "targets are: ova, image-cuda, tar"
+    assert caught.value.hint == "targets are: ova, image, image-cuda, tar"
+
+
+def test_the_nearest_name_is_offered() -> None:
+    with pytest.raises(CourseboxError) as caught:
+        table.chosen(["image_cuda", "OVA", "floppy"])
+    assert caught.value.hint == "did you mean image-cuda ova? Targets are: ova, image, image-cuda"
 
 
 def test_a_target_named_twice_is_built_once() -> None:
@@ -198,6 +204,7 @@ def test_names_of_files_and_of_what_lies_beside_them(course: Course) -> None:
         for name, target in table.targets().items()
     }
     assert named["ova"] == (f"{stem}.ova", f"{stem}.report.json")
+    assert named["image"] == (f"{stem}-cpu.oci.tar", f"{stem}-cpu.report.json")
     assert named["image-cuda"] == (f"{stem}-cuda.oci.tar", f"{stem}-cuda.report.json")
     other = Target(Format("qcow2", "", "", tree="vm", extension=".qcow2", make=lambda context: None), arm)  # type: ignore[arg-type, return-value]
     assert other.name == "qcow2-arm64"

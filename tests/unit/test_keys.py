@@ -16,37 +16,59 @@ from coursebox.core.code import HOST_LOCK, closure
 from coursebox.core.paths import CHECKOUT
 from coursebox.verify.sources import tracked
 
+IMAGES = ("cpu", "cuda")  # the trees of the images, which have the same stages
+
+
+def of(stage: str) -> tuple[str, ...]:
+    """A stage of both images."""
+    return tuple(f"{stage}-{tree}" for tree in IMAGES)
+
+
+BOOTSTRAP = ("tools", "bootstrap-vm", *of("bootstrap"))
+SYSTEM, COURSE = ("system-vm", *of("system")), ("course-vm", *of("course"))
+PROVISIONED = ("provisioned-vm", *of("provisioned"))
+LICENCES = ("licences-vm", *of("licences"))
+LAYERS = (*of("system"), *of("layers-course"), *of("image"))
 # Stage → the stages that take what it makes.
 NEXT = {
-    "tools": ("bootstrap-vm", "bootstrap-cuda", "disk"),
+    "tools": ("bootstrap-vm", *of("bootstrap"), "disk"),
     "packer": (),
-    "data": ("course-vm", "course-cuda"),
+    "data": COURSE,
     "bootstrap-vm": ("system-vm", "licences-vm"),
-    "bootstrap-cuda": ("system-cuda", "licences-cuda"),
     "system-vm": ("provisioned-vm",),
-    "system-cuda": ("provisioned-cuda", "image"),
     "provisioned-vm": ("course-vm",),
-    "provisioned-cuda": ("course-cuda",),
     "course-vm": ("disk",),
-    "course-cuda": ("layers-course",),
     "disk": ("vmdk",),
     "vmdk": ("ova",),
     "ova": (),
-    "layers-course": ("image",),
-    "image": (),
     "licences-vm": (),
-    "licences-cuda": (),
 }
-BOOTSTRAP = ("tools", "bootstrap-vm", "bootstrap-cuda")
-SYSTEM, COURSE = ("system-vm", "system-cuda"), ("course-vm", "course-cuda")
-PROVISIONED = ("provisioned-vm", "provisioned-cuda")
-LAYERS = ("system-cuda", "layers-course", "image")
+for tree in IMAGES:
+    NEXT |= {
+        f"bootstrap-{tree}": (f"system-{tree}", f"licences-{tree}"),
+        f"system-{tree}": (f"provisioned-{tree}", f"image-{tree}"),
+        f"provisioned-{tree}": (f"course-{tree}",),
+        f"course-{tree}": (f"layers-course-{tree}",),
+        f"layers-course-{tree}": (f"image-{tree}",),
+        f"image-{tree}": (),
+        f"licences-{tree}": (),
+    }
 ALL = tuple(NEXT)
 # File or folder of the checkout → the stages that read it; the longest path counts. All others are read by none.
 READ_BY = {
     "locks/host/requirements-build.txt": ALL,
     "coursebox/architecture.py": (*BOOTSTRAP, "ova"),
-    "coursebox/core/digests.py": (*BOOTSTRAP, *SYSTEM, *PROVISIONED, *COURSE, "disk", "vmdk", "ova", "data", "image"),
+    "coursebox/core/digests.py": (
+        *BOOTSTRAP,
+        *SYSTEM,
+        *PROVISIONED,
+        *COURSE,
+        "disk",
+        "vmdk",
+        "ova",
+        "data",
+        *of("image"),
+    ),
     "coursebox/host/engine.py": (*BOOTSTRAP, *SYSTEM, *PROVISIONED, "disk"),
     "coursebox/identity.py": ("provisioned-vm",),
     "coursebox/trees/bootstrap.py": BOOTSTRAP,
@@ -58,35 +80,36 @@ READ_BY = {
     "coursebox/trees/content.py": COURSE,
     "coursebox/trees/labs.py": COURSE,
     "coursebox/trees/machine.py": ("provisioned-vm",),
-    "coursebox/trees/container.py": ("provisioned-cuda",),
+    "coursebox/trees/container.py": of("provisioned"),
     "coursebox/trees/seal.py": (*PROVISIONED, *COURSE, *LAYERS),
-    "coursebox/trees/diff.py": ("provisioned-cuda", "system-cuda", "layers-course"),
+    "coursebox/trees/diff.py": (*of("provisioned"), *of("system"), *of("layers-course")),
     "coursebox/disk": ("disk",),
     "coursebox/fetch/stage.py": ("data",),
     "coursebox/fetch/synthetic.py": ("data",),
     "coursebox/fetch/unpack.py": ("data",),
-    "coursebox/formats/tarball.py": ("ova", "image"),
+    "coursebox/formats/tarball.py": ("ova", *of("image")),
     "coursebox/formats/ova/stage.py": ("vmdk", "ova"),
     "coursebox/formats/ova/vmdk.py": ("vmdk", "ova"),
     "coursebox/formats/ova/vmdk_layout.py": ("vmdk", "ova"),
     "coursebox/formats/ova/vmdk_read.py": ("vmdk", "ova"),
     "coursebox/formats/ova/ovf.py": ("ova",),
     "coursebox/formats/ova/ova.py": ("ova",),
-    "coursebox/formats/oci/stage.py": ("image",),
-    "coursebox/formats/oci/config.py": ("image",),
-    "coursebox/formats/oci/oci.py": ("image",),
+    "coursebox/formats/oci/stage.py": of("image"),
+    "coursebox/formats/oci/about.py": (),
+    "coursebox/formats/oci/config.py": of("image"),
+    "coursebox/formats/oci/oci.py": of("image"),
     "coursebox/formats/oci/compression.py": LAYERS,
     "coursebox/formats/oci/layers.py": LAYERS,
     "coursebox/formats/oci/rules.py": LAYERS,
-    "coursebox/formats/oci/packing.py": ("system-cuda", "layers-course"),
-    "coursebox/delivery/stage.py": ("licences-vm", "licences-cuda"),
-    "coursebox/delivery/licences.py": ("licences-vm", "licences-cuda"),
+    "coursebox/formats/oci/packing.py": (*of("system"), *of("layers-course")),
+    "coursebox/delivery/stage.py": LICENCES,
+    "coursebox/delivery/licences.py": LICENCES,
     "packer": (*SYSTEM, *PROVISIONED),
     "ansible/ansible.cfg": (*SYSTEM, *PROVISIONED),
     "ansible/vm-system.yml": ("system-vm",),
     "ansible/vm-course.yml": ("provisioned-vm",),
-    "ansible/cuda-system.yml": ("system-cuda",),
-    "ansible/cuda-course.yml": ("provisioned-cuda",),
+    "ansible/container-system.yml": of("system"),
+    "ansible/container-course.yml": of("provisioned"),
     "ansible/roles/apt": SYSTEM,
     "ansible/roles/jupyter": SYSTEM,
     "ansible/roles/bytecode": (*SYSTEM, *PROVISIONED),  # its program compiles what roles of the course install, too
@@ -97,9 +120,9 @@ READ_BY = {
     "ansible/roles/grading": PROVISIONED,
     "ansible/roles/console": ("provisioned-vm",),
     "ansible/roles/service": ("provisioned-vm",),
-    "ansible/roles/container": ("provisioned-cuda",),
-    "ansible/roles/sysprep": ("system-cuda", *PROVISIONED),
-    "docker": ("provisioned-cuda",),
+    "ansible/roles/container": of("provisioned"),
+    "ansible/roles/sysprep": (*of("system"), *PROVISIONED),
+    "docker": of("provisioned"),
     "selftest": PROVISIONED,
     "grading": PROVISIONED,
     "labs": COURSE,
@@ -127,12 +150,13 @@ from coursebox.lock.lockfile import read_locks
 from coursebox.trees.bootstrap import build_tools
 from coursebox.trees.packer import unpack_packer
 
-FILES = {"disk": ["disk.raw"], "vmdk": ["disk.vmdk"], "course-cuda": ["changes.tar", "removed.json"],
-         "provisioned-cuda": ["changes.tar", "removed.json"]}
+CHANGES = {f"{stage}-{tree}": ["changes.tar", "removed.json"] for stage in ("course", "provisioned")
+           for tree in ("cpu", "cuda")}
+FILES = {"disk": ["disk.raw"], "vmdk": ["disk.vmdk"], **CHANGES}
 
 def facts(name, key):
     digest = sha256_value(key)
-    if name in ("system-cuda", "layers-course"):
+    if name in ("system-cpu", "system-cuda", "layers-course"):
         blob = {"digest": digest, "size": 1, "diff_id": digest, "unpacked": 1}
         layer = {"name": "course", "file": "x", "blob": blob, "media_type": "x", "entries": 1}
         return {"layers": [layer]}
@@ -155,7 +179,7 @@ locks = read_locks(course.locks.folder)
 
 def keys():
     found = {}
-    for tree in ("vm", "cuda"):
+    for tree in ("vm", "cpu", "cuda"):
         stages = Keys(Cache(Path("/nowhere")))
         debs = {name: tuple((deb, Path("/x")) for deb in held) for name, held in locks.debs.items()}
         wheels = {name: tuple((wheel, Path("/x")) for wheel in held) for name, held in locks.wheels.items()}
@@ -166,7 +190,9 @@ def keys():
         context = Context(tree, AMD64, stages, course, locks, fetched, tools, packer, Path("/x"))
         ova.make(context) if tree == "vm" else image_stages(context)
         build_licences(context, "product")
-        found |= {result.name: result.key for result in stages.results}
+        # Stages of the layers and of the image have one name for all trees.
+        found |= {result.name + (f"-{tree}" if result.name in ("layers-course", "image") else ""): result.key
+                  for result in stages.results}
     return found
 
 before = keys()

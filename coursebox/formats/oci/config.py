@@ -6,11 +6,13 @@ https://github.com/opencontainers/image-spec/blob/v1.1.0/config.md, with `Health
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from coursebox.core.errors import CourseboxError
 from coursebox.formats.oci.layers import Layer
 from coursebox.formats.oci.rules import DATA_SETS
 
@@ -20,9 +22,14 @@ ANNOTATION = "org.opencontainers.image"
 OWN = "org.coursebox"
 # What is inside has many licences; the file ….licences.txt beside the image lists them. Here are their kinds, as SPDX
 # writes them (https://spdx.github.io/spdx-spec/v2.3/SPDX-license-expressions/): our own programs, and those of others.
-LICENCES = "Apache-2.0 AND LicenseRef-Debian-packages AND LicenseRef-Python-packages AND LicenseRef-NVIDIA-EULA"
+LICENCES = "Apache-2.0 AND LicenseRef-Debian-packages AND LicenseRef-Python-packages"
+CUDA_LICENCES = f"{LICENCES} AND LicenseRef-NVIDIA-EULA"
 WHERE = "/usr/share/doc/*/copyright, and the dist-info folders below /opt/jupyter; a list lies beside the file"
+# For NVIDIA's container toolkit: https://docs.nvidia.com/datacenter/cloud-native/container-toolkit/
+NVIDIA = {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "compute,utility"}
 _SECOND = 1_000_000_000  # Docker counts times in nanoseconds
+# One part of the name of a repository: https://github.com/distribution/reference/blob/main/regexp.go
+_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,8 @@ class About:
     """What decides the config beside the layers.
 
     name, version, title: of the course. user, uid, gid: the account in the container; its home is /home/<user>.
-    epoch: seconds since 1970, the date of the image. torch, cuda: their versions. locks: the digest of the locks.
+    epoch: seconds since 1970, the date of the image. torch: its version. cuda: the version that torch brings, "" where
+    it was made for the CPU. locks: the digest of the locks. variant: a part of the tags, "" or "cpu".
     architecture: the processors that it runs on, in Go's words.
     more: labels beside those that are made here.
     """
@@ -44,6 +52,7 @@ class About:
     cuda: str
     locks: str
     architecture: str
+    variant: str = ""
     uid: int = 1000
     gid: int = 100
     more: Mapping[str, str] = field(default_factory=dict)
@@ -59,23 +68,39 @@ class About:
         return {"architecture": self.architecture, "os": "linux"}
 
 
+def image_names(name: str, version: str, variant: str = "") -> list[str]:
+    """What the image of a course is called in an engine: <name>:<version> and <name>:latest.
+
+    A variant goes into the tags: <name>:<version>-<variant> and <name>:<variant>. Raises CourseboxError when engines
+    could not take the name.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise CourseboxError(
+            f"course.name: {name} cannot be the name of an image",
+            hint='put a letter or digit between signs, and no two dots together, as in "deep-learning"',
+        )
+    tags = [f"{version}-{variant}", variant] if variant else [version, "latest"]
+    return list(dict.fromkeys(f"{name}:{tag}" for tag in tags))
+
+
 def labels(about: About) -> dict[str, str]:
     """What the image says about itself, by the names of the OCI; its labels and the manifest's annotations.
 
     https://github.com/opencontainers/image-spec/blob/v1.1.0/annotations.md
     """
+    device = f"with CUDA {about.cuda}" if about.cuda else "for the CPU"
     return {
         f"{ANNOTATION}.title": about.title,
-        f"{ANNOTATION}.description": f"{about.title}: JupyterLab, PyTorch {about.torch} with CUDA {about.cuda}, "
+        f"{ANNOTATION}.description": f"{about.title}: JupyterLab, PyTorch {about.torch} {device}, "
         "the labs and the data sets of the course",
         f"{ANNOTATION}.version": about.version,
         f"{ANNOTATION}.created": about.created,
-        f"{ANNOTATION}.licenses": LICENCES,
-        f"{ANNOTATION}.ref.name": f"{about.name}:{about.version}",
+        f"{ANNOTATION}.licenses": CUDA_LICENCES if about.cuda else LICENCES,
+        f"{ANNOTATION}.ref.name": image_names(about.name, about.version, about.variant)[0],
         f"{OWN}.course": about.name,
         f"{OWN}.licences": WHERE,
         f"{OWN}.torch": about.torch,
-        f"{OWN}.cuda": about.cuda,
+        **({f"{OWN}.cuda": about.cuda} if about.cuda else {}),
         f"{OWN}.locks": about.locks,
         **about.more,
     }
@@ -97,8 +122,7 @@ def environment(about: About) -> dict[str, str]:
         "NB_GID": str(about.gid),
         "JUPYTER_PORT": str(PORT),
         "OMP_WAIT_POLICY": "PASSIVE",  # threads that compute while they wait hold up those that they wait for
-        "NVIDIA_VISIBLE_DEVICES": "all",
-        "NVIDIA_DRIVER_CAPABILITIES": "compute,utility",
+        **(NVIDIA if about.cuda else {}),
     }
 
 

@@ -7,7 +7,6 @@ Docker's own `manifest.json` beside, as `docker save` has written it since 25: o
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +17,8 @@ from typing import Any
 
 from coursebox.core.console import silent
 from coursebox.core.digests import sha256_bytes
-from coursebox.core.errors import CourseboxError
 from coursebox.core.files import atomic
-from coursebox.formats.oci.config import ANNOTATION, OWN, About, base_config, image_config, labels
+from coursebox.formats.oci.config import ANNOTATION, OWN, About, base_config, image_config, image_names, labels
 from coursebox.formats.oci.layers import Layer
 from coursebox.formats.tarball import TarWriter
 
@@ -38,8 +36,6 @@ REF_NAME = f"{ANNOTATION}.ref.name"
 # containerd takes the name of an image from here:
 # https://github.com/containerd/containerd/blob/main/core/images/annotations.go
 CONTAINERD_NAME = "io.containerd.image.name"
-# One part of the name of a repository: https://github.com/distribution/reference/blob/main/regexp.go
-_REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -89,22 +85,9 @@ class Archive:
     sha256: str
 
 
-def image_names(name: str, version: str) -> list[str]:
-    """What the image of a course is called in an engine: <name>:<version> and <name>:latest.
-
-    Raises CourseboxError when engines could not take the name.
-    """
-    if not _REPOSITORY.fullmatch(name):
-        raise CourseboxError(
-            f"course.name: {name} cannot be the name of an image",
-            hint='put a letter or digit between signs, and no two dots together, as in "deep-learning"',
-        )
-    return list(dict.fromkeys([f"{name}:{version}", f"{name}:latest"]))
-
-
 def documents(about: About, layers: Sequence[Layer]) -> Documents:
     """Everything of an image but its layers, which are given from the bottom to the top."""
-    names = image_names(about.name, about.version)
+    names = image_names(about.name, about.version, about.variant)
     return _documents(names, image_config(about, layers), layers, labels(about))
 
 

@@ -19,6 +19,12 @@ _TORCH = (
     r"|torch-[^/]+\.dist-info|torchvision-[^/]+\.dist-info|triton-[^/]+\.dist-info"
 )
 
+# Debian's PyTorch, with the large libraries that only it uses.
+_DEBIAN_TORCH = (
+    r"usr/lib/python3/dist-packages/(?:torch|torchgen|functorch|torchvision|torch(?:vision)?-[^/]+\.egg-info)"
+    r"|usr/lib/[^/]+/lib(?:torch|c10|caffe2|dnnl|onnx|shm)[^/]*\.so[^/]*"
+)
+
 
 @dataclass(frozen=True)
 class Layering:
@@ -45,7 +51,7 @@ SYSTEM = Layering(
     names=("system", "cuda", "torch", "python"),
     rules=(
         ("cuda", _below(f"{_SITE}/(?:{_CUDA})")),
-        ("torch", _below(f"{_SITE}/(?:{_TORCH})")),
+        ("torch", _below(f"{_SITE}/(?:{_TORCH})|{_DEBIAN_TORCH}")),
         ("python", _below(r"opt/jupyter|usr/lib/python3/dist-packages")),
     ),
     rest="system",

@@ -10,7 +10,7 @@ import pytest
 
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import load_course
-from coursebox.formats.oci.stage import next_steps
+from coursebox.formats.oci.stage import CUDA
 from coursebox.target import File
 
 PAGES = ("README.md", "docs/container.md", "docker/compose.yaml", "docker/examples/extend/Dockerfile")
@@ -80,5 +80,5 @@ def test_the_first_command_keeps_the_home(page: str, kept: int) -> None:
 
 def test_the_command_that_a_build_prints_is_that_of_the_readme() -> None:
     course = load_course(CHECKOUT / "course.toml")
-    printed = next_steps(course, File(Path("x"), "", 0)).splitlines()[0].strip()
+    printed = CUDA.next_steps(course, File(Path("x"), "", 0)).splitlines()[0].strip()
     assert printed == next(line for line in commands(CHECKOUT / "README.md") if line.startswith("docker run"))

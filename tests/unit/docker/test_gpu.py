@@ -118,6 +118,40 @@ def test_diagnose_in_time_gives_the_same() -> None:
     assert gpu.diagnose_in_time(lambda: old) == gpu.diagnose(old)
 
 
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (NONE, f"GPU: not used, PyTorch is made for the CPU in this image. {gpu.CPU}"),
+        (
+            NONE._replace(host_driver="580.95.05"),
+            f"GPU: not used, PyTorch is made for the CPU in this image. {gpu.CPU} "
+            "For a GPU there is the image of the file …-cuda.oci.tar.",
+        ),
+        (
+            WORKING,
+            "warning: /dev/nvidia0 is here, but PyTorch is made for the CPU in this image: "
+            f"for the GPU take the image of the file …-cuda.oci.tar. {gpu.CPU}",
+        ),
+    ],
+)
+def test_an_image_for_the_cpu_says_what_it_does_not_use(facts: Facts, said: str) -> None:
+    found = gpu.diagnose_unused(facts._replace(shm=1 << 20))
+    about = found.findings[0]
+    assert ("warning: " if about.trouble else "") + about.text == said
+    assert "/dev/shm" in found.findings[1].text and len(found.findings) == 2
+    assert not found.usable and found.visible is None
+
+
+def test_an_image_for_the_cpu_asks_no_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise AssertionError("a library of the driver was loaded")
+
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", broken)
+    monkeypatch.setattr(nvidia, "nvml", broken)
+    monkeypatch.setattr(nvidia, "cuda", broken)
+    assert not gpu.diagnose_image("cpu").usable
+
+
 def hang() -> Facts:
     time.sleep(60)
     return NONE

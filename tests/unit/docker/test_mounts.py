@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from coursebox_container import mounts, notebook, privileges
 from coursebox_container.accounts import Account
+from coursebox_container.image import Image
 from coursebox_container.mounts import Facts, Mount
 
 HOME = "/home/student"
@@ -139,6 +140,7 @@ def test_the_start_says_that_a_home_vanishes(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(mounts, "vanishes", lambda _: gone)
+    monkeypatch.setattr(notebook, "read_image", lambda: Image("student", 1000, 100, "cuda"))
     monkeypatch.setattr(notebook.gpu, "diagnose_in_time", lambda: notebook.gpu.Diagnosis((), False))
     notebook.prepare({"HOME": home.format(folder=tmp_path), "JUPYTERHUB_API_TOKEN": hub}, str(tmp_path))
     line = "‣ What you save in /home/student goes with the container: docker run -v course:/home/student keeps it.\n"

@@ -125,6 +125,6 @@ def test_a_missing_folder_has_no_hooks(tmp_path: Path) -> None:
 
 def test_image_file(tmp_path: Path) -> None:
     file = tmp_path / "image.conf"
-    file.write_text("user=student\nuid=1000\ngid=100\n")
-    assert image.read_image(file) == image.Image("student", 1000, 100)
+    file.write_text("user=student\nuid=1000\ngid=100\ndevice=cpu\n")
+    assert image.read_image(file) == image.Image("student", 1000, 100, "cpu")
     assert image.read_image(file).home == "/home/student"

@@ -88,7 +88,7 @@ def test_what_is_no_user_name(name: str) -> None:
     assert not start.USER_NAME.fullmatch(name)
 
 
-IMAGE = Image("student", 1000, 100)
+IMAGE = Image("student", 1000, 100, "cuda")
 
 
 @pytest.mark.parametrize("name", ["root", "daemon", "www-data"])

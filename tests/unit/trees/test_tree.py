@@ -289,7 +289,7 @@ def test_changes_are_what_a_layer_keeps() -> None:
     assert removed == ["usr/share/old"]
 
 
-@pytest.mark.parametrize("kind", ["vm", "cuda"])
+@pytest.mark.parametrize("kind", ["vm", "container"])
 def test_every_role_of_a_playbook_counts(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An edited role, or a file that a role installs from elsewhere, is another input."""
     shutil.copytree(CHECKOUT / "ansible", tmp_path / "ansible")

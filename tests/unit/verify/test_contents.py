@@ -330,7 +330,7 @@ class Image:
             return Result(stage, "key", place, dict.fromkeys(names, digest), facts, 1.0, reused=True)
 
         layers = result("system-cuda", "a.gz", "b.gz"), result("layers-course", "course.tar.gz", "data.tar.gz")
-        return image_parts(self.stages, layers, result("image", "config.json"))
+        return image_parts(self.stages, "cuda", layers, result("image", "config.json"))
 
 
 @pytest.fixture

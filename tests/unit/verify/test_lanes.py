@@ -25,6 +25,8 @@ TREE = ("system", "entry", "selftest", "grading", "labs", SHAPE, *(f"lab:{name}"
 PRODUCTS = {
     "vm": Delivered("vm-file", {part: f"vm {part}" for part in (*TREE, "disk", "ovf")}, Inside("sealed", "dave"),
                     lanes.MUTANTS_SEEN),
+    "cpu": Delivered("cpu-file", {part: f"cpu {part}" for part in (*TREE, "config")}, Inside("image-cpu", "student"),
+                     lanes.MUTANTS_SEEN),
     "cuda": Delivered("cuda-file", {part: f"cuda {part}" for part in (*TREE, "config")}, Inside("image", "student"),
                       "2.13.0"),
 }  # fmt: skip
@@ -130,11 +132,12 @@ def checkout() -> Iterator[Checkout]:
 
 
 def delivered(
-    *parts: str, vm: Sequence[str] = (), cuda: Sequence[str] = (), torch: str = lanes.MUTANTS_SEEN
-) -> dict[str, Delivered]:
-    """The products, with other parts in both of them or in one; then the digest of the file is another, too."""
+    *parts: str, vm: Sequence[str] = (), cpu: Sequence[str] = (), cuda: Sequence[str] = (),
+    torch: str = lanes.MUTANTS_SEEN,
+) -> dict[str, Delivered]:  # fmt: skip
+    """The products, with other parts in all of them or in one; then the digest of the file is another, too."""
     made = {}
-    for kind, more in (("vm", vm), ("cuda", cuda)):
+    for kind, more in (("vm", vm), ("cpu", cpu), ("cuda", cuda)):
         product = PRODUCTS[kind]
         others = {*parts, *more}
         assert others <= {*product.parts, "file"}
@@ -145,8 +148,9 @@ def delivered(
 
 
 def both(*names: str) -> set[str]:
-    """Claims of tests/inside in both trees."""
-    return {f"labs-{kind}/{name}" for kind in ("vm", "cuda") for name in names}
+    """Claims of tests/inside: in the tree of the machine and in that for CUDA all, in that for the CPU some."""
+    some = {name for name in names if name in lanes.IN_CPU or name not in lanes.OF_LABS}
+    return {f"labs-{kind}/{name}" for kind in ("vm", "cuda") for name in names} | {f"labs-cpu/{name}" for name in some}
 
 
 def files(folder: str) -> set[str]:
@@ -154,19 +158,23 @@ def files(folder: str) -> set[str]:
 
 
 UNIT = {"unit"}
-CONTAINER = files("container")
+OF_CUDA = files("container")
+OF_CPU = {f"container-cpu/{name.partition('/')[2]}" for name in OF_CUDA} - {"container-cpu/test_gpu.py"}
+CONTAINER = {*OF_CUDA, *OF_CPU}
 EVERY_BYTE = {f"content/test_{name}.py" for name in ("delivered", "hygiene", "image", "labs")}
 ACCEPTANCE = files("acceptance")
 EDITED_LAB = {"content/test_edited_lab.py"}
 BUILDS = {"build", "content/test_other_course.py", *EDITED_LAB}
 OF_VM = {"vm", *(f"content/test_{name}.py" for name in ("course", "machine", "packages"))}
+CUDA = {"content/test_cuda.py"}
+OF_BOTH = {f"content/test_{name}.py" for name in ("course", "packages")}
 OF_IMAGE = {*CONTAINER, *EDITED_LAB, *(f"content/test_{name}.py" for name in ("course", "packages"))}
 EACH_LAB, OF_LABS = both(*LABS), both(*lanes.OF_LABS)
 GRADING = ("test_grading.py", "test_grading_attacks.py", "test_grading_handed_in.py", "test_grading_modes.py")
 SELFTEST = both(*(name for name in lanes.OF_LABS if name.startswith("test_selftest")))
-INSIDE = {"labs-vm": {name for name in EACH_LAB | OF_LABS if name.startswith("labs-vm")},
-          "labs-cuda": {name for name in EACH_LAB | OF_LABS if name.startswith("labs-cuda")}}  # fmt: skip
-ALL = {*UNIT, *CONTAINER, *EVERY_BYTE, *ACCEPTANCE, *BUILDS, *OF_VM, "gpu", *EACH_LAB, *OF_LABS}
+INSIDE = {lane: {name for name in EACH_LAB | OF_LABS if name.startswith(lane)}
+          for lane in ("labs-vm", "labs-cpu", "labs-cuda")}  # fmt: skip
+ALL = {*UNIT, *CONTAINER, *CUDA, *EVERY_BYTE, *ACCEPTANCE, *BUILDS, *OF_VM, "gpu", *EACH_LAB, *OF_LABS}
 ON_THIS_MACHINE = ALL - EACH_LAB - OF_LABS
 
 
@@ -218,7 +226,7 @@ def test_files_that_come_and_go_in_the_labs_open_what_lists_them(checkout: Check
 
 def test_what_the_labs_share_opens_all_labs(checkout: Checkout) -> None:
     found = checkout.opened("labs/checking/lab.py", delivered=delivered("labs"))
-    assert found == ALL - (BUILDS - EDITED_LAB) - ACCEPTANCE - {"gpu"}
+    assert found == ALL - (BUILDS - EDITED_LAB) - ACCEPTANCE - CUDA - {"gpu"}
 
 
 @pytest.mark.parametrize("place", ["tools/new_lab.py", "tools/lab_template/check.py", "tools/lab_template/mutants.py"])
@@ -251,6 +259,8 @@ def test_an_edit_of_the_containers_start_opens_what_starts_containers(checkout: 
     assert checkout.opened("docker/compose.yaml") == {*UNIT, *CONTAINER, *BUILDS, *EVERY_BYTE}
 
 
+BROWSER = {"container/test_browser.py", "container-cpu/test_browser.py"}
+ENGINES = {"container/test_engines.py", "container-cpu/test_engines.py"}
 EDITS: Sequence[tuple[str, dict[str, Delivered], set[str]]] = [
     ("docs/student.md", PRODUCTS, UNIT),
     ("README.md", PRODUCTS, UNIT),
@@ -259,10 +269,10 @@ EDITS: Sequence[tuple[str, dict[str, Delivered], set[str]]] = [
     ("ansible/README.md", PRODUCTS, {*UNIT, *BUILDS, *EVERY_BYTE}),
     ("coursebox/trees/mmdebstrap.sh", PRODUCTS, {*UNIT, *BUILDS, *EVERY_BYTE}),
     ("coursebox/disk/make-disk.sh", PRODUCTS, {*UNIT, *BUILDS, *EVERY_BYTE, "vm"}),
-    ("coursebox/verify/machine/qemu.py", PRODUCTS, {*UNIT, "vm", "container/test_browser.py"}),
+    ("coursebox/verify/machine/qemu.py", PRODUCTS, {*UNIT, "vm", *BROWSER}),
     ("coursebox/formats/oci/stage.py", PRODUCTS, {*UNIT, *BUILDS, *EVERY_BYTE, *CONTAINER, *files("content")}),
     ("coursebox/formats/ova/ovf.py", PRODUCTS, {*UNIT, *BUILDS, *EVERY_BYTE, *ACCEPTANCE, *files("content")}),
-    ("tests/equipment/oci.py", PRODUCTS, {*UNIT, "container/test_engines.py", *files("content")}),
+    ("tests/equipment/oci.py", PRODUCTS, {*UNIT, *ENGINES, *files("content")}),
     ("coursebox/delivery/report.py", PRODUCTS, {*UNIT, *BUILDS, *EVERY_BYTE, *files("content")}),
     ("coursebox/course.py", PRODUCTS, ON_THIS_MACHINE - {"gpu"}),
     ("coursebox/verify/inside.py", PRODUCTS, {*UNIT, *EACH_LAB, *OF_LABS}),
@@ -276,8 +286,8 @@ EDITS: Sequence[tuple[str, dict[str, Delivered], set[str]]] = [
     ("tests/container/fakes/cuda.c", PRODUCTS, {*UNIT, *CONTAINER}),
     ("tests/content/conftest.py", PRODUCTS, {*UNIT, *files("content")}),
     ("tests/acceptance/conftest.py", PRODUCTS, {*UNIT, *files("acceptance")}),
-    ("tests/vm/delivered.py", PRODUCTS, {*UNIT, "vm", "container/test_browser.py"}),
-    ("tests/vm/browser.py", PRODUCTS, {*UNIT, "vm", "container/test_browser.py"}),
+    ("tests/vm/delivered.py", PRODUCTS, {*UNIT, "vm", *BROWSER}),
+    ("tests/vm/browser.py", PRODUCTS, {*UNIT, "vm", *BROWSER}),
     ("tests/vm/power_cut_writer.py", PRODUCTS, {*UNIT, "vm"}),
     ("tests/gpu/spoiling_worker.py", PRODUCTS, {*UNIT, "gpu"}),
     ("tests/unit/test_cli.py", PRODUCTS, UNIT),
@@ -289,7 +299,7 @@ def test_an_edit_opens(checkout: Checkout, place: str, products: dict[str, Deliv
     assert checkout.opened(place, delivered=products) == expected
 
 
-PARTS: Sequence[tuple[str, str, set[str]]] = [
+PARTS: list[tuple[str, str, set[str]]] = [
     ("vm", "system", {*OF_VM, *ACCEPTANCE, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "entry", {*OF_VM, *EVERY_BYTE}),
     ("vm", "selftest", {*OF_VM, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-vm"])}),
@@ -298,19 +308,24 @@ PARTS: Sequence[tuple[str, str, set[str]]] = [
     ("vm", "disk", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
     ("vm", "ovf", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
     ("vm", "file", EVERY_BYTE),
-    ("cuda", "system", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
-    ("cuda", "entry", {*OF_IMAGE, *EVERY_BYTE}),
-    ("cuda", "selftest", {*OF_IMAGE, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-cuda"])}),
-    ("cuda", "grading", {*OF_IMAGE, *EVERY_BYTE, *(f"labs-cuda/{file}" for file in GRADING)}),
-    ("cuda", "labs", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
-    ("cuda", "config", {*OF_IMAGE, *EVERY_BYTE, *INSIDE["labs-cuda"]}),
+    ("cpu", "file", EVERY_BYTE),
     ("cuda", "file", EVERY_BYTE),
 ]
+for kind, own in (("cpu", {*OF_CPU, *OF_BOTH}), ("cuda", {*OF_CUDA, *OF_BOTH, *EDITED_LAB})):
+    labs = INSIDE[f"labs-{kind}"]
+    PARTS += [
+        (kind, "system", {*own, *EVERY_BYTE, *labs, *(CUDA if kind == "cuda" else ())}),
+        (kind, "entry", {*own, *EVERY_BYTE}),
+        (kind, "selftest", {*own, *EVERY_BYTE, *(SELFTEST & labs)}),
+        (kind, "grading", {*own, *EVERY_BYTE, *(labs & both(*GRADING))}),
+        (kind, "labs", {*own, *EVERY_BYTE, *labs}),
+        (kind, "config", {*own, *EVERY_BYTE, *labs}),
+    ]
 
 
 @pytest.mark.parametrize(("kind", "part", "expected"), PARTS)
 def test_another_part_of_a_delivered_file_opens(checkout: Checkout, kind: str, part: str, expected: set[str]) -> None:
-    products = delivered(vm=[part]) if kind == "vm" else delivered(cuda=[part])
+    products = delivered(**{kind: [part]})  # type: ignore[arg-type]
     assert checkout.opened(delivered=products) == expected
 
 
@@ -320,6 +335,7 @@ def test_an_edit_of_a_file_of_tests_opens_it_alone(checkout: Checkout, folder: s
     for place in sorted(files(folder)):
         name = place.removeprefix("inside/")
         expected = {folder} if folder in ("vm", "build", "gpu") else both(name) if folder == "inside" else {place}
+        expected |= {place.replace("container/", "container-cpu/")} & OF_CPU
         found = checkout.opened(f"tests/{place}")
         if name in lanes.EACH_LAB:  # a new lab passes the tests of each lab, and a test shows it
             expected = {*EACH_LAB, *both("test_new_lab.py")}
@@ -486,7 +502,10 @@ def test_only_what_has_no_proof_runs(checkout: Checkout, started: Started, tmp_p
     assert made["container"].run(todo, tmp_path / "report.xml", None) == 5
     assert started.arguments == ["tests/container/test_hub.py", "tests/container/test_ssh.py"]
     expected = {"report": tmp_path / "report.xml", "output": None, "course": CHECKOUT / "course.toml"}
-    assert started.how == expected
+    assert started.how == {**expected, "target": "image-cuda"}
+    made["container-cpu"].run(chosen(made["container-cpu"], "container-cpu/test_ssh.py"), tmp_path / "report.xml", None)
+    assert started.arguments == ["tests/container/test_ssh.py"]
+    assert started.how == {**expected, "target": "image"}
     made["vm"].run(made["vm"].claims, tmp_path, None)
     assert started.arguments == sorted(f"tests/{place}" for place in files("vm"))
     made["unit"].run(made["unit"].claims, tmp_path, None)
@@ -531,7 +550,19 @@ def test_no_file_of_tests_is_forgotten(checkout: Checkout, started: Started, tmp
     wanted = {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "tests").glob("*/test_*.py")}
     once = {path for path in wanted if not path.startswith(("tests/unit/", "tests/inside/"))}
     twice = {path for path in wanted if path.startswith("tests/inside/")}
-    assert sorted(ran) == sorted([*once, *twice, *twice, "tests/unit"])
+    again = {f"tests/inside/{name}" for name in lanes.IN_CPU} | {f"tests/{name}" for name in OF_CUDA}
+    again -= {"tests/container/test_gpu.py"}
+    assert sorted(ran) == sorted([*once, *twice, *twice, *again, "tests/unit"])
+
+
+def test_the_image_for_the_cpu_solves_each_lab_once(checkout: Checkout, started: Started, tmp_path: Path) -> None:
+    lane = checkout.made["labs-cpu"]
+    with (tmp_path / "log").open("wb") as output:
+        lane.run(lane.claims, tmp_path, output)
+    assert started.arguments[started.arguments.index("-k") + 1] == "test_the_solution_passes or not test_each_lab"
+    assert started.files[0] == "tests/inside/test_each_lab.py" and len(started.files) == len(lanes.IN_CPU)
+    text = (CHECKOUT / "tests" / "inside" / "test_each_lab.py").read_text(encoding="utf-8")
+    assert f"def {lanes.IN_CPU_OF_EACH_LAB}(" in text
 
 
 def test_only_the_tests_of_a_gpu_may_be_skipped(checkout: Checkout) -> None:

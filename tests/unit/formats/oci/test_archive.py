@@ -18,7 +18,7 @@ from small_trees import CHANGES, EPOCH, Made, about, above, course_layers, entry
 from coursebox.core.digests import sha256_bytes, sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.formats.oci.compression import GZIP
-from coursebox.formats.oci.oci import BLOBS, BlobFile, documents, encode, image_names, write_archive
+from coursebox.formats.oci.oci import BLOBS, BlobFile, documents, encode, write_archive
 
 
 def contents(path: Path) -> dict[str, bytes]:
@@ -120,14 +120,6 @@ def test_progress_counts_the_layers(made: Made) -> None:
     seen.clear()
     verify_layers(open_archive(made.archive.path), on_progress=seen.append)
     assert sum(seen) == sum(layer.blob.size for layer in made.layers)
-
-
-def test_names() -> None:
-    assert image_names("deep-learning", "2026.11") == ["deep-learning:2026.11", "deep-learning:latest"]
-    assert image_names("dl", "latest") == ["dl:latest"]
-    for name in ("a.-b", "a..b", "-a", "Deep"):
-        with pytest.raises(CourseboxError, match=r"course\.name: .* cannot be the name of an image"):
-            image_names(name, "1")
 
 
 def test_json_has_one_form() -> None:

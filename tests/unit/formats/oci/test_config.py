@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from small_trees import EPOCH, about, course_layers, system_layers
 
-from coursebox.formats.oci.config import WHERE, image_config
+from coursebox.core.errors import CourseboxError
+from coursebox.formats.oci.config import WHERE, image_config, image_names
 
 
 def test_the_whole_config(tmp_path: Path) -> None:
@@ -72,3 +74,22 @@ def test_the_account_decides_the_home() -> None:
     assert (inner["User"], inner["WorkingDir"]) == ("1234", "/home/eva")
     assert {"HOME=/home/eva", "NB_USER=eva", "NB_UID=1234", "NB_GID=7"} <= set(inner["Env"])
     assert config["created"] == "2023-11-14T22:13:21Z"
+
+
+def test_an_image_for_the_cpu_promises_no_gpu() -> None:
+    config = image_config(about(torch="2.6.0", cuda="", variant="cpu"), [])["config"]
+    assert not [line for line in config["Env"] if "NVIDIA" in line]
+    labels = config["Labels"]
+    assert "org.coursebox.cuda" not in labels and "NVIDIA" not in labels["org.opencontainers.image.licenses"]
+    assert "PyTorch 2.6.0 for the CPU" in labels["org.opencontainers.image.description"]
+    assert labels["org.opencontainers.image.ref.name"] == "deep-learning:2026.11-cpu"
+
+
+def test_names() -> None:
+    """An engine with both images tells them apart by the tag."""
+    assert image_names("deep-learning", "2026.11") == ["deep-learning:2026.11", "deep-learning:latest"]
+    assert image_names("deep-learning", "2026.11", "cpu") == ["deep-learning:2026.11-cpu", "deep-learning:cpu"]
+    assert image_names("dl", "latest") == ["dl:latest"]
+    for name in ("a.-b", "a..b", "-a", "Deep"):
+        with pytest.raises(CourseboxError, match=r"course\.name: .* cannot be the name of an image"):
+            image_names(name, "1")
