@@ -101,12 +101,13 @@ SELFTEST_READ = re.compile(r"test_selftest_\w+\.py")
 EACH_LAB = ("test_each_lab.py", "test_targets.py")
 # The other ones, the long ones first: two processes share them in this order.
 OF_LABS = (
-    "test_selftest_cpu.py", "test_grading_handed_in.py", "test_grading_attacks.py", "test_grading.py",
-    "test_selftest_fast.py", "test_checking_notebook.py", "test_new_lab.py", "test_examples.py",
-    "test_selftest_gpu_rows.py", "test_checking_runs.py", "test_checking_messages.py", "test_checking_kit.py",
-    "test_pictures.py", "test_rules.py", "test_same_verdict.py", "test_prologue.py", "test_prologue_data.py",
-    "test_grading_modes.py",
+    "test_grading_handed_in.py", "test_grading_attacks.py", "test_grading.py", "test_selftest_cpu.py",
+    "test_checking_runs.py", "test_selftest_gpu_rows.py", "test_grading_modes.py", "test_checking_notebook.py",
+    "test_prologue.py", "test_examples.py", "test_new_lab.py", "test_selftest_fast.py", "test_prologue_data.py",
+    "test_checking_messages.py", "test_checking_kit.py", "test_pictures.py", "test_rules.py", "test_same_verdict.py",
 )  # fmt: skip
+# tests/inside/sharing.py says what goes into one of the two processes.
+SHARED = ("--numprocesses=2", "--dist=loadscope", "--no-loadscope-reorder")
 NEW_LAB = ("tools/new_lab.py", "tools/lab_template")  # test_new_lab.py tests what they write as any lab is tested
 # What a wrong or half-done exercise is told follows from the checks and from torch, not from the tree. So it is tried
 # in one tree, and in the other one only with another torch than that with which all of it was seen to be right there.
@@ -264,7 +265,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
         labs = [name for name in names if name in chosen]
         each = [file for file in reversed(EACH_LAB) if kind != "cpu" or file in IN_CPU]
         files = [*(each if labs else ()), *(file for file in OF_LABS if file in chosen)]
-        arguments = ["--durations=15", "--numprocesses=2", "--dist=loadgroup", "--no-loadscope-reorder"]
+        arguments = ["--durations=15", *SHARED]
         if kind == "cpu":
             arguments += ["-k", f"{IN_CPU_OF_EACH_LAB} or not test_each_lab"]
         elif not mutants:

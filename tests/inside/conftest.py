@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # for labs_support, wh
 sys.dont_write_bytecode = True  # delivered labs are read-only
 
 from labs_support import CHECKOUT, Load, Run  # noqa: E402
+from sharing import pytest_xdist_make_scheduler  # noqa: E402, F401
 
 MIRROR = CHECKOUT.parent / "shared" / "datasets"
 

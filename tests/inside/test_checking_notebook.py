@@ -11,8 +11,6 @@ import pytest
 import torch
 from nbclient import NotebookClient
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
-
 CHECK = """
 import sys
 import torch

@@ -20,8 +20,6 @@ from bad_submissions import ALL, CHECKS, GRADING, LAB, Bad, bad_submissions, ins
 from course_grade import sandbox
 from grading_runs import rows, run_grader, write
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
-
 PROTECTION = sandbox.probe()
 KIT = "13_recurrent"  # a lab whose checks import checking/kit.py
 PCA_CHECKS = sum(check.parts[0] == "PCA" for check in CHECKS)

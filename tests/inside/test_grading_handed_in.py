@@ -28,8 +28,6 @@ import pytest
 from bad_submissions import ALL, FIRST, GRADING, LAB, instead_of
 from grading_runs import COMMAND, ENVIRONMENT, run_grader
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
-
 SOLVED, STUBS = cases.solved(LAB), cases.stubs(LAB)
 NOTEBOOK = cases.source(LAB).notebook_of(solved=True)
 OLD, NEW = 1_700_000_000, 1_700_000_900

@@ -32,8 +32,6 @@ from course_selftest.checks import features, fit, runtime
 from course_selftest.options import Options
 from selftest_support import CPU, row
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
-
 DELIVERED = "COURSEBOX_TEST_SELFTEST" in os.environ
 COMMAND = ["/usr/local/bin/course-selftest"] if DELIVERED else [sys.executable, "-m", "course_selftest"]
 CUDA_BUILD = torch.version.cuda is not None

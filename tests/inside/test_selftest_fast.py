@@ -28,8 +28,6 @@ from course_selftest.fast import Plan, Recipe, Training
 from course_selftest.net import make_net
 from course_selftest.net import test_error as error_of
 
-pytestmark = pytest.mark.xdist_group(__name__)  # they share a costly fixture
-
 FIRST, LAST, BF16 = Plan(torch.float32, False), Plan(torch.float32, True), Plan(torch.bfloat16, True)
 SMALL = Recipe(epochs=2, batch=20, peak=0.02)
 
