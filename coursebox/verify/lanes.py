@@ -121,6 +121,11 @@ MUTANTS_SEEN = "2.6.0"
 # whether all that these need is there. So each lab is solved once, and one test of each other kind runs.
 IN_CPU = ("test_each_lab.py", "test_selftest_fast.py", "test_examples.py", "test_prologue.py", "test_grading_modes.py")
 IN_CPU_OF_EACH_LAB = "test_the_solution_passes"
+# What is done with archives, names, links, tables and interruptions follows from the grader and from Python; that marks
+# are right with this tree's torch, and that its sandbox holds, the other tests of grading show in both trees. What
+# `make lab` writes follows from tools/. So these files run in the tree of the mutants, and in the other one only when
+# its Python is another.
+OF_PYTHON = ("test_grading_handed_in.py", "test_new_lab.py")
 
 
 @dataclass(frozen=True)
@@ -142,23 +147,28 @@ class Lane:
 
 @dataclass(frozen=True)
 class Delivered:
-    """A delivered file under test: its digest, its parts with their digests, how to start its tree, its torch."""
+    """A delivered file under test: its digest, its parts with their digests, how to start its tree.
+
+    torch, python: the versions in the tree.
+    """
 
     sha256: str
     parts: Mapping[str, str]
     inside: Inside
     torch: str
+    python: str
 
 
 def rows(course: Course, delivered: Mapping[str, Delivered]) -> list[list[Lane]]:
-    """All lanes, in two rows that take about the same time side by side.
+    """All lanes, in rows; a row that is further down starts when one above it has ended (see testing.SIDE_BY_SIDE).
 
-    The emulated machine needs both processors as the labs do, so it starts beside the tests that mostly wait for
-    containers, and the labs come after it.
+    The emulated machine computes on one processor for half an hour, so it is among the first. The containers wait now
+    and then, and leave room beside it. What builds is in one row, for a test looks whether builds have left something
+    behind. The labs use both processors: they begin when the containers have ended, so nothing is idle until the end.
     """
-    rooms = room_lanes(course, delivered)
-    machine = [lane for lane in rooms if lane.name == "vm"]
-    return [[unit_lane(), *(lane for lane in rooms if lane not in machine)], [*machine, *lab_lanes(delivered)]]
+    rooms = {lane.name: lane for lane in room_lanes(course, delivered)}
+    machine, cuda, cpu, content = (rooms.pop(name) for name in ("vm", "container", "container-cpu", "content"))
+    return [[content, unit_lane(), *rooms.values()], [machine], [cuda, cpu], lab_lanes(delivered)]
 
 
 def unit_lane() -> Lane:
@@ -188,7 +198,7 @@ def room_lanes(course: Course, delivered: Mapping[str, Delivered]) -> list[Lane]
 
 def lab_lanes(delivered: Mapping[str, Delivered]) -> list[Lane]:
     """tests/inside inside each of the delivered trees."""
-    return [_labs(kind, delivered[kind]) for kind in sorted(delivered)]
+    return [_labs(kind, delivered) for kind in sorted(delivered)]
 
 
 def _folder(
@@ -228,8 +238,9 @@ def _folder(
     return Lane(lane, [*claims()], run, claim_of, may_skip, lambda: [*claims()])
 
 
-def _labs(kind: str, product: Delivered) -> Lane:
+def _labs(kind: str, delivered: Mapping[str, Delivered]) -> Lane:
     """tests/inside in one tree: a claim for each lab, and one for each of the other files."""
+    product = delivered[kind]
     tests = CHECKOUT / "tests" / "inside"
     found = {path.name for path in below("tests/inside") if re.fullmatch(r"test_.*\.py", path.name)}
     if found != {*EACH_LAB, *OF_LABS}:
@@ -237,6 +248,9 @@ def _labs(kind: str, product: Delivered) -> Lane:
     names = sorted(path.parents[1].name for path in below("labs") if path.match("author/lab.py"))
     helpers = [path for path in below("tests/inside") if path.name not in found]
     mutants = kind == MUTANTS_IN or product.torch != MUTANTS_SEEN
+    same_python = kind != MUTANTS_IN and product.python == delivered[MUTANTS_IN].python
+    left_out = {*OF_LABS} - {*IN_CPU} if kind == "cpu" else {*OF_PYTHON} if same_python else set()
+    others = [file for file in OF_LABS if file not in left_out]
     base = {**_surroundings_inside(), "parts": _of(product, ("system", "labs", "config"))}
 
     def sources(*files: str) -> str:
@@ -247,7 +261,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
         for name in names:
             reads = {**base, "tests": sources(*EACH_LAB), "lab": _of(product, (f"lab:{name}",)), "mutants": mutants}
             yield Claim(f"labs-{kind}/{name}", {**reads, "author": files_digest(below(f"labs/{name}/author"))})
-        for file in (file for file in OF_LABS if kind != "cpu" or file in IN_CPU):
+        for file in others:
             labs = LABS_READ.get(file, ())
             parts = [*(f"lab:{name}" for name in labs), *([SHAPE] if file in LABS_READ else [])]
             parts += ["selftest"] if SELFTEST_READ.match(file) else []
@@ -264,7 +278,7 @@ def _labs(kind: str, product: Delivered) -> Lane:
         chosen = {claim.name.removeprefix(f"labs-{kind}/") for claim in todo}
         labs = [name for name in names if name in chosen]
         each = [file for file in reversed(EACH_LAB) if kind != "cpu" or file in IN_CPU]
-        files = [*(each if labs else ()), *(file for file in OF_LABS if file in chosen)]
+        files = [*(each if labs else ()), *(file for file in others if file in chosen)]
         arguments = ["--durations=15", *SHARED]
         if kind == "cpu":
             arguments += ["-k", f"{IN_CPU_OF_EACH_LAB} or not test_each_lab"]

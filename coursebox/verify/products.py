@@ -30,7 +30,7 @@ def machine(built: Built) -> Delivered:
         parts = machine_parts(Stages(cache), tree, disk, ova)
     inside = Inside("coursebox-sealed:test", built.context.course.user.name, tree.path("tree.tar"))
     torch, _ = torch_of(built.context)
-    return Delivered(built.file.sha256, parts, inside, torch)
+    return Delivered(built.file.sha256, parts, inside, torch, _python(built))
 
 
 def container(built: Built) -> Delivered:
@@ -43,4 +43,10 @@ def container(built: Built) -> Delivered:
         parts = image_parts(Stages(cache), tree, (system, layers), documents)
     inside = Inside(documents.facts["names"][0], course.container.user)
     torch, _ = torch_of(built.context)
-    return Delivered(built.file.sha256, parts, inside, torch)
+    return Delivered(built.file.sha256, parts, inside, torch, _python(built))
+
+
+def _python(built: Built) -> str:
+    """The version of Debian's Python in the tree."""
+    debs = built.context.fetched.debs[built.context.tree]
+    return next(deb.version for deb, _ in debs if deb.package == "python3")

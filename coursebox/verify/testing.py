@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from coursebox.verify.outcomes import Outcome, read_outcomes
 from coursebox.verify.proofs import Claim, Proof, Proofs, missing
 
 LOGS = CHECKOUT / "build" / "tests"
+SIDE_BY_SIDE = 3  # rows at a time: two processors have something to do while one row waits
 _FINE = (0, 5)  # exit statuses of pytest: all passed; no tests were found
 
 
@@ -33,9 +35,10 @@ class Verdict:
 
 
 def prove(rows: Sequence[Sequence[Lane]], proofs: Proofs) -> int:
-    """Run the lanes of each row one after the other, the rows side by side; print what was proved.
+    """Run the lanes of each row one after the other, SIDE_BY_SIDE rows at a time; print what was proved.
 
-    The first row has the terminal, the output of the others is in build/tests/<lane>.log and follows at the end.
+    The rows begin in their order. The first one has the terminal; the output of the others is in
+    build/tests/<lane>.log and follows at the end.
     Returns 0 when everything is proved, or skipped where a lane may skip; else 1. Raises what kept a lane from running.
     """
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -57,17 +60,16 @@ def prove(rows: Sequence[Sequence[Lane]], proofs: Proofs) -> int:
         except Exception as error:  # the end of this row only; it is raised when the other ones have ended
             errors.append(error)
 
-    threads = [threading.Thread(target=run_beside, args=(lanes,)) for lanes in others]
-    for thread in threads:
-        thread.start()
+    pool = ThreadPoolExecutor(SIDE_BY_SIDE - 1)
+    for lanes in others:
+        pool.submit(run_beside, lanes)
     try:
         run_row(first, shown=True)
     except BaseException:
         stop.set()
         raise
     finally:
-        for thread in threads:
-            thread.join()
+        pool.shutdown()  # waits for the other rows; one that has not begun sees the stop
     for lane in (lane for row in others for lane in row):
         _show(LOGS / f"{lane.name}.log")
     known = {*verdict.open, *(proof.claim for proof in (*verdict.now, *verdict.before))}

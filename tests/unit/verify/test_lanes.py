@@ -13,7 +13,7 @@ import pytest
 
 from coursebox.core.paths import CHECKOUT
 from coursebox.course import Course, load_course
-from coursebox.verify import lanes, sources
+from coursebox.verify import lanes, sources, testing
 from coursebox.verify.contents import SHAPE
 from coursebox.verify.inside import Inside
 from coursebox.verify.lanes import Delivered, Lane, lab_lanes, room_lanes, rows
@@ -24,11 +24,11 @@ LABS = sorted(path.parents[1].name for path in (CHECKOUT / "labs").glob("*/autho
 TREE = ("system", "entry", "selftest", "grading", "labs", SHAPE, *(f"lab:{name}" for name in LABS))
 PRODUCTS = {
     "vm": Delivered("vm-file", {part: f"vm {part}" for part in (*TREE, "disk", "ovf")}, Inside("sealed", "dave"),
-                    lanes.MUTANTS_SEEN),
+                    lanes.MUTANTS_SEEN, "3.13.5-1"),
     "cpu": Delivered("cpu-file", {part: f"cpu {part}" for part in (*TREE, "config")}, Inside("image-cpu", "student"),
-                     lanes.MUTANTS_SEEN),
+                     lanes.MUTANTS_SEEN, "3.13.5-1"),
     "cuda": Delivered("cuda-file", {part: f"cuda {part}" for part in (*TREE, "config")}, Inside("image", "student"),
-                      "2.13.0"),
+                      "2.13.0", "3.13.5-1"),
 }  # fmt: skip
 sha256 = functools.cache(sources.sha256_file)
 
@@ -148,9 +148,12 @@ def delivered(
 
 
 def both(*names: str) -> set[str]:
-    """Claims of tests/inside: in the tree of the machine and in that for CUDA all, in that for the CPU some."""
+    """Claims of tests/inside: in the trees of the machine and for CUDA, or in one of them where that is enough; some in
+    that for the CPU.
+    """
     some = {name for name in names if name in lanes.IN_CPU or name not in lanes.OF_LABS}
-    return {f"labs-{kind}/{name}" for kind in ("vm", "cuda") for name in names} | {f"labs-cpu/{name}" for name in some}
+    made = {f"labs-{kind}/{name}" for kind in ("vm", "cuda") for name in names} | {f"labs-cpu/{name}" for name in some}
+    return made - {f"labs-vm/{name}" for name in lanes.OF_PYTHON}
 
 
 def files(folder: str) -> set[str]:
@@ -187,12 +190,15 @@ def test_the_claims(checkout: Checkout) -> None:
 # ------------------------------------------------------------------------------------------------ edits of labs
 
 
-def test_each_lane_is_in_one_row_and_no_labs_run_beside_the_machine(checkout: Checkout) -> None:
-    first, second = ([lane.name for lane in row] for row in rows(checkout.course, PRODUCTS))
+def test_each_lane_is_in_one_row_and_the_labs_begin_after_another_one(checkout: Checkout) -> None:
+    made = [[lane.name for lane in row] for row in rows(checkout.course, PRODUCTS)]
     rooms = [lane.name for lane in room_lanes(checkout.course, PRODUCTS)]
     labs = [lane.name for lane in lab_lanes(PRODUCTS)]
-    assert sorted(first + second) == sorted(["unit", *rooms, *labs])
-    assert second[0] == "vm" and set(labs).isdisjoint(first)
+    assert sorted(name for row in made for name in row) == sorted(["unit", *rooms, *labs])
+    assert made.index(labs) >= testing.SIDE_BY_SIDE  # they wait for a place
+    assert made.index(["vm"]) < testing.SIDE_BY_SIDE
+    (builds,) = [row for row in made if "build" in row]
+    assert "content" in builds  # both build, and a test asks whether builds have left something
 
 
 @pytest.mark.parametrize(
@@ -237,6 +243,17 @@ def test_what_a_new_lab_is_made_from_opens_its_test(checkout: Checkout, place: s
 @pytest.mark.parametrize("place", ["tools/labs.py", "tools/labkit.py"])
 def test_what_labs_are_made_with_opens_all_labs(checkout: Checkout, place: str) -> None:
     assert checkout.opened(place) == {*UNIT, *EACH_LAB, *OF_LABS, *EVERY_BYTE}
+
+
+def test_another_python_in_the_second_tree_brings_back_what_follows_from_python(checkout: Checkout) -> None:
+    other = {**PRODUCTS, "vm": replace(PRODUCTS["vm"], python="3.14.0-1")}
+    brought = {f"labs-vm/{name}" for name in lanes.OF_PYTHON}
+    assert set(lanes.OF_PYTHON) < set(lanes.OF_LABS)
+    after = checkout.keys(other)
+    assert set(after) - set(checkout.before) == brought
+    assert {name: key for name, key in after.items() if name not in brought} == checkout.before
+    newer = {**other, "cuda": replace(PRODUCTS["cuda"], python="3.14.0-1")}
+    assert checkout.keys(newer) == checkout.before
 
 
 def test_another_torch_in_the_second_tree_brings_its_mutants_back(checkout: Checkout) -> None:
@@ -303,7 +320,7 @@ PARTS: list[tuple[str, str, set[str]]] = [
     ("vm", "system", {*OF_VM, *ACCEPTANCE, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "entry", {*OF_VM, *EVERY_BYTE}),
     ("vm", "selftest", {*OF_VM, *EVERY_BYTE, *(SELFTEST & INSIDE["labs-vm"])}),
-    ("vm", "grading", {*OF_VM, *EVERY_BYTE, *(f"labs-vm/{file}" for file in GRADING)}),
+    ("vm", "grading", {*OF_VM, *EVERY_BYTE, *(both(*GRADING) & INSIDE["labs-vm"])}),
     ("vm", "labs", {*OF_VM, *EVERY_BYTE, *INSIDE["labs-vm"]}),
     ("vm", "disk", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
     ("vm", "ovf", {"vm", *ACCEPTANCE, *EVERY_BYTE}),
@@ -549,10 +566,11 @@ def test_no_file_of_tests_is_forgotten(checkout: Checkout, started: Started, tmp
             ran += started.files
     wanted = {path.relative_to(CHECKOUT).as_posix() for path in (CHECKOUT / "tests").glob("*/test_*.py")}
     once = {path for path in wanted if not path.startswith(("tests/unit/", "tests/inside/"))}
-    twice = {path for path in wanted if path.startswith("tests/inside/")}
+    inside = {path for path in wanted if path.startswith("tests/inside/")}
+    twice = inside - {f"tests/inside/{name}" for name in lanes.OF_PYTHON}
     again = {f"tests/inside/{name}" for name in lanes.IN_CPU} | {f"tests/{name}" for name in OF_CUDA}
     again -= {"tests/container/test_gpu.py"}
-    assert sorted(ran) == sorted([*once, *twice, *twice, *again, "tests/unit"])
+    assert sorted(ran) == sorted([*once, *inside, *twice, *again, "tests/unit"])
 
 
 def test_the_image_for_the_cpu_solves_each_lab_once(checkout: Checkout, started: Started, tmp_path: Path) -> None:

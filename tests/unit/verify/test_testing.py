@@ -279,6 +279,22 @@ def test_two_rows_run_side_by_side_and_the_log_of_the_second_follows(
     assert (testing.LOGS / "labs.log").read_text() == "output of labs\n"
 
 
+def test_a_further_row_begins_when_one_has_ended(kept: Proofs) -> None:
+    """The rows that run at the same time all wait for each other, so none has ended; the further one comes then."""
+    meeting = threading.Barrier(testing.SIDE_BY_SIDE, timeout=PATIENCE)
+    order: list[str] = []
+
+    def meet() -> None:
+        meeting.wait()
+        order.append("met")
+        meeting.wait()
+
+    fakes = [Fake(f"room-{number}", does=meet) for number in range(testing.SIDE_BY_SIDE)]
+    further = [Fake(name, does=lambda name=name: order.append(name)) for name in ("labs", "last")]  # type: ignore[misc]
+    assert prove(rows(*([fake] for fake in fakes), [*further]), kept) == 0
+    assert order == ["met"] * testing.SIDE_BY_SIDE + ["labs", "last"]
+
+
 def test_the_lanes_of_a_row_run_one_after_the_other(kept: Proofs) -> None:
     order: list[str] = []
     fakes = [Fake(name, does=lambda name=name: order.append(name)) for name in ("one", "two", "three")]  # type: ignore[misc]
