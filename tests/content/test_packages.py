@@ -17,7 +17,10 @@ SHOWN = "${Package} ${Version} ${db:Status-Abbrev}\\n"
 
 
 def test_wanted_packages_are_installed(host: Host, place):
-    wanted = {*WANTED["common"]["debian"], *WANTED[place.kind]["debian"], *place.course.packages.debian}
+    own = WANTED[place.kind]
+    tables = [WANTED["common"], own, *(WANTED[name] for name in own.get("takes", ()))]
+    wanted = {name for table in tables for name in table.get("debian", ())} | {*place.course.packages.debian}
+    assert len(wanted) > 25
     shown = host.check_output(f"dpkg-query --show --showformat='{SHOWN}'").splitlines()
     assert wanted - {line.split()[0] for line in shown} == set()
 
