@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 from equipment.guest import TestedGuest, answers_http
+from root_shell import RootShell
 
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import CHECKOUT
@@ -81,6 +82,7 @@ class Session:
     neighbour_jupyter: int = 0
     neighbour_ssh: int = 0
     _guest: TestedGuest | None = field(default=None, repr=False)
+    _root: RootShell | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -98,8 +100,10 @@ class Session:
         return TestedGuest.wait_for(port, user.name, user.password, LOGIN, alive=self.machine.running)
 
     def root(self, command: str, timeout: float = COMMAND) -> str:
-        """What a command prints that root runs and that must succeed."""
-        done = self.guest.as_root(command, timeout=timeout)
+        """What a command prints that root runs and that must succeed; in a shell that stays open."""
+        if self._root is None or not self._root.open:
+            self._root = RootShell(self.guest.client, self.course.user.password)
+        done = self._root.run(command, timeout)
         assert done.rc == 0, f"`{command}` ended with status {done.rc}: {done.err or done.out}"
         return done.out.rstrip("\n")
 

@@ -53,7 +53,8 @@ def test_ssh_with_the_password(session: Session) -> None:
 
 
 def test_su_with_the_same_password(session: Session) -> None:
-    assert session.root("id -u") == "0"
+    done = session.guest.as_root("id -u")
+    assert (done.rc, done.out) == (0, "0\n"), done
 
 
 def test_start_ends_without_a_failed_unit(session: Session) -> None:
