@@ -19,6 +19,7 @@ from coursebox.core.console import say
 from coursebox.core.errors import CourseboxError
 from coursebox.core.run import capture
 from coursebox.course import Course
+from coursebox.formats.oci.config import image_names
 from coursebox.host.dockerd import ensure_engine
 from coursebox.host.engine import have_image
 
@@ -68,10 +69,8 @@ def grade(
     mounts = tables.mounted()
     name = submissions.name if submissions.is_dir() else submissions.stem
     grades = (out or submissions.parent / f"{name}-grades").resolve()
-    image = f"{course.name}:{course.version}"
     ensure_engine()
-    if not have_image(image):
-        raise CourseboxError(f"the Docker engine has no image {image}", hint="make docker")
+    image = _image(course, gpu="--gpu" in options)
     with _folder_for(grades):
         say(f"‣ grading {submissions} with {image}; in the container it is {SUBMISSIONS}, and {grades} is {GRADES}")
         name = f"coursebox-grade-{uuid.uuid4().hex[:8]}"
@@ -83,6 +82,16 @@ def grade(
     if status == 0:
         say(f"  the results are in {grades}")
     return status
+
+
+def _image(course: Course, *, gpu: bool) -> str:
+    """The course's image in the engine: that for CUDA, else that for the CPU unless a GPU is asked for."""
+    names = [image_names(course.name, course.version, variant)[0] for variant in (("",) if gpu else ("", "cpu"))]
+    for name in names:
+        if have_image(name):
+            return name
+    smaller = "" if gpu else ", or make build TARGETS=image, which is smaller"
+    raise CourseboxError(f"the Docker engine has no image {' or '.join(names)}", hint=f"make docker{smaller}")
 
 
 def mount(source: Path, target: str, *, readonly: bool = False) -> str:

@@ -28,7 +28,7 @@ with open(here + "/calls", "a") as calls:
 if words[0] == "version":
     print("28.0.0")
 elif words[:2] == ["image", "inspect"]:
-    sys.exit(not os.path.exists(here + "/image"))
+    sys.exit(not os.path.exists(here + ("/image-cpu" if words[-1].endswith("-cpu") else "/image")))
 elif words[0] == "run":
     if os.path.exists(here + "/slow"):
         signal.signal(signal.SIGINT, lambda *_: sys.exit(130))
@@ -198,8 +198,22 @@ def test_no_image(engine: Engine, course: Course, tmp_path: Path) -> None:
     with pytest.raises(CourseboxError) as caught:
         grade.grade(course, made(tmp_path / "class"), "02")
     image = f"{course.name}:{course.version}"
-    assert str(caught.value) == f"the Docker engine has no image {image}\n  hint: make docker"
+    assert str(caught.value) == (
+        f"the Docker engine has no image {image} or {image}-cpu\n"
+        "  hint: make docker, or make build TARGETS=image, which is smaller"
+    )
     assert not (tmp_path / "class-grades").exists()
+
+
+def test_the_image_for_the_cpu_grades_where_it_is_alone(engine: Engine, course: Course, tmp_path: Path) -> None:
+    """But not what asks for a GPU."""
+    (engine.folder / "image").rename(engine.folder / "image-cpu")
+    assert grade.grade(course, made(tmp_path / "class"), "02") == 0
+    (run,) = [call for call in engine.calls if call[0] == "run"]
+    assert f"{course.name}:{course.version}-cpu" in run
+    with pytest.raises(CourseboxError) as caught:
+        grade.grade(course, tmp_path / "class", "02", options=["--gpu"])
+    assert caught.value.message.endswith(f"has no image {course.name}:{course.version}")
 
 
 @pytest.mark.parametrize(("status", "said"), [(125, "no container of "), (127, " has no /usr/local/bin/course-grade")])
