@@ -16,7 +16,7 @@ from typing import TypeVar
 import httpx
 
 LABEL = "org.coursebox.test"
-PATIENCE = 60  # seconds: ends a test that hangs, and judges nothing
+PATIENCE = 180  # seconds: ends a test that hangs, and judges nothing
 # What a healthy start never says: in words, and as Jupyter abbreviates it.
 ALARMING = re.compile(r"(?i)\b(?:warn|warning|error|traceback)\b|^\[[WE] ", re.MULTILINE)
 INVITATION = re.compile(r"JupyterLab: (?P<url>https?://127\.0\.0\.1:\d+/\S*)")
