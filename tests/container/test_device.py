@@ -15,6 +15,12 @@ def test_pytorch_is_the_one_of_the_image_and_computes_without_a_gpu(image: str, 
     assert (made_for == "cpu") == (device == "cpu") and result == "3.0"
 
 
+def test_pip_finds_all_that_pytorch_asks_for(image: str) -> None:
+    """What is missing pip would bring with each package that needs torch; without a network it refuses the package."""
+    said = run_once(image, "pip", "check")
+    assert said.out and not [line for line in said.out.splitlines() if line.startswith("torch")], said.out
+
+
 def test_one_line_about_the_gpu_without_one(image: str, device: str) -> None:
     done = run_once(image, "gpu-check", options=LARGE)
     said = {"cpu": "‣ GPU: not used, PyTorch is made for the CPU in this image.", "cuda": "‣ GPU: none."}
