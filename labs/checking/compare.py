@@ -119,6 +119,13 @@ def _matches(got: torch.Tensor, value: object, rtol: float, atol: float) -> bool
     return _same(got.cpu(), other.cpu(), rtol, atol)
 
 
+def _made(value: Any) -> Any:
+    """The value of a mistake, or of one member of it; a function in its place is called."""
+    while callable(value):
+        value = value()
+    return value
+
+
 def _explaining(mistakes: Mapping[str, object], fits: Callable[[object], bool]) -> list[str]:
     """The mistake whose value fits; where several fit, one sentence that says so, for no more can be told.
 
@@ -127,7 +134,7 @@ def _explaining(mistakes: Mapping[str, object], fits: Callable[[object], bool]) 
     found = []
     for sentence, value in mistakes.items():
         with contextlib.suppress(Exception):
-            if fits(value() if callable(value) else value):
+            if fits(_made(value)):
                 found.append(sentence)
     return ["; or: ".join(found[:_ALTERNATIVES])] if found else []
 
@@ -251,7 +258,8 @@ def expect(
 
     want: a tensor, a number, a text, None, or a tuple, list or dict of such; `names` names the members of a tuple.
     mistakes: sentence → the value that the mistake would give (for a tuple: the whole tuple, or one member by
-    `{"sentence": {1: value}}`), or a function that returns it. For a tuple, one that fits as a whole goes first.
+    `{"sentence": {1: value}}`), or a function that returns it; a member may be such a function, too. For a tuple, one
+    that fits as a whole goes first.
     Tolerances follow the expected dtype unless given.
     look: what to look at where no mistake explains the difference. It is no claim, so it is shown as what it is.
     """
@@ -272,7 +280,7 @@ def _first_whole(
     whole: dict[str, object] = {}
     for sentence, value in mistakes.items():
         with contextlib.suppress(Exception):
-            made: Any = value() if callable(value) else value
+            made = _made(value)
             if isinstance(made, (tuple, list)) and _fits(got, want, made, rtol, atol):
                 whole[sentence] = made
     return whole or mistakes
@@ -280,6 +288,7 @@ def _first_whole(
 
 def _fits(got: Any, want: Any, value: Any, rtol: float | None, atol: float | None) -> bool:
     """Whether what came is this value, as near as what came would have to be to what is wanted."""
+    value = _made(value)
     if isinstance(value, (tuple, list)):
         return all(_fits(g, w, v, rtol, atol) for g, w, v in zip(got, want, value, strict=True))
     if isinstance(value, torch.Tensor) or isinstance(want, torch.Tensor):
@@ -296,8 +305,7 @@ def _member(mistakes: Mapping[str, object], key: object) -> dict[str, object]:
 
     def choose(value: object) -> Callable[[], object]:
         def chosen() -> object:
-            whole: Any = value() if callable(value) else value
-            return whole[key]
+            return _made(value)[key]
 
         return chosen
 

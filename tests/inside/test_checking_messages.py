@@ -246,6 +246,17 @@ def test_a_mistake_that_explains_the_whole_result_goes_first() -> None:
     assert words((table, 5), (table, 3), mistakes=mistakes).endswith(" | of one")
 
 
+def test_a_function_makes_the_value_of_one_member_too() -> None:
+    table = torch.tensor([1.0, 2.0, 4.0])
+    by_place = {"it is minus": {0: lambda: -table}}
+    assert words((-table, 3), (table, 3), mistakes=by_place).endswith(" | it is minus")
+    assert words({"a": -table}, {"a": table}, mistakes={"it is minus": {"a": lambda: -table}}).endswith("it is minus")
+    whole = {"one": {0: -table}, "both": [lambda: -table, lambda: 7]}
+    assert words((-table, 7), (table, 3), mistakes=whole).endswith(" | both")
+    twice = {"it is minus": lambda: {0: lambda: -table}, "impossible": {0: lambda: 1 / 0}}
+    assert words((-table, 3), (table, 3), mistakes=twice).endswith(" | it is minus")
+
+
 def test_tolerances() -> None:
     assert words(table * (1 + 1e-3), table) and not words(table * (1 + 1e-3), table, rtol=1e-2)
     assert words(table.double() + 1e-6, table.double())
