@@ -194,6 +194,7 @@ def backward(root: Var) -> None:
 # ## Trust, but measure
 #
 # (f(x + h) − f(x − h)) / 2h misses the derivative by a multiple of h², the one-sided quotient by a multiple of h.
+# The function below calls h `step`.
 
 
 # %%
@@ -269,3 +270,13 @@ class Softplus(torch.autograd.Function):
 # Your engine is hardly slower than PyTorch's here. Where does the time go, and for which networks would that
 # change? In the picture, what does an engine have to keep until `backward` is done? And why does gradcheck get
 # worse when the step gets smaller than 1e-5?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` trains a network on a disc by your engine, compares its weights with those of PyTorch's engine,
+# and looks for the best step of central differences (3 s). This lab has no part for a GPU.
+#
+# Next is lab 06, convolutions: one rule for an operation that shares its weights among all places of an image.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
