@@ -26,7 +26,8 @@ from coursebox.core.console import Advance, progress, say, silent
 from coursebox.core.digests import BLOCK
 from coursebox.core.errors import CourseboxError
 from coursebox.core.paths import Cache
-from coursebox.fetch.answers import AGAIN, continues, host, is_page, sentence, strong_validator
+from coursebox.fetch import answers
+from coursebox.fetch.answers import AGAIN, PAGE, continues, first_bytes, host, is_page, sentence, strong_validator
 from coursebox.fetch.retry import RateLimit, RetryPolicy, TooSlow
 from coursebox.fetch.store import NoSpace, Part, Store, sweep
 from coursebox.fetch.unpack import plain
@@ -258,24 +259,29 @@ class _Worker:
                 raise _Refusal(refusal(status))
             if is_page(response, item.name):
                 self._reset(part)
-                raise _Refusal("sends a web page instead: perhaps the network asks for a login first")
+                raise _Refusal(PAGE)
             announced = response.headers.get("Content-Length", "")
             known = item.size is not None and announced.isdigit() and not item.packed
             if known and offset + int(announced) != item.size:
-                self._reset(part)
-                raise _Gone(f"has {offset + int(announced)} bytes, and {item.size} are expected")
+                why = f"has {offset + int(announced)} bytes, and {item.size} are expected"
+                raise self._wrong(part, item, why, b"" if offset else first_bytes(response))
             validator = strong_validator(response)
             try:
                 self._receive(response, item, part)
+            except _Refusal:
+                raise
             except (httpx.HTTPError, TooSlow, _Trouble) as error:
                 raise _Cut(sentence(error), validator) from None
         if item.size is not None and part.size < item.size and not item.packed:
+            if answers.begins_as_page(part.start(), item.name):
+                self._reset(part)
+                raise _Refusal(PAGE)
             raise _Cut(f"stops after {part.size} of {item.size} bytes", validator)
         if part.digest() != item.sha256:
-            self._reset(part)
             if offset:
+                self._reset(part)
                 raise _Trouble("the parts do not fit together")
-            raise _Gone("has another content (SHA-256)")
+            raise self._wrong(part, item, "has another content (SHA-256)")
         return validator
 
     def _receive(self, response: httpx.Response, item: Download, part: Part) -> None:
@@ -288,8 +294,7 @@ class _Worker:
                 if self.stop.is_set():
                     raise _Trouble("stopped")
                 if (most := most - len(block)) < 0:
-                    self._reset(part)
-                    raise _Gone("sends without end")
+                    raise self._wrong(part, item, "sends without end")
                 yield block
                 rate.count(len(block))
 
@@ -301,8 +306,7 @@ class _Worker:
         try:
             for block in plain(blocks, limit) if item.packed else blocks:
                 if part.size + len(block) > limit:
-                    self._reset(part)
-                    raise _Gone(f"sends more than {limit} bytes")
+                    raise self._wrong(part, item, f"sends more than {limit} bytes", block)
                 part.write(block)
                 self._advance(len(block))
         except zlib.error as error:
@@ -323,6 +327,15 @@ class _Worker:
         if part.digest() != item.sha256:
             self._reset(part)
             raise _Gone("has another content (SHA-256)")
+
+    def _wrong(self, part: Part, item: Download, why: str, block: bytes = b"") -> _Gone | _Refusal:
+        """Why a content that is not the file's is not taken: it is a page, or `why`. Forgets what is in `part`.
+
+        block: what comes behind the content of `part`
+        """
+        page = answers.begins_as_page((part.start() + block)[: answers.START], item.name)
+        self._reset(part)
+        return _Refusal(PAGE) if page else _Gone(why)
 
     def _reset(self, part: Part) -> None:
         self._advance(-part.size)

@@ -22,6 +22,7 @@ from coursebox.core.digests import BLOCK, sha256_file
 from coursebox.core.errors import CourseboxError
 from coursebox.core.files import stamp
 from coursebox.core.paths import Cache
+from coursebox.fetch.answers import START
 
 PARTIAL = "partial"
 USED = "used.json"
@@ -177,6 +178,11 @@ class Part:
     def digest(self) -> str:
         """SHA-256 of all that was written."""
         return self._hash.hexdigest()
+
+    def start(self) -> bytes:
+        """The first bytes, as many as tell what the content is."""
+        self._file.flush()
+        return os.pread(self._file.fileno(), START, 0)
 
     def reset(self) -> None:
         """Begin anew."""

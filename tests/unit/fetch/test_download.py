@@ -315,6 +315,53 @@ def test_a_login_page_is_not_a_file_that_is_gone(
     assert is_whole(cache)
 
 
+PAGES = {
+    "html": b"<!DOCTYPE html><title>Hotel</title><form>room?</form>",
+    "blanks": b"\xef\xbb\xbf\r\n  <HTML>log in",
+    "xml": b'<?xml version="1.0"?><html xmlns="http://www.w3.org/1999/xhtml"/>',
+    "script": b'<script>location = "https://login"</script>',
+    "json": b'{"error": "authentication required"}',
+    "line": b"Access denied by the proxy's rules\n",
+}
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("how", ["short", "of the file's size", "too long", "without length"])
+@pytest.mark.parametrize("kind", ["application/octet-stream", ""])
+def test_a_login_page_by_any_type_is_known_by_its_bytes(
+    server: Server, cache: Cache, get: Get, page: str, how: str, kind: str
+) -> None:
+    size = {"of the file's size": len(CONTENT), "too long": 2 * len(CONTENT)}.get(how, 0)
+    content = PAGES[page].ljust(size, b"\n")
+
+    def endless(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        handler.wfile.write(content)
+        handler.close_connection = True
+
+    answer = endless if how == "without length" else reply(200, content, Content_Type=kind)
+    with pytest.raises(CourseboxError, match="a web page instead"):
+        get(server.behave("/file.deb", answer))
+    assert len(server.requests) == 1
+    assert not left_over(cache)
+    get(server.url("/file.deb"), server.put("/other/file.deb", CONTENT))
+    assert is_whole(cache)
+
+
+@pytest.mark.parametrize("kind", ["train.csv", "page.html", "notes"])
+def test_a_file_that_is_text_is_taken_and_a_damaged_one_is_no_page(
+    server: Server, cache: Cache, retry: RetryPolicy, kind: str
+) -> None:
+    content = b"<html>1,2,3\n"
+    digest = hashlib.sha256(content).hexdigest()
+    right = Download(kind, digest, len(content), lambda: [server.put("/right", content)])
+    assert download([right], cache, retry=retry).paths[digest].read_bytes() == content
+    other = Download("train.csv", SHA256, len(CONTENT), lambda: [server.put("/other", b"4,5,6\n")])
+    assert SHA256 in download([other], cache, retry=retry).gone
+
+
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 def test_busy_server_is_asked_again(server: Server, cache: Cache, get: Get, status: int) -> None:
     server.put("/file.deb", CONTENT)

@@ -161,7 +161,7 @@ def test_places_that_answer_and_have_nothing_are_named(
         "cifar10": "stand-in"
     }
     said = " ".join(capsys.readouterr().err.split())
-    assert f"{server.host}: HTTP 404; {server.host}: has {len(PAGE)} bytes, and {len(COMPLETE)} are expected" in said
+    assert f"{server.host}: HTTP 404; {server.host}: sends a web page instead" in said
 
 
 def test_public_place_in_trouble_is_no_error(
