@@ -2,11 +2,12 @@
 
 import sys
 
+from coursebox.core.errors import of_packages  # needs no package
+
 try:
     from coursebox.cli import main
 except (ImportError, SyntaxError, ValueError) as error:  # a package that is damaged, or not there
-    print(f"error: the Python packages of the verbs are damaged ({error})", file=sys.stderr)
-    print("  hint: delete the folder `python` in the cache folder; the next verb makes it anew", file=sys.stderr)
+    print(f"error: {of_packages(error)}", file=sys.stderr)
     sys.exit(1)
 
 sys.exit(main())

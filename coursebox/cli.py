@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coursebox import __version__
-from coursebox.core.errors import CourseboxError, of_system
+from coursebox.core.errors import CourseboxError, of_packages, of_system
 from coursebox.core.paths import CHECKOUT, Cache
 from coursebox.core.settings import settings
 
@@ -43,10 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"error: {sentence}", file=sys.stderr)
             return 1
         if _is_damage(error):
-            print(f"error: the Python packages of the verbs are damaged ({error})", file=sys.stderr)
-            print(
-                "  hint: delete the folder `python` in the cache folder; the next verb makes it anew", file=sys.stderr
-            )
+            print(f"error: {of_packages(error)}", file=sys.stderr)
             return 1
         print(_save_traceback(), file=sys.stderr)
         return 70

@@ -45,3 +45,11 @@ def of_system(error: OSError) -> CourseboxError | None:
     )
     place = os.fsencode(named or "a file").decode("utf-8", "replace")
     return CourseboxError(f"{place}: {os.strerror(error.errno)}", hint=HINTS[error.errno])
+
+
+def of_packages(error: BaseException) -> CourseboxError:
+    """A Python package of the verbs' environment that cannot be imported: it was whole when it was installed."""
+    return CourseboxError(
+        f"the Python packages of the verbs are damaged ({error})",
+        hint="delete the folder `python` in the cache folder; the next verb makes it anew",
+    )
