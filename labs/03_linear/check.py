@@ -43,6 +43,13 @@ def normal_equations(x, t, penalty, bias_too=False, mean=False):
     return both[:-1].T, both[-1]
 
 
+def uncentred(x, t, penalty):
+    """w and b where only the targets were centred."""
+    gram = x.T @ x + penalty * torch.eye(x.size(1), dtype=x.dtype)
+    w = torch.linalg.solve(gram, x.T @ (t - t.mean(0))).T
+    return w, t.mean(0) - w @ x.mean(0)
+
+
 def wrong_squares(x, t, penalty):
     return {
         "there is no bias in the fit": lambda: (torch.linalg.lstsq(x, t).solution.T, torch.zeros_like(t[0])),
@@ -52,6 +59,14 @@ def wrong_squares(x, t, penalty):
         ),
         "the penalty is squared: the rows to append are √penalty · I": lambda: normal_equations(x, t, penalty**2),
         "the penalty is not used": lambda: normal_equations(x, t, 0.0),
+        "the penalty counts twice": lambda: normal_equations(x, t, 2 * penalty),
+        "the penalty pushes outwards: it is added to the squares": lambda: normal_equations(x, t, -penalty),
+        "b is the mean of the targets only: w · mean of x is to be taken away": {1: t.mean(0)},
+        "b has the wrong sign at w · mean of x": lambda: (
+            right := normal_equations(x, t, penalty)[0],
+            t.mean(0) + right @ x.mean(0),
+        ),
+        "the mean of the inputs is not taken away": lambda: uncentred(x, t, penalty),
     }
 
 
@@ -110,18 +125,30 @@ def types_are_kept(student, rng):
 # ---- perceptron
 
 
-def rosenblatt(x, t, epochs, strict=False, bias=True, always=False, stop=True):
-    """The perceptron in exact integer arithmetic, with its typical variations."""
+def rosenblatt(
+    x, t, epochs, strict=False, bias=True, always=False, stop=True, blind=False, sign_of=True, uphill=False,
+    opposite=False, at_once=False, scored=True, count_of="all",
+):  # fmt: skip
+    """The perceptron in exact integer arithmetic, with its typical variations.
+
+    blind: the score lacks b. sign_of: t_n is a factor of x_n; scored: and of the score. uphill: what is added is
+    subtracted. opposite: right samples correct. at_once: an epoch's scores come from its first weights. count_of:
+    "all" corrections, those of the "last" epoch, or the "epochs" that had one.
+    """
     rows, signs = x.long().tolist(), t.long().tolist()
     w, b, count = [0] * x.size(1), 0, 0
     for _epoch in range(epochs):
-        clean = True
+        clean, old_w, old_b = True, w, b
+        count = 0 if count_of == "last" else count
         for row, sign in zip(rows, signs, strict=True):
-            score = sign * (sum(p * q for p, q in zip(w, row, strict=True)) + b)
-            if always or score < 0 or (score == 0 and not strict):
-                w = [p + sign * q for p, q in zip(w, row, strict=True)]
-                b += sign * bias
-                count += 1
+            used_w, used_b = (old_w, old_b) if at_once else (w, b)
+            score = sum(p * q for p, q in zip(used_w, row, strict=True)) + used_b * (not blind)
+            score *= sign if scored else 1
+            if always or (score < 0 or (score == 0 and not strict)) != opposite:
+                way = -1 if uphill else 1
+                w = [p + way * (sign if sign_of else 1) * q for p, q in zip(w, row, strict=True)]
+                b += way * sign * bias
+                count += clean if count_of == "epochs" else 1
                 clean = False
         if clean and stop:
             break
@@ -147,6 +174,19 @@ def wrong_corrections(x, t, epochs):
         "the bias is not corrected": lambda: rosenblatt(x, t, epochs, bias=False),
         "every sample corrects, also those that are right": lambda: rosenblatt(x, t, epochs, always=True),
         "only one epoch is made": lambda: rosenblatt(x, t, 1),
+        "b is not in the score": lambda: rosenblatt(x, t, epochs, blind=True),
+        "x_n is added without its sign t_n": lambda: rosenblatt(x, t, epochs, sign_of=False),
+        "what should be added is subtracted": lambda: rosenblatt(x, t, epochs, uphill=True),
+        "the samples that are right correct, those that are wrong should": lambda: rosenblatt(
+            x, t, epochs, opposite=True
+        ),
+        "all scores of an epoch come from the weights at its start: each correction should count at once": lambda: (
+            rosenblatt(x, t, epochs, at_once=True)
+        ),
+        "the score is not multiplied by t_n": lambda: rosenblatt(x, t, epochs, scored=False),
+        "only the corrections of the last epoch are counted": lambda: rosenblatt(x, t, epochs, count_of="last"),
+        "epochs are counted, not corrections": lambda: rosenblatt(x, t, epochs, count_of="epochs"),
+        "there is one epoch too many": lambda: rosenblatt(x, t, epochs + 1),
     }
 
 
@@ -214,6 +254,15 @@ def sums_of_exponentials(student, rng):
                     .expand(shape[:-1]),
                     "the maximum that was taken out is not added again": want - x.amax(-1),
                     "the logarithm is missing": want.exp(),
+                    "the logarithm of the sum is missing": (x - x.amax(-1, True)).exp().sum(-1) + x.amax(-1),
+                    "the largest number was subtracted again: it should be added": want - 2 * x.amax(-1),
+                    "that is the largest number only": x.amax(-1),
+                    "the mean of the exponentials, it should be their sum": want - torch.tensor(x.size(-1)).log(),
+                    "the sum goes over the first dimension, not over the last": lambda x=x: x.exp().sum(0).log(),
+                    "that is the sum of the numbers: the exponential is missing": x.sum(-1),
+                    "the sum of the logarithms of exponentials: sum first, then take the logarithm": x.sum(-1),
+                    "a logarithm of base 2": want / torch.tensor(2.0).log(),
+                    "1 was added inside the logarithm": want.exp().log1p(),
                 },
             )
 
@@ -246,13 +295,37 @@ def without_target(scores, t):
     return logsumexp(scores).mean()
 
 
+def across_samples(scores, t):
+    """The cross-entropy with the softmax over the wrong dimension."""
+    return F.nll_loss(scores.log_softmax(0), t)
+
+
 def wrong_slopes(w, b, x, t):
     right, n = derivative(F.cross_entropy, w, b, x, t), len(t)
+    slope = torch.softmax(torch.addmm(b, x, w.T), 0) - F.one_hot(t, len(b))
     return {
         "the sum over the batch, where the mean is wanted": lambda: derivative(sum_of_cross_entropies, w, b, x, t),
         "the loss is a mean, but the gradient is that of the sum": lambda: (right[0], n * right[1], n * right[2]),
         "the gradient lacks the one-hot targets": lambda: (right[0], *derivative(without_target, w, b, x, t)[1:]),
         "the bias is not in the scores": lambda: derivative(F.cross_entropy, w, 0 * b, x, t),
+        "the gradient of the bias is forgotten": {2: 0 * b},
+        "db is the sum over samples, it should be divided by N as dw": {2: n * right[2]},
+        "dw is the sum over samples, it should be divided by N as db": {1: n * right[1]},
+        "db is divided by N twice": {2: right[2] / n},
+        "the gradient is divided by N twice": {1: right[1] / n, 2: right[2] / n},
+        "loss and gradient have the wrong sign": tuple(-part for part in right),
+        "the gradient has the wrong sign: it is P − one-hot(t)": (right[0], -right[1], -right[2]),
+        "the loss has the wrong sign: it is the mean of −log P": {0: -right[0]},
+        "the loss is a sum, but the gradient is that of the mean": {0: n * right[0]},
+        "the loss is divided by the number of classes, too": {0: right[0] / len(b)},
+        "the softmax goes over the samples, it should go over the classes": lambda: derivative(
+            across_samples, w, b, x, t
+        ),
+        "the softmax of the gradient goes over the samples, it should go over the classes": (
+            right[0],
+            slope.T @ x / n,
+            slope.sum(0) / n,
+        ),
     }
 
 
@@ -305,6 +378,12 @@ def hinge(scores, t, margin=1.0, own=False, worst=False):
     return total / len(t)
 
 
+def squared_hinge(scores, t, margin):
+    """Half the mean of the squares of what is missing."""
+    short = (scores - scores.gather(1, t[:, None]) + margin).clamp(min=0)
+    return (short**2).scatter(1, t[:, None], 0.0).sum(1).mean() / 2
+
+
 def mean_over_classes(scores, t, margin=1.0):
     return hinge(scores, t, margin) / scores.size(1)
 
@@ -329,6 +408,18 @@ def wrong_margins(w, b, x, t, margin):
             right[1],
             right[2],
         ),
+        "the margin has the wrong sign": lambda: by_autograd(margin=-margin),
+        "there is no margin": lambda: by_autograd(margin=0.0),
+        "the bias is not in the scores": lambda: derivative(lambda scores, t: hinge(scores, t, margin), w, 0 * b, x, t),
+        "the gradient of the bias is forgotten": {2: 0 * b},
+        "the gradient has the wrong sign": (right[0], -right[1], -right[2]),
+        "db is the sum over samples, it should be divided by N as dw": {2: n * right[2]},
+        "dw is the sum over samples, it should be divided by N as db": {1: n * right[1]},
+        "the loss is a sum, but the gradient is that of the mean": {0: n * right[0]},
+        "what is missing pulls by its size: each positive entry should pull by 1": lambda: (
+            right[0],
+            *derivative(lambda scores, t: squared_hinge(scores, t, margin), w, b, x, t)[1:],
+        ),
         "the margin is always 1": lambda: by_autograd(margin=1.0),
         "only the worst class of each sample counts": lambda: by_autograd(margin=margin, worst=True),
         "the sum over the batch, where the mean is wanted": lambda: tuple(n * part for part in right),
@@ -336,6 +427,10 @@ def wrong_margins(w, b, x, t, margin):
         "divided by the number of classes": lambda: derivative(mean_over_classes, w, b, x, t),
         "the row of the right class is pulled once, not once for each violation": lambda: pulled_once(
             w, b, x, t, margin, right[0]
+        ),
+        "the row of the right class is pulled the wrong way: its entry is minus the number of violations": lambda: (
+            right[0],
+            *(2 * a - b for a, b in zip(pulled_once(w, b, x, t, margin, right[0], 0.0)[1:], right[1:], strict=True)),
         ),
         "the row of the right class is not pulled at all": lambda: pulled_once(w, b, x, t, margin, right[0], 0.0),
     }
@@ -387,15 +482,21 @@ def passes(student, w, b, x, t, orders, batch_size, rate):
     return losses, w, b, asked
 
 
-def steps_written_out(w, b, x, t, orders, batch_size, rate):
-    """w and b at the end, the loss per sample and the mean over batches of each epoch, the targets of each batch."""
+def steps_written_out(w, b, x, t, orders, batch_size, rate, parts=(1, 1), weight=lambda size: 1, after=False):
+    """w and b at the end, the loss per sample and the mean over batches of each epoch, the targets of each batch.
+
+    parts: factors of the steps of w and b. weight: a factor that follows from the size of the batch. after: the loss
+    is that after the step.
+    """
     per_sample, per_batch, shown = [], [], []
     for order in orders:
         losses = []
         for start in range(0, len(t), batch_size):
             rows = order[start : start + batch_size]
             loss, dw, db = pull(w, b, x[rows], t[rows])
-            w, b = w - rate * dw, b - rate * db
+            step = rate * weight(len(rows))
+            w, b = w - parts[0] * step * dw, b - parts[1] * step * db
+            loss = pull(w, b, x[rows], t[rows])[0] if after else loss
             losses.append((loss.item(), len(rows)))
             shown.append(t[rows])
         per_sample.append(sum(loss * n for loss, n in losses) / len(t))
@@ -413,26 +514,60 @@ def step_by_step(student, rng):
             losses, got_w, got_b, asked = student.run(passes, w, b, x, t, orders, batch_size, 0.01)
             want_w, want_b, per_sample, per_batch, shown = steps_written_out(w, b, x, t, orders, batch_size, 0.01)
             seen = sum(map(len, asked)) / 3
-            require(asked, "the loss was never asked for", likely="the loop makes no step")
+            require(asked, "the loss was never asked for", look="does the loop make a step?")
             require(
                 seen == n,
                 f"{seen:g} samples in an epoch, there are {n}",
-                likely="the last batch is short: it must neither be dropped nor reach beyond the end",
+                likely="the last batch is short: it must not be dropped"
+                if n % batch_size and seen == n - n % batch_size
+                else None,
+                look="where does a batch begin, and where does it end?",
+            )
+            as_they_lie = torch.equal(torch.cat(asked), t.repeat(3)) or all(
+                torch.equal(targets, t[: len(targets)]) for targets in asked
             )
             require(
                 len(asked) == len(shown) and all(map(torch.equal, asked, shown)),
                 "the batches hold other samples than the next of `order`",
-                likely="x and t are taken as they lie, without order",
+                likely="x and t are taken as they lie, without order" if as_they_lie else None,
+                look="the first batch is order[:batch_size]",
             )
-            likely = "w and b must change in place: w -= …, not w = w − …" if torch.equal(got_w, w) else None
+            likely = (
+                "w and b must change in place: w -= …, not w = w − …"
+                if torch.equal(got_w, w) and torch.equal(got_b, b)
+                else None
+            )
             as_if_full = [mean * len(shown) / 3 * batch_size / n for mean in per_batch]
-            uphill = steps_written_out(w, b, x, t, orders, batch_size, -0.01)[:2]
+            written = (w, b, x, t, orders, batch_size)
+            uphill = steps_written_out(*written, -0.01)[:2]
+            after_step = steps_written_out(*written, 0.01, after=True)[2]
             expect(
                 (got_w, got_b),
                 (want_w, want_b),
                 names=("w", "b"),
                 look=likely,
-                mistakes={"the step goes uphill: w −= rate · dw": uphill},
+                mistakes={
+                    "the step goes uphill: w −= rate · dw": uphill,
+                    "the rate is missing in the step of w": lambda a=written: steps_written_out(
+                        *a, 0.01, parts=(100, 1)
+                    )[:2],
+                    "the rate is missing in the step of b": lambda a=written: steps_written_out(
+                        *a, 0.01, parts=(1, 100)
+                    )[:2],
+                    "the rate is not used": lambda a=written: steps_written_out(*a, 1.0)[:2],
+                    "b makes no step: it must change in place, b -= …, not b = b − …": lambda a=written: (
+                        steps_written_out(*a, 0.01, parts=(1, 0))[:2]
+                    ),
+                    "w makes no step: it must change in place, w -= …, not w = w − …": lambda a=written: (
+                        steps_written_out(*a, 0.01, parts=(0, 1))[:2]
+                    ),
+                    "the step is divided by the size of the batch: the gradient is a mean already": (
+                        lambda a=written: steps_written_out(*a, 0.01, weight=lambda size: 1 / size)[:2]
+                    ),
+                    "the step is multiplied by the size of the batch": (
+                        lambda a=written: steps_written_out(*a, 0.01, weight=lambda size: size)[:2]
+                    ),
+                },
             )
             expect(
                 [loss.item() if isinstance(loss, torch.Tensor) else loss for loss in losses],
@@ -442,6 +577,10 @@ def step_by_step(student, rng):
                     "the mean over batches gives a short batch the weight of a full one": per_batch,
                     "the sum over samples: divide by their number": [n * value for value in per_sample],
                     "a short batch counts as a full one: it has len(batch) samples": as_if_full,
+                    "the loss is that after the step, it should be the one before": after_step,
+                    "the sum over batches: each counts for its samples, divided by N": [
+                        mean * len(shown) / 3 for mean in per_batch
+                    ],
                 },
             )
 
@@ -463,8 +602,20 @@ def pairs_are_counted(student, rng):
         with case(f"{n} samples, {classes} classes"):
             t, predicted = rng.integers(0, classes, n), rng.integers(0, classes, n)
             want = counted(t, predicted, classes)
-            exchanged = {"rows and columns are exchanged: the true class is the row": want.T}
-            expect(student.confusion_matrix(t, predicted, classes), want, mistakes=exchanged)
+            hits = t[t == predicted]
+            wrong = {
+                "rows and columns are exchanged: the true class is the row": want.T,
+                "only the right answers are counted": counted(hits, hits, classes),
+                "each pair counts once: with repeated indices, += adds only once": (want > 0).long(),
+                "the right answers are not counted": want - want.diag().diag(),
+                "t is not multiplied: different pairs have the same number": lambda t=t, p=predicted, k=classes: (
+                    torch.bincount(t + p, minlength=k * k).view(k, k)
+                ),
+                "t is multiplied by classes − 1: different pairs have the same number": (
+                    lambda t=t, p=predicted, k=classes: torch.bincount(t * (k - 1) + p, minlength=k * k).view(k, k)
+                ),
+            }
+            expect(student.confusion_matrix(t, predicted, classes), want, mistakes=wrong)
 
 
 @lab.check("confusion_matrix")
@@ -504,6 +655,25 @@ def wrong_curves(score, t):
         "the thresholds go from low to high": (*thresholds(-score, t), 1 - area),
         "hits and false alarms are exchanged": (hits, alarms, 1 - area),
         "the first point (0, 0) is missing": (alarms[1:], hits[1:], area),
+        "the area is negative: the curve is walked from the right": (alarms, hits, -area),
+        "the area has hits and false alarms exchanged": (alarms, hits, 1 - area),
+        "rectangles below the curve, the area wants trapezoids": {
+            2: (alarms.diff() * hits[:-1]).sum(),
+        },
+        "rectangles above the curve, the area wants trapezoids": {
+            2: (alarms.diff() * hits[1:]).sum(),
+        },
+        "the area is the mean of the hits": {2: hits.mean()},
+        "the last threshold is missing: with the lowest score, all say yes": {0: alarms[:-1], 1: hits[:-1]},
+        "the numbers are counts, not fractions": {0: alarms * (t == 0).sum(), 1: hits * (t == 1).sum()},
+        "the hits are divided by the number of all samples": {
+            1: hits * t.float().mean(),
+            2: area * t.float().mean(),
+        },
+        "the false alarms are divided by the number of all samples": {
+            0: alarms * (t == 0).float().mean(),
+            2: area * (t == 0).float().mean(),
+        },
         "divided by the number of all samples": (alarms * (t == 0).float().mean(), hits * t.float().mean(), area),
     }
 

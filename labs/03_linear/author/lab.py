@@ -1,11 +1,11 @@
 # %% [markdown]
 # # 03 · Linear models
 #
-# A linear model has a row of weights and a bias for each class; the class with the largest score w_k · x + b_k
-# wins. You fit it in four ways.
+# A linear model has a row of weights and a bias for each class; the class with the largest score
+# s_k = w_k · x + b_k wins.
 #
 # Throughout: `x` is N × D, one sample per row; `w` is K × D, one class per row; `b` has K numbers; `t` has N
-# classes (int64). The scores of all samples are `x @ w.T + b`.
+# classes (int64), unless a part says otherwise. The scores of all samples are `x @ w.T + b`.
 
 # %%
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from torch import Tensor
 # %% [markdown]
 # ## Least squares
 #
-# The best linear map in the sense of squares has a closed form. Take the mean away from inputs and targets, and the
+# Least squares have a closed form. Take the mean away from inputs and targets, and the
 # bias is out of the way. A penalty λ is D more rows of the system: √λ · I, with target zero. With fewer
 # samples than unknowns many solutions are perfect; we want the shortest.
 
@@ -46,7 +46,7 @@ def fit_least_squares(x: Tensor, t: Tensor, penalty: float = 0.0) -> tuple[Tenso
 # ## The perceptron
 #
 # Rosenblatt's rule (1958) learns from mistakes only. If some hyperplane separates the classes with margin γ and
-# no sample is longer than R, it makes at most (R/γ)² corrections, ever (the bias counts as the weight of an
+# no sample is longer than R, it makes at most (R/γ)² corrections (the bias counts as the weight of an
 # input 1).
 
 
@@ -225,3 +225,14 @@ def roc_curve(score: Tensor, t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 #
 # More samples, twice as many errors: why does least squares fail just there, why near 550 and not at 784, and what
 # does the penalty do about it? And why is a class's own score a worse detector of an 8 than log P?
+
+# %% [markdown] notebook
+# ## How to go on
+#
+# `check(targets=True)` fits the four linear models to digits, and draws their weights and the ROC curves (10 s). This
+# lab has no part for a GPU.
+#
+# Next is lab 04, back-propagation by hand: there, a second layer stands on the first, and the chain rule gives its
+# gradient.
+#
+# To keep your work, download this notebook: *File ▸ Download*, or a right click on it in the file browser.
