@@ -12,7 +12,7 @@ from checking.kit import float64, numeric_gradient
 
 PARTS = ["prepare_data", "dsigma", "dloss", "forward_pass", "backward_pass", "Linear", "ReLU", "Sequential"]
 lab = Lab(__file__, parts=PARTS)
-for part in "dsigma", "dloss", "backward_pass", "Linear":
+for part in "dsigma", "dloss", "backward_pass", "Linear", "ReLU", "Sequential":
     lab.forbid(part, names=["autograd", "requires_grad_", "func.grad"], why="the derivatives are the exercise")
 
 NAMES = ("dl_dw1", "dl_db1", "dl_dw2", "dl_db2")
@@ -47,6 +47,37 @@ def wrong_data(train_input, train_target, test_input, classes):
         "the other columns hold 0, not −0.9": (x, t.clamp(min=0), x_test),
         "the targets are 0 and 1": lambda: prepared(*arguments, low=0.0),
         "the targets are −1 and +1": (x, t / 0.9, x_test),
+        "0.9 and −0.9 are exchanged": (x, -t, x_test),
+        "the class is one column too far to the right": (x, t.roll(1, 1), x_test),
+        "the class is one column too far to the left": (x, t.roll(-1, 1), x_test),
+        "the mean is not subtracted": (train_input / train_input.std(), t, test_input / train_input.std()),
+        "not divided by the standard deviation": (x * train_input.std(), t, x_test * train_input.std()),
+        "the mean is not divided: subtract first, then divide": (
+            train_input / train_input.std() - train_input.mean(),
+            t,
+            test_input / train_input.std() - train_input.mean(),
+        ),
+        "the test set is left as it was": (x, t, test_input),
+        "the standard deviation is divided by N: `std` divides by N − 1": lambda: (
+            (train_input - train_input.mean()) / train_input.std(correction=0),
+            t,
+            (test_input - train_input.mean()) / train_input.std(correction=0),
+        ),
+        "divided by the largest value": (
+            (train_input - train_input.mean()) / train_input.max(),
+            t,
+            (test_input - train_input.mean()) / train_input.max(),
+        ),
+        "each row has a mean of its own: one mean and one deviation for everything": lambda: (
+            (train_input - train_input.mean(1, True)) / train_input.std(1, keepdim=True),
+            t,
+            (test_input - test_input.mean(1, True)) / test_input.std(1, keepdim=True),
+        ),
+        "the mean and the deviation are those of both sets together": lambda: (
+            (train_input - (both := torch.cat((train_input, test_input))).mean()) / both.std(),
+            t,
+            (test_input - both.mean()) / both.std(),
+        ),
         "divided by the variance, not by the standard deviation": (
             x / train_input.std(),
             t,
@@ -105,6 +136,15 @@ def slope_of_tanh(student, rng):
                     "the square of tanh(x) is missing": 1 - x.tanh(),
                     "the argument is taken for tanh(x): here it is x itself": 1 - x**2,
                     "that is tanh itself": x.tanh(),
+                    "the derivative of the logistic function: σ is tanh here": x.sigmoid() * (1 - x.sigmoid()),
+                    "y (1 − y) belongs to the logistic function: σ is tanh here": x.tanh() * (1 - x.tanh()),
+                    "the derivative is taken at tanh(x): here it is taken at x": 1 - x.tanh().tanh() ** 2,
+                    "the 1 is squared, too: only tanh(x) is": (1 - x.tanh()) ** 2,
+                    "the square is added, it should be subtracted": 1 + x.tanh() ** 2,
+                    "1 / cosh is not squared": 1 / x.cosh(),
+                    "the derivative of ReLU: σ is tanh here": (x > 0).to(x.dtype),
+                    "the 1 is missing": -(x.tanh() ** 2),
+                    "a factor 2 is too many": 2 - 2 * x.tanh() ** 2,
                 },
             )
     with case("float32, −1000, 0 and +1000"):
@@ -119,11 +159,22 @@ def slope_of_squares(student, rng):
         with case(f"shape {'×'.join(map(str, shape))}"):
             v, t = rng.normal(*shape, dtype=float64), rng.normal(*shape, dtype=float64)
             want = numeric_gradient(lambda p, t=t: ((p - t) ** 2).sum(), v)
-            mean = {"a mean, where the loss is a sum": want / want.numel(), "the factor 2 is missing": want / 2}
+            mean = {
+                "a mean, where the loss is a sum": want / want.numel(),
+                "the factor 2 is missing": want / 2,
+                "v and t are exchanged: the loss grows with v where v > t": -want,
+                "v and t are exchanged, and the factor 2 is missing": -want / 2,
+                "that is the loss of each number, not its derivative": (v - t) ** 2,
+                "only v is doubled": 2 * v - t,
+                "only the sign of the difference is taken": (v - t).sign(),
+                "the size of the difference without its sign": want.abs(),
+                "v and t are added": 2 * (v + t),
+                "a mean over the rows, where the loss is a sum": want / len(want),
+            }
             expect(student.dloss(v, t), want, rtol=1e-6, atol=1e-8, mistakes=mean)
 
 
-def forwards(w1, b1, w2, b2, x, early=False, straight=False, last=True):
+def forwards(w1, b1, w2, b2, x, early=False, straight=False, last=True, biases=(1, 1), sigma=torch.tanh):
     """The specification of forward_pass, neuron by neuron, with its typical variations."""
 
     def layer(w, b, rows):
@@ -131,9 +182,16 @@ def forwards(w1, b1, w2, b2, x, early=False, straight=False, last=True):
         sums = torch.stack([(rows * (w[:, k] if straight else w[k])).sum(1) for k in range(len(w))], 1)
         return sums if early else sums + b
 
-    s1 = layer(w1, b1, x)
-    s2 = layer(w2, b2, s1.tanh())
-    return x, s1, s1.tanh(), s2, s2.tanh() if last else s2
+    s1 = layer(w1, biases[0] * b1, x)
+    s2 = layer(w2, biases[1] * b2, sigma(s1))
+    return x, s1, sigma(s1), s2, sigma(s2) if last else s2
+
+
+def without_hidden_sigma(w1, b1, w2, b2, x):
+    """What forward_pass returns where the second layer is given s1."""
+    s1 = torch.addmm(b1, x, w1.T)
+    s2 = torch.addmm(b2, s1, w2.T)
+    return s1, s2
 
 
 def network(rng, n, d, h, k):
@@ -155,20 +213,53 @@ def neuron_by_neuron(student, rng):
                     "the bias is added before the linear map": lambda w=weights, x=x: forwards(*w, x, early=True),
                     "the weights are not transposed": lambda w=weights, x=x: forwards(*w, x, straight=True),
                     "the output does not go through sigma": lambda w=weights, x=x: forwards(*w, x, last=False),
+                    "b1 is missing": lambda w=weights, x=x: forwards(*w, x, biases=(0, 1)),
+                    "b2 is missing": lambda w=weights, x=x: forwards(*w, x, biases=(1, 0)),
+                    "both biases are missing": lambda w=weights, x=x: forwards(*w, x, biases=(0, 0)),
+                    "the biases are subtracted": lambda w=weights, x=x: forwards(*w, x, biases=(-1, -1)),
+                    "σ is tanh here, not the logistic function": lambda w=weights, x=x: forwards(
+                        *w, x, sigma=torch.sigmoid
+                    ),
+                    "σ is tanh here, not ReLU": lambda w=weights, x=x: forwards(*w, x, sigma=torch.relu),
+                    "the second layer is given s1, it should be given x1": lambda w=weights, x=x: (
+                        *forwards(*w, x)[:3],
+                        without_hidden_sigma(*w, x)[1],
+                        without_hidden_sigma(*w, x)[1].tanh(),
+                    ),
+                    "the hidden layer does not go through sigma": lambda w=weights, x=x: (
+                        x,
+                        without_hidden_sigma(*w, x)[0],
+                        *without_hidden_sigma(*w, x),
+                        without_hidden_sigma(*w, x)[1].tanh(),
+                    ),
+                    "sums and outputs are exchanged": lambda w=weights, x=x: [
+                        forwards(*w, x)[k] for k in (0, 2, 1, 4, 3)
+                    ],
                 },
             )
 
 
-def backwards(weights, t, states, held, slope=dsigma, outer=True, mean=False, kept=True):
-    """What the accumulators hold afterwards, sample by sample, with typical variations."""
+def backwards(
+    weights, t, states, held, slope=dsigma, outer=True, mean=False, kept=True, inner=True, factor=2, passed=True,
+    straight=False, biases=True, source=None,
+):  # fmt: skip
+    """What the accumulators hold afterwards, sample by sample, with typical variations.
+
+    outer, inner: σ′ is used at the output, in the hidden layer. passed: what goes below has the σ′ of the output.
+    straight: the square w2 is transposed on the way. source: what stands in the place of x in the first layer.
+    """
     _, _, w2, _ = weights
     x, s1, x1, s2, x2 = states
     sums = [part.clone() if kept else torch.zeros_like(part) for part in held]
     for n in range(len(x)):
-        e2 = 2 * (x2[n] - t[n]) * (slope(s2[n]) if outer else 1)
-        e1 = (e2[:, None] * w2).sum(0) * slope(s1[n])
-        for total, part in zip(sums, (torch.outer(e1, x[n]), e1, torch.outer(e2, x1[n]), e2), strict=True):
-            total += part / (len(x) if mean else 1)
+        error = factor * (x2[n] - t[n])
+        e2 = error * (slope(s2[n]) if outer else 1)
+        below = e2 if passed else error
+        e1 = (w2 @ below if straight else below @ w2) * (slope(s1[n]) if inner else 1)
+        parts = (torch.outer(e1, (x if source is None else source)[n]), e1, torch.outer(e2, x1[n]), e2)
+        for place, (total, part) in enumerate(zip(sums, parts, strict=True)):
+            if biases or place % 2 == 0:
+                total += part / (len(x) if mean else 1)
     return sums
 
 
@@ -188,6 +279,18 @@ def wrong_gradients(weights, t, states, held):
         "the derivative of sigma at the output is missing": lambda: backwards(*arguments, outer=False),
         "no derivative of sigma anywhere": lambda: backwards(*arguments, slope=torch.ones_like),
         "the mean over the batch: the loss is a sum": lambda: backwards(*arguments, mean=True),
+        "the derivative of sigma at the hidden layer is missing": lambda: backwards(*arguments, inner=False),
+        "what goes down from the output lacks the derivative of sigma there": lambda: backwards(
+            *arguments, passed=False
+        ),
+        "the factor 2 of the loss is missing": lambda: backwards(*arguments, factor=1),
+        "the sign is wrong: the derivative of the loss is 2 (x2 − t)": lambda: backwards(*arguments, factor=-2),
+        "the gradients of the biases are forgotten": lambda: backwards(*arguments, biases=False),
+        "w2 is transposed on the way down": lambda: backwards(*arguments, straight=True),
+        "y (1 − y) belongs to the logistic function: σ is tanh here": lambda: backwards(
+            *arguments, slope=lambda s: s.tanh() * (1 - s.tanh())
+        ),
+        "the first layer takes x1 in the place of x": lambda: backwards(*arguments, source=states[2]),
     }
 
 
@@ -213,16 +316,21 @@ def central_differences(student, rng):
 
 
 @lab.check("backward_pass")
-def twice_is_double(student, rng):
-    """two calls add the gradient twice; float32"""
+def calls_add_up(student, rng):
+    """three calls add the gradient three times; float32"""
     weights, x = network(rng, 6, 3, 5, 2)
     weights, x, t = [w.float() for w in weights], x.float(), rng.normal(6, 2)
     states, held = forwards(*weights, x), [torch.zeros_like(w) for w in weights]
     once = backwards(weights, t, states, held)
-    for _ in range(2):
+    for _ in range(3):
         _, after = student.changing("backward_pass", *weights, t, *states, *held, may=[10, 11, 12, 13])
         held = after[10:]
-    expect(held, [2 * part for part in once], names=NAMES, mistakes={"the second call replaces the first": once})
+    expect(
+        held,
+        [3 * part for part in once],
+        names=NAMES,
+        mistakes={"each call replaces what the one before has added": once},
+    )
 
 
 # ---- blocks
@@ -275,6 +383,17 @@ def wrong_layers(weight, bias, x, d_out, held):
             d_weight + d_out.T @ x / len(x),
             d_bias + d_out.mean(0),
         ),
+        "the bias is missing": lambda: (x @ weight.T, d_out @ weight, *added),
+        "the gradient of the bias is not written": {3: d_bias},
+        "the gradient of the bias is overwritten: add to it": {3: d_out.sum(0)},
+        "the gradient of the weights is overwritten: add to it": {2: d_out.T @ x},
+        "the gradient of the weights is subtracted: add it": {2: d_weight - d_out.T @ x},
+        "the gradient of the weights is averaged over the batch": {2: d_weight + d_out.T @ x / len(x)},
+        "the gradient of the bias is averaged over the batch": {3: d_bias + d_out.mean(0)},
+        "the gradient of the bias goes over the outputs, it should go over the samples": lambda: {
+            3: d_bias + d_out.sum(1)
+        },
+        "backward returns d_out as it came": {1: d_out},
         "the gradients are not written": lambda: (out, d_out @ weight, *held),
         "the gradient of the weights is transposed": lambda: (out, d_out @ weight, d_weight + x.T @ d_out, added[1]),
     }
@@ -361,6 +480,14 @@ def half_of_it(student, rng):
                         d.relu(),
                         [],
                     ),
+                    "the derivative is passed on everywhere, it should be only where the input is positive": {1: d_out},
+                    "the derivative is passed on where the input is negative": {1: d_out * (x < 0)},
+                    "the sign of the derivative is wrong": {1: -d_out * (x > 0)},
+                    "the size without the sign: max(0, x) is 0 below 0": {0: x.abs()},
+                    "that is min(0, x)": {0: x.clamp(max=0)},
+                    "nothing changes: max(0, x) is 0 below 0": {0: x},
+                    "the output is 1 where x > 0, it should be x": {0: (x > 0).double()},
+                    "the slope below 0 is 0 here": {0: torch.where(x > 0, x, 0.01 * x)},
                     "the derivative is multiplied by the input": lambda x=x, d=d_out: (x.relu(), d * x.relu(), []),
                 },
             )
@@ -412,9 +539,22 @@ def there_and_back(student, rng):
                 mistakes={
                     "backward goes through the blocks in the order of forward": (forward, in_order(blocks, d_out)),
                     "forward goes through the blocks backwards": {0: in_order(blocks[::-1], x)},
+                    "forward gives every block the first input: each takes what the one before returned": (
+                        {0: in_order(blocks[-1:], x)} if blocks else None
+                    ),
+                    "backward gives every block the first d_out: each takes what the one after returned": (
+                        {1: in_order(blocks[:1], d_out)} if blocks else None
+                    ),
+                    "backward returns d_out as it came": {1: d_out},
+                    "forward returns the input as it came": {0: x},
                     "only the first block is used": (in_order(blocks[:1], x), in_order(blocks[:1], d_out)),
                     "only the last block is used": (in_order(blocks[-1:], x), in_order(blocks[-1:], d_out)),
                 },
+            )
+            require(
+                not (count > 1 and isinstance(got[2], list) and got[2][::-1] == pairs),
+                "the pairs are in another order",
+                likely="param goes through the blocks backwards",
             )
             expect(got[2], pairs, look="param: one list with the pairs of all blocks, in their order")
 

@@ -140,6 +140,8 @@ class Linear(Module):
 class ReLU(Module):
     """max(0, x), element by element; the derivative at 0 is 0.
 
+    Not allowed: `autograd`, `requires_grad_`, `func.grad`. The derivatives are the exercise.
+
     Hint: `clamp`, a comparison. My version has 60 characters.
     """
 
@@ -154,6 +156,8 @@ class Sequential(Module):
     """Blocks one after the other; `Sequential(Linear(2, 3), Tanh(), Linear(3, 1))`.
 
     forward(x), backward(d_out): through all blocks. param(): the pairs of all blocks, in their order.
+
+    Not allowed: `autograd`, `requires_grad_`, `func.grad`. The derivatives are the exercise.
 
     Hint: which block's `backward` comes first? `reversed`. My version has 210 characters.
     """
