@@ -243,7 +243,7 @@ def run_both_ways(student, name: str, grid: tuple, arguments: list, sizes: dict,
     with case("with Triton's interpreter"):
         got, clean = student.run(interpreted, name, grid, arguments, sizes)
         expect(got, want, atol=1e-4)
-        require(clean, "the kernel writes outside of its tensors", likely="the mask of tl.store")
+        require(clean, "the kernel writes outside of its tensors", look="the mask of tl.store")
     with case("compiled for an A100", look="Triton knows less than Python: only what the table on the sheet lists"):
         types = ["*fp32" if isinstance(value, Tensor) else "i32" for value in arguments]
         size, _ = student.run(compiled, name, types, sizes)
@@ -300,6 +300,18 @@ def all_limits(student, rng):
                     "shared memory comes in portions of 1024": min(*blocks[:3], 102400 // max(1, shared)) * warps / 64,
                     "a warp that is not full is a whole warp": min(blocks) * block / 2048,
                     "shared memory is forgotten": min(blocks[:3]) * warps / 64,
+                    "registers are counted for each thread, but whole warps get them": min(
+                        blocks[0], blocks[1], 65536 // (block * registers), blocks[3]
+                    )
+                    * warps
+                    / 64,
+                    "the largest of the limits, it should be the smallest": max(blocks[: 4 if shared else 3])
+                    * warps
+                    / 64,
+                    "a warp that is not full counts, too: round up": lambda t=block, fine=fine, b=blocks: (
+                        min(32, 64 // (t // 32), 65536 // (t // 32 * fine), b[3]) * (t // 32) / 64
+                    ),
+                    "the limit of 64 warps is forgotten": min(blocks[0], *blocks[2:]) * warps / 64,
                     "registers are forgotten": min(blocks[0], blocks[1], blocks[3]) * warps / 64,
                     "the number of blocks, not the share of the warps": float(min(blocks)),
                     "in percent": 100 * min(blocks) * warps / 64,
@@ -327,21 +339,28 @@ def sums_of_blocks(student, rng):
             arguments = [x, y, torch.full((n,), 99.0), n]
             got, reads, writes, _ = student.run(simulated, "add_kernel", grid, arguments, {"BLOCK": block})
             untouched = torch.full((n,), 99.0)
-            first = untouched.clone()
-            first[:block] = (x + y)[:block]
+            first, no_first, no_last = (x + y).clone(), (x + y).clone(), (x + y).clone()
+            first[block:], no_first[0], no_last[-1] = 99.0, 99.0, 99.0
             expect(
                 got,
                 x + y,
                 mistakes={
                     "nothing is stored": untouched,
-                    "all programs work on the first block: program_id": first,
+                    "only the first BLOCK numbers are done": first,
+                    "number 0 is left out: offsets begin with 0": no_first,
+                    "the last number is left out: the mask ends one too early": no_last,
                     "y is not loaded": x,
+                    "x is not loaded": y,
+                    "x is added to itself": 2 * x,
+                    "y is added to itself": 2 * y,
+                    "a difference, it should be the sum": x - y,
+                    "a product, it should be the sum": x * y,
                 },
             )
             require(
                 (reads, writes) == (2 * n, n),
                 f"{reads} numbers are read and {writes} written, not {2 * n} and {n}",
-                likely="masked places are not read: give the mask to the loads, too",
+                look="load x and y once each, and store once",
             )
 
 
@@ -386,14 +405,33 @@ def softmax_of_rows(student, rng):
                     ),
                     "nothing is stored": torch.full_like(x, 99.0),
                     "it is not divided by the sum": lambda x=x: (x - x.amax(1, keepdim=True)).exp(),
+                    "the sum is not that of the powers, but that of the row": lambda x=x: (
+                        (x - x.amax(1, keepdim=True)).exp() / x.sum(1, keepdim=True)
+                    ),
+                    "the logarithm of the softmax": lambda x=x: x.log_softmax(1),
+                    "exp is missing": lambda x=x: (
+                        (x - x.amax(1, keepdim=True)) / (x - x.amax(1, keepdim=True)).sum(1, keepdim=True)
+                    ),
+                    "the sign is turned: that is the softmax of −x": lambda x=x: (-x).softmax(1),
+                    "the smallest number is subtracted, it should be the largest": lambda x=x: (
+                        (x - x.amin(1, keepdim=True)).exp() / (x - x.amin(1, keepdim=True)).exp().sum(1, keepdim=True)
+                    ),
+                    "the last number of each row is left out": lambda x=x: torch.cat(
+                        [x[:, :-1].softmax(1), torch.full_like(x[:, -1:], 99.0)], 1
+                    ),
+                    "only row 0 is written": lambda x=x: torch.cat([x[:1].softmax(1), torch.full_like(x[1:], 99.0)]),
+                    "masked places count 1 each in the sum": lambda x=x, b=block: (
+                        (x - x.amax(1, keepdim=True)).exp()
+                        / ((x - x.amax(1, keepdim=True)).exp().sum(1, keepdim=True) + b - x.shape[1])
+                    ),
                 },
-                look="nan: a place that was masked in tl.load holds anything, unless `other` says what",
+                look="nan: a place that was masked in tl.load holds anything, unless `other` says what; or 0 / 0",
             )
             n = rows * columns
             require(
                 (reads, writes) == (n, n),
                 f"{reads} numbers are read and {writes} written, not {n} and {n}",
-                likely="load a row once and keep it",
+                likely="every number is read twice: load a row once and keep it" if reads == 2 * n else None,
             )
 
 
@@ -430,6 +468,16 @@ def rows_longer_than_a_block(student, rng):
                     "the ReLU is missing": total,
                     "the bias is added after the ReLU": x.relu() + bias,
                     "the bias is missing": x.relu(),
+                    "every block takes the first numbers of bias": lambda x=x, bias=bias, b=block: (
+                        x + bias[torch.arange(x.shape[1]) % b]
+                    ).relu(),
+                    "the smaller of the sum and 0, it should be the larger": total.clamp(max=0),
+                    "the absolute value, it should be 0 where the sum is negative": total.abs(),
+                    "the bias is subtracted, it should be added": (x - bias).relu(),
+                    "the last block, which is not full, is left out": lambda t=total, b=block: torch.cat(
+                        [t[:, : t.shape[1] // b * b].relu(), torch.full_like(t[:, t.shape[1] // b * b :], 99.0)], 1
+                    ),
+                    "the sign of x alone decides, it should be that of x + bias": torch.where(x > 0, total, 0.0),
                     "nothing is stored": torch.full_like(x, 99.0),
                 },
                 look="offsets in x and out begin with the row, offsets in bias do not",
@@ -438,7 +486,7 @@ def rows_longer_than_a_block(student, rng):
             require(
                 reads == want,
                 f"{reads} numbers are read, not {want}",
-                likely="masked places are not read: give the mask to the loads, too",
+                look="in each program: its row once, and bias once",
             )
 
 
@@ -453,9 +501,10 @@ def rows_with_triton(student, rng):
 @student_side
 def through_fused(student, x, bias, weight, again):
     """Forward and backward of FusedBiasReLU, which finds a counting machine behind `launch`."""
-    machines = []
+    machines, kernels = [], []
 
     def counting(kernel, grid, *arguments, **sizes):
+        kernels.append(kernel is student.bias_relu_kernel)
         machines.append(on_machine(kernel, tuple(grid), *arguments, **sizes))
 
     student.FusedBiasReLU.forward.__globals__["launch"] = counting
@@ -463,28 +512,39 @@ def through_fused(student, x, bias, weight, again):
     out = student.FusedBiasReLU.apply(x, bias)
     for _ in range(1 + again):
         (out * weight).sum().backward(retain_graph=True)
-    return out.detach(), x.grad, bias.grad, [machine.writes for machine in machines]
+    return out.detach(), x.grad, bias.grad, [machine.writes for machine in machines], all(kernels)
 
 
 @lab.check("FusedBiasReLU")
 def fused_and_its_gradients(student, rng):
     """result and gradients, against torch; one kernel, with each number written once"""
-    for n, d in (4, 5), (1, 3), (3, 200):
-        x, bias, weight = rng.normal(n, d), rng.normal(d), rng.normal(n, d)
+    for n, d, dtype in (4, 5, torch.float32), (1, 3, torch.float32), (3, 200, torch.float32), (2, 6, torch.float64):
+        x, bias, weight = rng.normal(n, d, dtype=dtype), rng.normal(d, dtype=dtype), rng.normal(n, d, dtype=dtype)
         passed = weight * (x + bias > 0)
-        with case(f"{n} × {d} numbers"):
-            out, of_x, of_bias, writes = student.run(through_fused, x, bias, weight, False)
-            expect(out, (x + bias).relu())
+        with case(f"{n} × {d} numbers, {str(dtype).removeprefix('torch.')}"):
+            out, of_x, of_bias, writes, right = student.run(through_fused, x, bias, weight, False)
+            expect(
+                out,
+                (x + bias).relu(),
+                mistakes={
+                    "only the first 128 numbers of each row are done": lambda x=x, bias=bias: torch.cat(
+                        [(x + bias)[:, :128].relu(), torch.zeros_like(x)[:, 128:]], 1
+                    ),
+                    "the bias is missing": x.relu(),
+                    "the ReLU is missing": x + bias,
+                },
+            )
             require(
                 len(writes) == 1,
                 f"launch was called {len(writes)} times in forward, once is enough",
-                likely="the sheet asks for bias_relu_kernel by launch, not for torch",
+                likely=None if writes else "the sheet asks for bias_relu_kernel by launch, not for torch",
             )
+            require(right, "launch got another kernel than bias_relu_kernel")
             require(writes == [n * d], f"{writes[0]} numbers are written, not {n * d}")
             require(
                 of_x is not None and of_bias is not None,
                 "x or bias gets no gradient",
-                likely="backward returns one gradient for each argument of forward",
+                look="backward returns one gradient for each argument of forward",
             )
             with case("gradient with respect to x"):
                 expect(
@@ -493,6 +553,9 @@ def fused_and_its_gradients(student, rng):
                     mistakes={
                         "the gradient passes where the result is 0, too": weight,
                         "the mask is that of x alone: the bias belongs to it": weight * (x > 0),
+                        "gradient is not used: only the mask came": 1.0 * (x + bias > 0),
+                        "gradient times the result: the derivative is 1 or 0": weight * (x + bias).relu(),
+                        "the mask is the wrong way round": weight * (x + bias <= 0),
                     },
                 )
             with case("gradient with respect to bias"):
@@ -503,11 +566,13 @@ def fused_and_its_gradients(student, rng):
                         "the mean over the rows, not their sum": passed.mean(0),
                         "summed over the columns": lambda p=passed: p.sum(1),
                         "the mask is forgotten": weight.sum(0),
+                        "the first row alone, not the sum over the rows": passed[0],
+                        "not summed over the rows": passed,
                     },
                 )
     x, bias, weight = rng.normal(3, 4), rng.normal(4), rng.normal(3, 4)
     with case("backward twice"):
-        _, of_x, _, _ = student.run(through_fused, x, bias, weight, True)
+        _, of_x, *_ = student.run(through_fused, x, bias, weight, True)
         expect(of_x, 2 * weight * (x + bias > 0))
 
 
@@ -550,13 +615,36 @@ def products_of_tiles(student, rng):
                     "only the first BK of the k products are added": a[:, :bk] @ b[:bk],
                     "only the last BK of the k products are there: add, do not replace": a[:, last:] @ b[last:],
                     "nothing is stored": torch.full((m, n), 99.0),
+                    "program_id(0) is the row of the tile and program_id(1) its column: they are exchanged": (
+                        lambda a=a, b=b, rows=grid[1] * bm, columns=grid[0] * bn: partly(a @ b, rows, columns)
+                    ),
+                    "every round reads the first BK numbers again": lambda a=a, b=b, bk=bk: (
+                        -(-a.shape[1] // bk) * (a[:, :bk] @ b[:bk])
+                    ),
+                    "the offsets into a stay at its first BK columns": lambda a=a, b=b, bk=bk: sum(
+                        a[:, : len(rows)] @ rows for rows in b.split(bk)
+                    ),
+                    "a row of a has k numbers, not m: its rows are k apart": lambda a=a, b=b: (
+                        a.as_strided(a.shape, (a.shape[0], 1)) @ b
+                    ),
+                    "the last, ragged step along k is left out": lambda a=a, b=b, bk=bk: (
+                        a[:, : a.shape[1] // bk * bk] @ b[: a.shape[1] // bk * bk]
+                    ),
+                    "the sum does not begin with 0": 1 + a @ b,
                 },
                 look="masked places hold anything, unless `other` says 0; all three sizes need a mask",
             )
             require(writes == m * n, f"{writes} numbers are written, not {m * n}")
             want = matmul_reads(m, n, k, bm, bn)
-            likely = "each program reads its rows of a and its columns of b once, without masked places"
-            require(reads == want, f"{reads} numbers are read, not {want}", likely=likely)
+            look = "each program reads its rows of a and its columns of b once, without masked places"
+            require(reads == want, f"{reads} numbers are read, not {want}", look=look)
+
+
+def partly(product, rows, columns):
+    """Only so many rows and columns of a product; 99 is what was there before."""
+    result = torch.full_like(product, 99.0)
+    result[:rows, :columns] = product[:rows, :columns]
+    return result
 
 
 @lab.check("matmul_kernel", seconds=120, needs=no_triton)
@@ -599,6 +687,13 @@ def reads_tile_by_tile(student, rng):
                     + k * n * -(-n // bn),
                     "without reuse: each tile reads its numbers once": 2 * m * n * k,
                     "each number once: other tiles need it again": m * k + k * n,
+                    "the numbers of a alone": m * k * -(-n // bn),
+                    "the numbers of b alone": k * n * -(-m // bm),
+                    "bm stands where bn belongs": m * k * -(-n // bm) + k * n * -(-m // bm),
+                    "bm and bn are exchanged": m * k * -(-n // bm) + k * n * -(-m // bn),
+                    "the numbers of c are written, not read": m * k * -(-n // bn) + k * n * -(-m // bm) + m * n,
+                    "the number of tiles, not of numbers": -(-m // bm) * -(-n // bn),
+                    "a tile is counted for one step of k alone": -(-m // bm) * -(-n // bn) * (bm + bn),
                 },
             )
 
@@ -661,10 +756,11 @@ def shared_library(source):
 def slow_averages(x: Tensor, decay: float, what: str = "") -> Tensor:
     """The recurrence in torch, or with a mistake."""
     flat = x.double().reshape(1, -1) if what == "rows" else x.double()
-    columns, kept = [], flat[:, 0] * (1 - decay if what == "zero" else 1)
+    columns, kept = [], flat[:, 0] * {"zero": 1 - decay, "whole, y[0] too": 1 + decay}.get(what, 1)
     for t, now in enumerate(flat.T):
         if t:
-            kept = (1 - decay) * kept + decay * now if what == "exchanged" else decay * kept + (1 - decay) * now
+            old, new = (1 - decay, decay) if what == "exchanged" else (decay, 1 - decay)
+            kept = old * kept + (1 if what.startswith("whole") else new) * now
         columns.append(kept)
     return torch.stack(columns, 1).reshape(x.shape).float()
 
@@ -677,7 +773,7 @@ def averages_in_cpp(student, rng):
         with case(f"{rows} × {columns} numbers, decay {decay}"):
             got, words, clean = student.run(averages, x, decay)
             require(got is not None, f"it does not compile: {words}")
-            require(clean, "it writes outside of y", likely="rows × columns numbers, from 0")
+            require(clean, "it writes outside of y", look="rows × columns numbers, from 0")
             expect(
                 got,
                 slow_averages(x, decay),
@@ -686,6 +782,16 @@ def averages_in_cpp(student, rng):
                     "decay and 1 − decay are exchanged": lambda x=x, d=decay: slow_averages(x, d, "exchanged"),
                     "it starts with 0, not with x[0]": lambda x=x, d=decay: slow_averages(x, d, "zero"),
                     "y is not written": torch.full_like(x, 777.0),
+                    "x[t − 1] stands where y[t − 1] belongs": lambda x=x, d=decay: torch.cat(
+                        [x[:, :1], d * x[:, :-1] + (1 - d) * x[:, 1:]], 1
+                    ),
+                    "1 − decay is missing before x[t]": lambda x=x, d=decay: slow_averages(x, d, "whole"),
+                    "1 − decay is missing before x[t], and y[0] is not x[0]": lambda x=x, d=decay: slow_averages(
+                        x, d, "whole, y[0] too"
+                    ),
+                    "only the first row is written": lambda x=x, d=decay: torch.cat(
+                        [slow_averages(x, d)[:1], torch.full_like(x[1:], 777.0)]
+                    ),
                     "y[t − 1] is forgotten": lambda x=x, d=decay: torch.cat([x[:, :1], (1 - d) * x[:, 1:]], 1),
                 },
             )

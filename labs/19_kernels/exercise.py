@@ -124,8 +124,7 @@ def add_kernel(x, y, out, n, BLOCK: tl.constexpr):
 def softmax_kernel(x, out, columns, BLOCK: tl.constexpr):
     """out = softmax of each row of x, a row in each program; the grid is (rows,).
 
-    x, out: pointers to rows × columns numbers, row after row; ±1000 included. BLOCK: a power of 2 ≥ columns. Each
-    number is read once and written once.
+    x, out: pointers to rows × columns numbers, row after row; ±1000 included. BLOCK: a power of 2 ≥ columns.
 
     Hint: what must masked places hold so that they change neither the maximum nor the sum? My version has 272
     characters.
@@ -184,7 +183,7 @@ def matmul_reads(m: int, n: int, k: int, bm: int, bn: int) -> int:
 
 
 def ema_source() -> str:
-    """C++ for exponential moving averages, as text.
+    """C++ for exponential moving averages, as text, with a loop.
 
     It defines `extern "C" void ema(const float* x, float* y, long rows, long columns, float decay)`. x, y: rows ×
     columns numbers. In each row, y[0] = x[0], then y[t] = decay · y[t − 1] + (1 − decay) · x[t].
