@@ -504,12 +504,12 @@ def nothing_else_changes(student, rng):
             require(
                 flags == [whole, *modes],
                 f"train or eval mode afterwards: {flags}, before: {[whole, *modes]}",
-                likely="remember the mode of every module, and put it back",
+                look="remember the mode of every module, and put it back",
             )
             require(
                 momenta == [0.1, 0.3],
                 f"the momenta were 0.1 and 0.3, afterwards they are {momenta}",
-                likely="momentum = None was left in the layers",
+                likely="momentum = None was left in the layers" if None in momenta else None,
             )
             require(gradients != ["changed"], "the gradient of the last weight is another one now")
             require("9.weight" in gradients, "the gradient of the last weight is gone: gradients stay as they are")
@@ -802,7 +802,18 @@ def frequencies_from_answers(student, rng):
                     ),
                     "confusion is used transposed": lambda c=confusion, a=answers: with_the_transpose(c, a),
                     "the source frequencies: the answers on the target are not used": before,
-                    "multiplied by the source frequencies twice": after * before / (after * before).sum(),
+                    "multiplied by the source frequencies twice: w has them already where confusion was divided by "
+                    "its column sums": after * before / (after * before).sum(),
+                    "confusion divided by its column sums, times answers: solve for the weights": (
+                        confusion / confusion.sum(0)
+                    )
+                    @ answers,
+                    "confusion divided by its column sums, transposed, times answers: solve for the weights": (
+                        lambda c=confusion, a=answers: (c / c.sum(0)).T @ a / ((c / c.sum(0)).T @ a).sum()
+                    ),
+                    "the answers divided by the column sums: solve for the weights": (
+                        lambda c=confusion, a=answers: a / c.sum(0) / (a / c.sum(0)).sum()
+                    ),
                     "divided by the source frequencies, not multiplied": (weight / before) / (weight / before).sum(),
                     "source / target: the weights are the other way round": before / after,
                     "confusion times answers: solve for the weights": lambda c=confusion, a=answers, b=before: (

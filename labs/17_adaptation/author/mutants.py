@@ -348,6 +348,14 @@ edit("label_shift", "frequency / frequency.sum()", "(frequency / frequency.sum()
 edit("label_shift", ".clamp(min=0)", "", says="negative weights become 0")
 edit("label_shift", "torch.linalg.solve(confusion,", "torch.linalg.solve(confusion.T,", says="transposed")
 edit("label_shift", "frequency / frequency.sum()", "frequency", says="the sum is not 1")
+edit("label_shift", "solve(confusion, answers)", "solve(confusion / confusion.sum(0), answers)",
+     says="divided by its column sums")  # fmt: skip
+edit("label_shift", "weight * confusion.sum(0)", "(confusion / confusion.sum(0)) @ answers",
+     says="divided by its column sums, times answers")  # fmt: skip
+edit("label_shift", "weight * confusion.sum(0)", "(confusion / confusion.sum(0)).T @ answers",
+     says="divided by its column sums, transposed")  # fmt: skip
+edit("label_shift", "weight * confusion.sum(0)", "answers / confusion.sum(0)",
+     says="the answers divided by the column sums")  # fmt: skip
 
 
 @alternative("median_distance")
