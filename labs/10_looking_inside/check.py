@@ -50,12 +50,12 @@ def call(student, name, weights, training, *arguments):
     require(
         left.eq(1).all(),
         "the .grad of the parameters has changed",
-        likely="backward() writes it: torch.autograd.grad gives the derivative for x alone",
+        look="backward() writes it: torch.autograd.grad gives the derivative for x alone",
     )
     before = "in" if training else "not in"
     require(modes == [training] * len(modes), f"the model was {before} training mode, that changed")
     require(recording, "some parameters no longer require a gradient")
-    require(hooks == 0, f"{hooks} hooks are still there", likely="hook.remove() is missing")
+    require(hooks == 0, f"{hooks} hooks are still there", look="hook.remove() is missing")
     return result
 
 
@@ -385,6 +385,32 @@ def only_positive_derivatives(student, rng):
 
 
 @student_side
+def guided_in_depth(student, weights, x, classes):
+    """The map of the small network, whose first ReLU lies in a module of its own; how many hooks are left."""
+    layers = list(little_model(weights))
+    model = nn.Sequential(layers[0], nn.Sequential(*layers[1:4]), *layers[4:])
+    return student.guided_saliency(model, x, classes), count_hooks(model)
+
+
+@lab.check("guided_saliency")
+def guides_relus_at_any_depth(student, rng):
+    """a model with a ReLU inside of another module"""
+    weights, x, classes = problem(rng, 6)
+    got, hooks = student.run(guided_in_depth, weights, x, classes)
+    expect(
+        got,
+        of_score(weights, x, classes, Guided),
+        mistakes={
+            "the ReLUs are not guided: that is the plain saliency": of_score(weights, x, classes),
+            "only the last ReLU is guided, the one outside of other modules: modules() has all, children() does not": (
+                of_score(weights, x, classes, Guided, (6,))
+            ),
+        },
+    )
+    require(hooks == 0, f"{hooks} hooks are still there", look="hook.remove() is missing")
+
+
+@student_side
 def hooks_after_failure(student, weights, x, classes):
     model = nn.Sequential(*little_model(weights), Broken())
     try:
@@ -399,8 +425,8 @@ def removes_its_hooks(student, rng):
     """no hook is left when the model raises"""
     weights, x, classes = problem(rng, 2)
     hooks, raised = student.run(hooks_after_failure, weights, x, classes)
-    require(raised, "the model's own error is swallowed", likely="finally, not except")
-    require(hooks == 0, f"{hooks} hooks are still there", likely="try: … finally: … removes them in any case")
+    require(raised, "the model's own error is swallowed", look="finally, not except, and no return in finally")
+    require(hooks == 0, f"{hooks} hooks are still there", look="try: … finally: … removes them in any case")
 
 
 # ---- images that change

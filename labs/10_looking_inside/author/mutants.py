@@ -175,6 +175,9 @@ edit("guided_saliency", "clamp(min=0)", "clamp(max=0)", says="positive derivativ
 edit("guided_saliency", "clamp(min=0)", "abs()", says="turn positive")
 edit("guided_saliency", "return saliency(model, x, classes)", "return saliency(model, x, classes).clamp(min=0)",
      says="once more")  # fmt: skip
+edit("guided_saliency", "model.modules()", "model.children()", says="children() does not")
+edit("guided_saliency", "hook.remove()", "break", says="hook.remove() is missing")
+edit("guided_saliency", "for hook in hooks", "for hook in hooks[:1]", says="hook.remove() is missing")
 edit("guided_saliency", "for relu in relus", "for relu in relus[:1]", says="only the first ReLU is guided")
 edit("guided_saliency", "for relu in relus", "for relu in relus[-1:]", says="only the last ReLU is guided")
 
@@ -264,6 +267,27 @@ def all_images_at_once(model, x, classes, steps):
     many = (t.reshape(-1, *[1] * x.dim()) * x).flatten(0, 1)
     maps = saliency(model, many, classes.repeat(steps)).unflatten(0, (steps, len(x)))
     return maps.mean(0).mul(x)
+
+
+@alternative("guided_saliency")
+def by_recursion_without_finally(model, x, classes):
+    def relus_of(module):
+        inner = [relu for child in module.children() for relu in relus_of(child)]
+        return [module, *inner] if isinstance(module, nn.ReLU) else inner
+
+    def guide(_module, dl_dx, _dl_dy):
+        return (dl_dx[0] * (dl_dx[0] > 0),)
+
+    removals = [relu.register_full_backward_hook(guide).remove for relu in relus_of(model)]
+    try:
+        result = saliency(model, x, classes)
+    except Exception:
+        for remove in removals:
+            remove()
+        raise
+    for remove in removals:
+        remove()
+    return result
 
 
 @alternative("guided_saliency")
