@@ -27,10 +27,14 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def run_grader(folder: Path, *options: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+def run_grader(
+    folder: Path, *options: str, cwd: Path, temporary: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Grade a class; the ended process. temporary: where temporary files go, instead of this test's own place."""
+    more = {"TMPDIR": str(temporary)} if temporary else {}
     return subprocess.run(
         [*COMMAND, str(folder), "--labs", str(cases.LABS), *options],
-        cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False,
+        cwd=cwd, env=ENVIRONMENT | more, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
 
 
