@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import os
 import select
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +36,8 @@ class Channel:
     def exec_command(self, command: str) -> None:
         self.asked = command
         line = ["bash", "-c", 'read -r password; test "$password" = secret && exec bash']
-        self._bash = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        self._bash = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
+                                      start_new_session=True)  # fmt: skip
 
     def sendall(self, data: bytes) -> None:
         assert self.bash.stdin is not None
@@ -43,7 +47,6 @@ class Channel:
         self._limit = seconds
 
     def recv(self, size: int) -> bytes:
-
         assert self.bash.stdout is not None
         if not select.select([self.bash.stdout], [], [], self._limit)[0]:
             raise TimeoutError
@@ -57,7 +60,8 @@ class Channel:
 
     def close(self) -> None:
         self.closed = True
-        self.bash.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.bash.pid, signal.SIGKILL)  # with the command that has not ended, which holds the output
         self.bash.communicate()
 
 
