@@ -149,7 +149,11 @@ def test_an_image_for_the_cpu_asks_no_driver(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(nvidia.ctypes, "CDLL", broken)
     monkeypatch.setattr(nvidia, "nvml", broken)
     monkeypatch.setattr(nvidia, "cuda", broken)
-    assert not gpu.diagnose_image("cpu").usable
+    found = gpu.diagnose_image("cpu")  # a process of its own would hide that it failed
+    assert (
+        found == gpu.diagnose_unused(nvidia.collect_without_libraries())
+        and "made for the CPU" in found.findings[0].text
+    )
 
 
 def hang() -> Facts:
