@@ -11,7 +11,9 @@ here and makes only what follows. FRESH=1 makes everything twice.
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -32,13 +34,16 @@ from coursebox.verify.second import ELSEWHERE, Second, copy_checkout, own_surrou
 
 # What these stages keep still carries the times of its making; it is sealed by the next one.
 UNSEALED = ("system-vm", "provisioned-cpu", "course-cpu", "provisioned-cuda", "course-cuda")
+# What a second build holds on the disk at most, with its images in the engine, in bytes.
+NEEDS = {"vm": 16 * 10**9, "cpu": 9 * 10**9, "cuda": 18 * 10**9}
+MOST = max(NEEDS.values())
 
 
 def run(course: Course, *, fresh: bool = False) -> int:
     """Build, build again elsewhere, and compare; the last lines are `identical <sha256> <file>` for each delivered
     file, or say what differs. fresh: also what was compared before. Returns the exit status.
 
-    The second builds run side by side, each on one processor.
+    The second builds of different trees run side by side, each on one processor, as far as the disk has room.
     """
     with own_surroundings(Cache.from_environment()) as (room, root):
         return compare(course, fresh, room, root)
@@ -49,34 +54,57 @@ def compare(course: Course, fresh: bool, room: Path, root: Sequence[str]) -> int
     cache = Cache.from_environment()
     proofs = Proofs(cache, fresh)
     processors = sorted(os.sched_getaffinity(0))
-    seconds: list[Second] = []
-    try:
-        copy_checkout(course, room / "checkout")  # now, so that nobody edits the checkout between the builds
-        built = build_all(course, chosen(settings().targets or list(targets())), load=False)
-        todo = [first for first in map(report, built) if not proved_before(first, proofs)]
-        for number, first in enumerate(todo):
-            where = replace(ELSEWHERE, processors=str(processors[number % len(processors)]))
-            same = [stage for stage in first["stages"] if proofs.find(claim_of(first, stage))]
-            seconds.append(
-                Second(where, room / first["target"] / where.folder, course, first["target"], cache, same, root)
-            )
-        for second in seconds:
-            second.prepare(room / "checkout")
-        with ThreadPoolExecutor(len(processors)) as pool:
-            reports = list(pool.map(lambda second: second.build(), seconds))
-        for second in seconds:
-            second.give_back()
-        status = 0
-        for first, second, again in zip(todo, seconds, reports, strict=True):
-            different = judge(first, again, cache, second.own)
-            if not different:
-                keep(first, again, proofs)
-            status |= different
-        return status
-    finally:
-        for second in seconds:
-            second.give_back()
-            remove_images(second.own)
+    copy_checkout(course, room / "checkout")  # now, so that nobody edits the checkout between the builds
+    built = build_all(course, chosen(settings().targets or list(targets())), load=False)
+    reports = [(each.target.format.tree, report(each)) for each in built]
+    todo = [(tree, first) for tree, first in reports if not proved_before(first, proofs)]
+    status, compared = 0, set[str]()
+    while todo:
+        together = side_by_side([tree for tree, _ in todo], len(processors), shutil.disk_usage(room).free)
+        firsts = [todo[number][1] for number in together]
+        todo = [each for number, each in enumerate(todo) if number not in together]
+        seconds: list[Second] = []
+        try:
+            for first, processor in zip(firsts, itertools.cycle(processors)):
+                where = replace(ELSEWHERE, processors=str(processor))
+                claims = {claim_of(first, stage).key: stage for stage in first["stages"]}
+                same = [
+                    stage for key, stage in claims.items() if key in compared or proofs.find(claim_of(first, stage))
+                ]
+                place = room / first["target"] / where.folder
+                seconds.append(Second(where, place, course, first["target"], cache, same, root))
+            for second in seconds:
+                second.prepare(room / "checkout")
+            with ThreadPoolExecutor(len(processors)) as pool:
+                others = list(pool.map(lambda second: second.build(), seconds))
+            for second in seconds:
+                second.give_back()
+            for first, second, again in zip(firsts, seconds, others, strict=True):
+                different = judge(first, again, cache, second.own)
+                if not different:
+                    compared |= keep(first, again, proofs)
+                status |= different
+        finally:
+            for second in seconds:
+                second.give_back()
+                remove_images(second.own)
+                shutil.rmtree(room / second.target, ignore_errors=True)  # gigabytes that the next ones have room for
+    return status
+
+
+def side_by_side(trees: Sequence[str], processors: int, free: int) -> list[int]:
+    """Which of the waiting builds take place now: places in `trees`, the tree of each; the first one always.
+
+    One of each tree, for the later ones take from it what has come out the same; no more than there are processors, and
+    than the disk has room for. free: bytes.
+    """
+    now: list[int] = []
+    for number, tree in enumerate(trees):
+        held = sum(NEEDS.get(trees[other], MOST) for other in now)
+        fits = len(now) < processors and held + NEEDS.get(tree, MOST) <= free
+        if not now or (fits and tree not in [trees[other] for other in now]):
+            now.append(number)
+    return now
 
 
 def claim_of(first: Mapping[str, Any], stage: Mapping[str, Any] | None = None) -> Claim:
@@ -99,14 +127,18 @@ def proved_before(first: Mapping[str, Any], proofs: Proofs) -> bool:
     return True
 
 
-def keep(first: Mapping[str, Any], again: Mapping[str, Any], proofs: Proofs) -> None:
-    """Record that a file was built twice with the same outcome, and so were its stages, but those that differ."""
+def keep(first: Mapping[str, Any], again: Mapping[str, Any], proofs: Proofs) -> set[str]:
+    """Record that a file was built twice with the same outcome, and so were its stages, but those that differ; returns
+    the keys of what is recorded.
+    """
     others = {stage["name"]: stage["files"] for stage in again["stages"]}
+    kept = []
     for stage in first["stages"]:
         if stage["name"] in UNSEALED or others.get(stage["name"]) == stage["files"]:
-            proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]})
+            kept.append(proofs.keep(claim_of(first, stage), {name: stage["seconds"] for name in stage["files"]}))
     name = first["file"]["name"]
-    proofs.keep(claim_of(first), {name: sum(stage["seconds"] for stage in first["stages"])})
+    kept.append(proofs.keep(claim_of(first), {name: sum(stage["seconds"] for stage in first["stages"])}))
+    return {proof.key for proof in kept}
 
 
 def judge(first: Mapping[str, Any], second: Mapping[str, Any], cache: Cache, own: Cache) -> int:

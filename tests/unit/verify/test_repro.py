@@ -277,6 +277,7 @@ class Builds:
         self.cache = cache
         self.first = {kind: report(kind) for kind in STAGES}
         self.second = {kind: report(kind) for kind in STAGES}
+        self.kinds: Sequence[str] = [*STAGES]
         self.built: list[str] = []
         self.shared: dict[str, set[str]] = {}
         self.processors: dict[str, str] = {}
@@ -285,15 +286,21 @@ class Builds:
         self.refused: CourseboxError | None = None
         self.error: BaseException | None = None
         monkeypatch.setenv("COURSEBOX_CACHE", str(cache.root))
+        monkeypatch.setattr(repro.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
         monkeypatch.setattr(os, "geteuid", lambda: 0)
         monkeypatch.setattr(second, "check_surroundings", self.check)
         for name, function in {
-            "build_all": lambda course, targets, load: [*STAGES], "report": lambda kind: self.first[kind],
+            "build_all": lambda course, targets, load: [self.built_first(kind) for kind in self.kinds],
+            "report": lambda built: self.first[built.target.name],
             "copy_checkout": lambda course, target: target.mkdir(parents=True),
             "remove_images": lambda cache: self.cleared.append(cache),
             "chosen": lambda names: names, "targets": lambda: dict.fromkeys(STAGES), "Second": self.one,
         }.items():  # fmt: skip
             monkeypatch.setattr(repro, name, function)
+
+    def built_first(self, kind: str) -> SimpleNamespace:
+        tree = "vm" if kind == "disk" else kind
+        return SimpleNamespace(target=SimpleNamespace(name=kind, format=SimpleNamespace(tree=tree)))
 
     def one(
         self, where: second.Surroundings, place: Path, course: object, target: str, cache: Cache,
@@ -302,9 +309,14 @@ class Builds:
         self.shared[target] = {stage["name"] for stage in shared}
         self.processors[target] = where.processors
         return SimpleNamespace(
-            target=target, own=Cache(place / "cache"), prepare=lambda checkout: None,
+            target=target, own=Cache(place / "cache"), prepare=lambda checkout: place.mkdir(parents=True),
             build=lambda: self.build(target), give_back=lambda: self.given_back.append(target),
         )  # fmt: skip
+
+    def places(self) -> list[str]:
+        """The targets that have a place on the disk now."""
+        (room,) = [path for path in (self.cache.root / "repro").iterdir() if path.is_dir()]
+        return sorted(path.name for path in room.iterdir() if path.is_dir() and path.name != "checkout")
 
     def check(self, root: Sequence[str]) -> None:
         if self.refused:
@@ -316,8 +328,8 @@ class Builds:
         self.built.append(target)
         return self.second[target]
 
-    def run(self, *, fresh: bool = False) -> int:
-        self.built, self.shared, self.given_back = [], {}, []
+    def run(self, *, fresh: bool = False, kinds: Sequence[str] = (*STAGES,)) -> int:
+        self.built, self.shared, self.given_back, self.kinds = [], {}, [], kinds
         try:
             return repro.run(SimpleNamespace(), fresh=fresh)  # type: ignore[arg-type]
         finally:
@@ -344,6 +356,58 @@ def test_what_is_proved_is_not_built_again(builds: Builds, capsys: pytest.Captur
     assert sorted(capsys.readouterr().out.splitlines()) == IDENTICAL
     assert set(builds.given_back) == {"cuda", "vm"}
     assert len(builds.cleared) == 4 and builds.cache not in builds.cleared
+
+
+@pytest.mark.parametrize(
+    ("trees", "processors", "free", "now"),
+    [
+        (["vm", "cpu", "cuda"], 2, 100, [0, 1]),
+        (["vm", "cpu", "cuda"], 3, 100, [0, 1, 2]),
+        (["vm", "cpu", "cuda"], 2, 25, [0, 1]),
+        (["vm", "cuda", "cpu"], 2, 25, [0, 2]),  # what does not fit waits, and lets the others pass
+        (["cuda"], 2, 1, [0]),  # one always: how much it needs is no promise
+        (["vm", "vm", "vm"], 2, 100, [0]),
+        (["vm", "vm", "cpu"], 4, 100, [0, 2]),
+        (["of-a-package", "cuda"], 2, 36, [0, 1]),
+        (["of-a-package", "cuda"], 2, 35, [0]),
+    ],
+)
+def test_builds_stand_side_by_side_as_far_as_the_disk_has_room(
+    trees: list[str], processors: int, free: int, now: list[int]
+) -> None:
+    assert repro.side_by_side(trees, processors, free * 10**9) == now
+
+
+def test_what_a_build_held_is_gone_before_the_next_one(builds: Builds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two images and a machine side by side have filled a disk with 30 GB of room."""
+    monkeypatch.setattr(repro.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+    left: list[list[str]] = []
+    build = builds.build
+    builds.build = lambda target: (left.append(builds.places()), build(target))[1]  # type: ignore[method-assign]
+    assert builds.run() == 0
+    assert left == [["vm"], ["cuda"]]
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_second_file_of_a_tree_takes_from_the_first_what_is_the_same(builds: Builds, fresh: bool) -> None:
+    """However many formats there are, each tree is made twice, and not once for each format."""
+    disk = {**report("vm"), "target": "disk", "file": {"name": "course-1.disk", "size": 7, "sha256": "disk digest"}}
+    disk["stages"] = [*disk["stages"][:-1], {**disk["stages"][-1], "name": "disk", "key": "disk-key"}]
+    builds.first["disk"] = builds.second["disk"] = disk
+    assert builds.run(fresh=fresh, kinds=["vm", "disk", "cuda"]) == 0
+    assert sorted(builds.built[:2]) == ["cuda", "vm"] and builds.built[2:] == ["disk"]
+    assert builds.shared == {"vm": set(), "cuda": set(), "disk": {*STAGES["vm"]} - {"ova"}}
+
+
+def test_a_second_file_makes_anew_what_the_first_one_did_not_prove(
+    builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repro, "explain", lambda *_: None)
+    disk = {**report("vm"), "target": "disk", "file": {"name": "course-1.disk", "size": 7, "sha256": "disk digest"}}
+    builds.first["disk"] = builds.second["disk"] = disk
+    builds.second["vm"] = report("vm", file="other", ova="other")
+    assert builds.run(kinds=["vm", "disk"]) == 1
+    assert builds.shared["disk"] == set()
 
 
 def test_what_is_refused_is_said_before_anything_is_built(builds: Builds) -> None:
