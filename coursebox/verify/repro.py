@@ -61,25 +61,17 @@ def compare(course: Course, fresh: bool, room: Path, root: Sequence[str]) -> int
     status, compared = 0, set[str]()
     while todo:
         together = side_by_side([tree for tree, _ in todo], len(processors), shutil.disk_usage(room).free)
-        firsts = [todo[number][1] for number in together]
-        todo = [each for number, each in enumerate(todo) if number not in together]
-        seconds: list[Second] = []
+        seconds = []
+        for number, processor in zip(together, itertools.cycle(processors)):
+            first = todo[number][1]
+            claims = {claim_of(first, stage).key: stage for stage in first["stages"]}
+            same = [stage for key, stage in claims.items() if key in compared or proofs.find(claim_of(first, stage))]
+            where = replace(ELSEWHERE, processors=str(processor))
+            place = room / first["target"] / where.folder
+            seconds.append(Second(where, place, course, first["target"], cache, same, root))
         try:
-            for first, processor in zip(firsts, itertools.cycle(processors)):
-                where = replace(ELSEWHERE, processors=str(processor))
-                claims = {claim_of(first, stage).key: stage for stage in first["stages"]}
-                same = [
-                    stage for key, stage in claims.items() if key in compared or proofs.find(claim_of(first, stage))
-                ]
-                place = room / first["target"] / where.folder
-                seconds.append(Second(where, place, course, first["target"], cache, same, root))
-            for second in seconds:
-                second.prepare(room / "checkout")
-            with ThreadPoolExecutor(len(processors)) as pool:
-                others = list(pool.map(lambda second: second.build(), seconds))
-            for second in seconds:
-                second.give_back()
-            for first, second, again in zip(firsts, seconds, others, strict=True):
+            for number, second, again in zip(together, seconds, build_again(seconds, room / "checkout"), strict=True):
+                first = todo[number][1]
                 different = judge(first, again, cache, second.own)
                 if not different:
                     compared |= keep(first, again, proofs)
@@ -89,7 +81,19 @@ def compare(course: Course, fresh: bool, room: Path, root: Sequence[str]) -> int
                 second.give_back()
                 remove_images(second.own)
                 shutil.rmtree(room / second.target, ignore_errors=True)  # gigabytes that the next ones have room for
+        todo = [each for number, each in enumerate(todo) if number not in together]
     return status
+
+
+def build_again(seconds: Sequence[Second], checkout: Path) -> list[Mapping[str, Any]]:
+    """The second builds side by side, from copies of a checkout; what their reports say."""
+    for second in seconds:
+        second.prepare(checkout)
+    with ThreadPoolExecutor(len(seconds)) as pool:
+        reports = list(pool.map(lambda second: second.build(), seconds))
+    for second in seconds:
+        second.give_back()
+    return reports
 
 
 def side_by_side(trees: Sequence[str], processors: int, free: int) -> list[int]:
